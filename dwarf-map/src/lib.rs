@@ -1,0 +1,10 @@
+//! The map from Wasm to native code.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod layout;
+pub mod model;
+
+pub use addr::{CodeOffset, SubjectAddr};
+pub use layout::{InstanceCounts, InstanceLayout};
+pub use model::*;

@@ -1,0 +1,264 @@
+//! The map: from Wasm boundaries to native PCs and from slots to locations.
+//!
+//! One model, three users. A backend fills it while it compiles; the section
+//! writers turn it into DWARF (for debuggers) and `.wasm_map` (for what DWARF
+//! cannot say); the tracer's side reads it back and evaluates it at each stop.
+//!
+//! A location says where a value *is*, never how it was computed, so that a
+//! value read through it is evidence about the machine code.
+
+use crate::addr::CodeOffset;
+use std::ops::Range;
+use wasm_view::{Cell, FuncIdx, FuncType, MemoryIdx, TableIdx, Trap, TypeIdx, ValType, WasmOffset};
+
+/// A register by its DWARF number (System V x86-64 psABI, figure 3.36):
+/// 0-15 are rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8-r15; 17-32 are xmm0-15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DwarfReg(pub u16);
+
+/// Where the value of a slot is at a boundary's PC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// In a register, in its low bytes.
+    Register(DwarfReg),
+    /// In memory at the canonical frame address plus this many bytes.
+    CfaOffset(i32),
+    /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`).
+    Constant(Cell),
+    /// Nowhere, and why.
+    Unavailable(Reason),
+}
+
+/// Why a value has no location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The register allocator had no further use for it.
+    NoLongerLive,
+    /// Instruction selection merged its computation into a later instruction.
+    Folded,
+    /// In an outer frame: its register belongs to the callee now.
+    Clobbered,
+    /// It lies in a kind of place that the map cannot express yet.
+    NotExpressible,
+}
+
+impl Reason {
+    /// Every reason, in the order of its code in `.wasm_map`.
+    pub const ALL: &'static [Reason] =
+        &[Reason::NoLongerLive, Reason::Folded, Reason::Clobbered, Reason::NotExpressible];
+
+    /// The key used in reports.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Reason::NoLongerLive => "no_longer_live",
+            Reason::Folded => "folded",
+            Reason::Clobbered => "clobbered",
+            Reason::NotExpressible => "not_expressible",
+        }
+    }
+}
+
+/// Where execution can be halted for a boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Anchor {
+    /// At a trap instruction of its own that the compiler placed there; the
+    /// offset is that of the trap instruction's first byte.
+    Trap(CodeOffset),
+    /// Nowhere: the compiler proved that it is never reached.
+    Eliminated,
+}
+
+/// What makes a boundary a stable point, a place where every live value must
+/// be recoverable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StableKind {
+    /// First instruction of a function.
+    Entry,
+    /// First instruction in a loop's body.
+    LoopHeader,
+    /// Continuation of a branch to a block: the instruction after its `end`.
+    Label,
+    /// A call instruction.
+    Call,
+}
+
+/// One boundary of a function. Boundaries are listed in offset order, those in
+/// statically unreachable code not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundaryMap {
+    /// The Wasm instruction.
+    pub offset: WasmOffset,
+    /// Its native PC.
+    pub anchor: Anchor,
+    /// Whether it is a stable point; the first kind that applies.
+    pub stable: Option<StableKind>,
+    /// Types of the operand stack, bottom first.
+    pub operands: Vec<ValType>,
+    /// A location per slot: the function's locals, then the operands.
+    pub locations: Vec<Location>,
+}
+
+/// A call instruction in native code that may suspend its function's frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallSite {
+    /// The return address it pushes.
+    pub return_address: CodeOffset,
+    /// The Wasm instruction it belongs to.
+    pub offset: WasmOffset,
+    /// Locations while suspended: the locals, then the operands that remain
+    /// below the arguments.
+    pub locations: Vec<Location>,
+}
+
+/// A native instruction that may fault as a Wasm trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrapSite {
+    /// Its PC.
+    pub pc: CodeOffset,
+    /// The Wasm instruction it belongs to.
+    pub offset: WasmOffset,
+    /// The trap that a fault there stands for.
+    pub trap: Trap,
+}
+
+/// The map of one compiled Wasm function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionMap {
+    /// The function.
+    pub func: FuncIdx,
+    /// Its type, in the module's type section.
+    pub ty: TypeIdx,
+    /// Its name in the module's name section, else its export name.
+    pub name: Option<String>,
+    /// Its code.
+    pub code: Range<CodeOffset>,
+    /// Its body in the module file, from its locals declaration to past its
+    /// final `end`.
+    pub body: Range<WasmOffset>,
+    /// Types of its locals, parameters first.
+    pub locals: Vec<ValType>,
+    /// Names of its locals from the name section; shorter than `locals` or
+    /// holding `None` where there is no name.
+    pub local_names: Vec<Option<String>>,
+    /// Bytes between the canonical frame address and the stack pointer in the
+    /// function's body, return address included.
+    pub frame_size: u32,
+    /// Boundaries by offset.
+    pub boundaries: Vec<BoundaryMap>,
+    /// Call sites by return address.
+    pub call_sites: Vec<CallSite>,
+    /// Trapping instructions by PC.
+    pub traps: Vec<TrapSite>,
+}
+
+/// Something that AOT code cannot do itself and asks its kernel, the tracer,
+/// for: it stores the arguments in the instance's argument area, executes a
+/// trap instruction, and reads the results from the same area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ThunkKind {
+    /// Call of a function that the host provides.
+    Import(FuncIdx),
+    /// `memory.grow`: delta -> old size in pages or -1.
+    MemoryGrow(MemoryIdx),
+    /// `memory.copy`: destination, source, length.
+    MemoryCopy {
+        /// Memory written.
+        destination: MemoryIdx,
+        /// Memory read.
+        source: MemoryIdx,
+    },
+    /// `memory.fill`: destination, value, length.
+    MemoryFill(MemoryIdx),
+    /// `memory.init`: destination, source, length.
+    MemoryInit {
+        /// Memory written.
+        memory: MemoryIdx,
+        /// Segment read.
+        data: wasm_view::DataIdx,
+    },
+    /// `data.drop`.
+    DataDrop(wasm_view::DataIdx),
+    /// `table.grow`: value, delta -> old size or -1.
+    TableGrow(TableIdx),
+    /// `table.fill`: destination, value, length.
+    TableFill(TableIdx),
+    /// `table.copy`: destination, source, length.
+    TableCopy {
+        /// Table written.
+        destination: TableIdx,
+        /// Table read.
+        source: TableIdx,
+    },
+    /// `table.init`: destination, source, length.
+    TableInit {
+        /// Table written.
+        table: TableIdx,
+        /// Segment read.
+        elem: wasm_view::ElemIdx,
+    },
+    /// `elem.drop`.
+    ElemDrop(wasm_view::ElemIdx),
+}
+
+/// The code of a thunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThunkMap {
+    /// What it asks for.
+    pub kind: ThunkKind,
+    /// Parameters and results, in the argument area one 16-byte cell each,
+    /// from its start.
+    pub ty: FuncType,
+    /// Its code; the start is what an import's code pointer holds.
+    pub code: Range<CodeOffset>,
+    /// PC of its trap instruction.
+    pub trap: CodeOffset,
+}
+
+/// The code through which the tracer calls functions of one type. Entered with
+/// the instance data's address in `rdi`, the callee's code address in `rsi`
+/// and the callee's instance data in `rdx`, the parameters in the argument
+/// area of the instance in `rdi`; ends at a trap instruction with the results
+/// in that same area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryMap {
+    /// The type of function it calls.
+    pub ty: FuncType,
+    /// Its code.
+    pub code: Range<CodeOffset>,
+    /// PC of the trap instruction that it ends with.
+    pub finish: CodeOffset,
+}
+
+/// The map of a whole image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageMap {
+    /// Compiled functions, by index; imports are not among them.
+    pub functions: Vec<FunctionMap>,
+    /// Thunks.
+    pub thunks: Vec<ThunkMap>,
+    /// Entries, one per function type that the module has functions of.
+    pub entries: Vec<EntryMap>,
+    /// Where the instance data lies.
+    pub layout: crate::layout::InstanceLayout,
+    /// How the image was made, for reports.
+    pub producer: Producer,
+}
+
+/// How an image was made.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Producer {
+    /// `cranelift`.
+    pub backend: String,
+    /// Its version.
+    pub version: String,
+    /// `none` or `speed`.
+    pub opt: String,
+    /// Which stable points were compiled in: `off`.
+    pub stable: String,
+    /// `trap`.
+    pub anchors: String,
+    /// `x86_64`.
+    pub target: String,
+    /// CPU features that the code may use.
+    pub cpu_features: Vec<String>,
+}
