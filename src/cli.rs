@@ -1,0 +1,234 @@
+//! The command line: what `wdiff` can be asked, as types.
+//!
+//! Options, spellings and exit codes are a contract with scripts. An option
+//! that is part of the contract but not built yet is parsed and then refused
+//! by name with exit code 3 (see [`crate::refuse`]); a spelling that is no part
+//! of it is a usage error, exit code 2.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Checks AOT-compiled WebAssembly against an interpreter, one Wasm
+/// instruction at a time.
+///
+/// (Not GNU wdiff, which compares text word by word.)
+#[derive(Debug, Parser)]
+#[command(name = "wdiff", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program natively under the tracer and compare every stop with the oracle
+    Run(RunArgs),
+    /// Compile a program into an image: native code, DWARF and map in one ELF file
+    Compile(CompileArgs),
+    /// Print or check the map of an image
+    Map(MapArgs),
+    /// Inject faults into code and map, and show that they are caught
+    Selftest(SelftestArgs),
+    /// What the contract names and this version has not built
+    #[command(external_subcommand)]
+    Other(Vec<std::ffi::OsString>),
+}
+
+/// Subcommands of the contract that are not built yet.
+pub const NOT_BUILT: &[&str] = &[
+    "wast", "migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument",
+    "explain",
+];
+
+/// `--opt`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Opt {
+    /// Cranelift `opt_level=none`
+    None,
+    /// Cranelift `opt_level=speed`
+    Speed,
+}
+
+impl Opt {
+    /// The spelling on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Opt::None => "none",
+            Opt::Speed => "speed",
+        }
+    }
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// Schema wdiff-report/1
+    Json,
+    /// Not built yet
+    Html,
+    /// Not built yet
+    Junit,
+    /// Not built yet
+    Sarif,
+}
+
+/// Options that decide which native code is made of a program.
+#[derive(Clone, Debug, Args)]
+pub struct BackendArgs {
+    /// Compiler that makes the native code
+    #[arg(long, value_name = "NAME", default_value = "cranelift")]
+    pub backend: String,
+    /// Optimisation level
+    #[arg(long, value_enum, default_value = "none")]
+    pub opt: Opt,
+    /// Stable points compiled in: off, entry, loops, calls, labels
+    #[arg(long, value_name = "S", default_value = "off")]
+    pub stable: String,
+    /// Where stops are anchored: trap, srcloc
+    #[arg(long, value_name = "A", default_value = "trap")]
+    pub anchors: String,
+    /// Instruction set: x86_64, aarch64, riscv64, s390x
+    #[arg(long, value_name = "ISA", default_value = "x86_64")]
+    pub target: String,
+    /// CPU features: baseline, native, or a list of +feature and -feature
+    #[arg(long, value_name = "SPEC", default_value = "native", allow_hyphen_values = true)]
+    pub cpu: String,
+}
+
+/// Options of a run in lockstep.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The program: .wasm, .wat or an image made by `wdiff compile`
+    #[arg(value_name = "PROG")]
+    pub program: PathBuf,
+    /// Stop at every boundary (the default)
+    #[arg(long)]
+    pub break_every_insn: bool,
+    /// Stop only at stable points (`stable`), in a function (`FUNC`) or at an instruction (`FUNC:OFFSET`)
+    #[arg(long = "break", value_name = "WHERE")]
+    pub breaks: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// How the subject is halted: int3, probe, rsp
+    #[arg(long, value_name = "ENGINE", default_value = "int3")]
+    pub engine: String,
+    /// Which slots are compared: full, changed
+    #[arg(long, value_name = "HOW", default_value = "full")]
+    pub compare: String,
+    /// Compare only every Nth boundary
+    #[arg(long, value_name = "N")]
+    pub sample: Option<u64>,
+    /// Begin comparing at the Nth executed boundary
+    #[arg(long, value_name = "N")]
+    pub from_boundary: Option<u64>,
+    /// Call this export instead of `_start`; ARGS are its parameters
+    #[arg(long, value_name = "FUNC")]
+    pub invoke: Option<String>,
+    /// Give the program a host directory under a guest path
+    #[arg(long, value_name = "HOST::GUEST")]
+    pub dir: Vec<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Standard input of the program (default: inherited)
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// Write the operation log of all host calls
+    #[arg(long, value_name = "LOG", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Answer host calls from an operation log
+    #[arg(long, value_name = "LOG")]
+    pub replay: Option<PathBuf>,
+    /// End, inconclusive, after this many stops
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_stops: Option<u64>,
+    /// End, inconclusive, after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<f64>,
+    /// Write an ELF core of the subject at the boundary named by --at
+    #[arg(long, value_name = "FILE", requires = "at")]
+    pub core: Option<PathBuf>,
+    /// The boundary for --core, `#N` its Nth execution (default the first)
+    #[arg(long, value_name = "FUNC:OFFSET[#N]", requires = "core")]
+    pub at: Option<String>,
+    /// Inject a fault: code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// argv[1..] of the program, or the parameters with --invoke
+    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+/// Options of `wdiff compile`.
+#[derive(Clone, Debug, Args)]
+pub struct CompileArgs {
+    /// The program: .wasm or .wat
+    #[arg(value_name = "PROG")]
+    pub program: PathBuf,
+    /// The image to write; its listing goes beside it as IMAGE.lst
+    #[arg(short, long, value_name = "IMAGE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+}
+
+/// Options of `wdiff map`.
+#[derive(Clone, Debug, Args)]
+pub struct MapArgs {
+    /// An image made by `wdiff compile`, or a program to compile
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Check the map against the code, the CFI and the DWARF
+    #[arg(long)]
+    pub check: bool,
+    /// Print the map of one function, `#N` or a name
+    #[arg(long, value_name = "F")]
+    pub func: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+}
+
+/// Options of `wdiff selftest`.
+#[derive(Clone, Debug, Args)]
+pub struct SelftestArgs {
+    /// Programs to inject faults into (default: the quick ones of the corpus)
+    #[arg(value_name = "PROG")]
+    pub programs: Vec<PathBuf>,
+    /// Draws the faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How many faults of each sort, code and map
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub count: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    if seconds.is_finite() && seconds > 0.0 && seconds <= 1e9 {
+        Ok(seconds)
+    } else {
+        Err("must be above 0 and at most 1e9 seconds".to_string())
+    }
+}

@@ -1,0 +1,67 @@
+//! The command `wdiff`: everything that puts the crates of the workspace
+//! together.
+//!
+//! [`lockstep`] holds the subject against the oracle; the other modules are
+//! one per subcommand and what those share. The binary in `main.rs` only
+//! calls [`main`].
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod compile;
+pub mod core_file;
+pub mod describe;
+pub mod disasm;
+pub mod error;
+pub mod invoke;
+pub mod lockstep;
+pub mod map;
+pub mod output;
+pub mod program;
+pub mod refuse;
+pub mod run;
+pub mod session;
+pub mod source;
+pub mod watch;
+pub mod witness;
+pub mod world;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use error::CommandError;
+use std::process::ExitCode;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::main(&args),
+        Command::Compile(args) => compile::main(&args),
+        Command::Map(args) => map::main(&args),
+        Command::Other(words) => Err(other(&words)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn other(words: &[std::ffi::OsString]) -> CommandError {
+    let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    if cli::NOT_BUILT.contains(&name.as_ref()) {
+        return CommandError::unsupported(format_args!(
+            "wdiff {name} is not built yet; this version has run, compile, map"
+        ));
+    }
+    CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))
+}

@@ -1,0 +1,381 @@
+//! The comparator: one stop's slots, written bytes, tables and globals.
+//!
+//! Every function here returns the differences it found, empty when there is
+//! none. Nothing is skipped without a count: a slot without a location is
+//! counted by its reason in [`super::stats`].
+
+use super::finding::Watch;
+use super::follow::Lockstep;
+use super::plan::{BoundaryId, Check, Width};
+use crate::error::CommandError;
+use dwarf_map::{Location, SubjectAddr};
+use reports::{Slot, SlotName, SlotType};
+use tracer::Subject;
+use wasm_view::{Cell, GlobalIdx, MemoryIdx, MemoryType, SlotIdx, TableIdx, ValType, Value};
+
+/// Most single differences listed of one region: enough to see a pattern.
+const LISTED: usize = 8;
+/// Most bytes shown of one differing range.
+const LISTED_BYTES: u64 = 16;
+
+/// Reads one slot in native form; `Ok(None)` when the map has no location.
+#[inline]
+pub fn read_slot(
+    check: Check,
+    cfa: SubjectAddr,
+    constants: &[u64],
+    subject: &mut Subject,
+    stack: impl Fn(&Subject, SubjectAddr) -> Option<u64>,
+) -> Result<Option<(u64, Width)>, SubjectAddr> {
+    Ok(Some(match check {
+        Check::Gpr(reg, width) => (subject.regs().dwarf(u16::from(reg)).unwrap_or_default(), width),
+        Check::Xmm(reg, width) => match subject.vectors() {
+            Ok(vectors) => (vectors.xmm(u16::from(reg)).unwrap_or_default() as u64, width),
+            Err(_) => return Err(SubjectAddr::new(0)),
+        },
+        Check::Cfa(offset, width) => {
+            let address = cfa.offset(i64::from(offset));
+            (stack(subject, address).ok_or(address)?, width)
+        }
+        Check::Constant(index, width) => match constants.get(index as usize) {
+            Some(value) => (*value, width),
+            None => return Ok(None),
+        },
+        Check::None(_) => return Ok(None),
+    }))
+}
+
+impl Lockstep<'_> {
+    /// Compares every slot of the boundary at which both sides stand.
+    ///
+    /// Adopts what the specification leaves open and the oracle chose freely
+    /// in its last step.
+    pub(super) fn compare_slots(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+    ) -> Result<Vec<Slot>, CommandError> {
+        let Self { oracle, subject, plan, image, unwinder, space, .. } = self;
+        let plan = plan.function(at.function, &image.map, unwinder)?;
+        let Some(top) = oracle.top() else {
+            return Err(CommandError::bug("the oracle has no frame at a boundary"));
+        };
+        let checks = plan.checks(at.index);
+        let slots = top.locals.len() + top.operands.len();
+        if checks.len() != slots {
+            return Err(CommandError::input(format_args!(
+                "the image's map has {} slots at {}, validation says {slots}; it was made from another module, or its compiler is wrong",
+                checks.len(),
+                top.boundary.offset,
+            )));
+        }
+        let stack = |subject: &Subject, address| {
+            let offset = space.stack_offset(address)?;
+            subject.region(space.stack).read_u64(offset).ok()
+        };
+        let mut wrong: Vec<SlotIdx> = Vec::new();
+        for (index, (check, expected)) in
+            checks.iter().zip(top.locals.iter().chain(top.operands)).enumerate()
+        {
+            let same = match read_slot(*check, cfa, &plan.constants, subject, stack) {
+                Ok(Some((native, Width::Word))) => native as u32 as u64 == expected.0,
+                Ok(Some((native, Width::Double))) => native == expected.0,
+                Ok(Some((native, Width::FuncRef))) => space.funcref(native) == Some(*expected),
+                Ok(None) => true,
+                Err(_) => false,
+            };
+            if !same {
+                wrong.push(SlotIdx::from_index(index));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.adopt_or_report(at, cfa, wrong)
+    }
+
+    /// The slow path: something differs.
+    fn adopt_or_report(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+        mut wrong: Vec<SlotIdx>,
+    ) -> Result<Vec<Slot>, CommandError> {
+        if let Some(choice) = self.oracle.choice()
+            && wrong.contains(&choice.slot)
+            && let (_, Some(native)) = self.slot_value(at, cfa, choice.slot)?
+        {
+            let cell = native;
+            if choice.allows(cell) {
+                self.oracle.adopt(&choice, cell).map_err(CommandError::bug)?;
+                self.stats.adopt(choice.kind.name());
+                wrong.retain(|slot| *slot != choice.slot);
+            }
+        }
+        let mut differences = Vec::new();
+        for slot in wrong {
+            let (expected, actual) = self.slot_value(at, cfa, slot)?;
+            let function = &self.image.map.functions[at.function as usize];
+            let boundary = &function.boundaries[at.index as usize];
+            let locals = function.locals.len();
+            let name = match slot.index().checked_sub(locals) {
+                None => SlotName::local(slot.get()),
+                Some(depth) => SlotName::stack(depth as u32),
+            };
+            let location = boundary.locations.get(slot.index());
+            let place = location.map(|l| describe_location(*l, cfa)).unwrap_or_default();
+            differences.push(difference(name, expected, actual, place));
+        }
+        Ok(differences)
+    }
+
+    /// A slot as the oracle and as the subject has it.
+    pub(super) fn slot_value(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+        slot: SlotIdx,
+    ) -> Result<(Value, Option<Cell>), CommandError> {
+        let Self { oracle, subject, plan, image, unwinder, space, .. } = self;
+        let function = &image.map.functions[at.function as usize];
+        let boundary = &function.boundaries[at.index as usize];
+        let plan = plan.function(at.function, &image.map, unwinder)?;
+        let (Some(top), Some(ty)) =
+            (oracle.top(), function.locals.iter().chain(&boundary.operands).nth(slot.index()))
+        else {
+            return Err(CommandError::bug("a slot beyond the frame"));
+        };
+        let expected = top.locals.iter().chain(top.operands).nth(slot.index());
+        let expected = Value::from_cell(*ty, expected.copied().unwrap_or_default());
+        let stack = |subject: &Subject, address| {
+            let offset = space.stack_offset(address)?;
+            subject.region(space.stack).read_u64(offset).ok()
+        };
+        let check = plan.checks(at.index).get(slot.index()).copied();
+        let native = check
+            .and_then(|check| read_slot(check, cfa, &plan.constants, subject, stack).ok().flatten());
+        Ok((expected, native.map(|(bits, _)| space.cell(*ty, bits))))
+    }
+
+    /// Compares the bytes and table elements that the oracle wrote since the
+    /// last stop, and every mutable global.
+    pub(super) fn compare_writes(&mut self) -> Result<Vec<Slot>, CommandError> {
+        let mut differences = Vec::new();
+        let mut compared = 0;
+        for (memory, address, length) in self.oracle.writes().memory() {
+            let Some(index) = self.memory_index(memory) else { continue };
+            let bytes = self.oracle.memory(memory);
+            let range = address as usize..(address + length).min(bytes.len() as u64) as usize;
+            let Some(bytes) = bytes.get(range) else { continue };
+            compared += bytes.len() as u64;
+            let region = self.subject.region(self.space.memories[index.index()]);
+            let equal = region.compare(address, bytes);
+            if !matches!(equal, Ok(None)) {
+                differences.extend(self.memory_differences(index, address, bytes));
+            }
+        }
+        self.stats.memory_bytes += compared;
+        for (table, first, count) in self.oracle.writes().tables() {
+            let Some(index) = self.table_index(table) else { continue };
+            differences.extend(self.table_differences(index, first, count)?);
+        }
+        self.oracle.clear_writes();
+        for at in 0..self.mutable_globals.len() {
+            let (index, ty) = self.mutable_globals[at];
+            if let Some(found) = self.global_difference(index, ty)? {
+                differences.push(found);
+            }
+        }
+        Ok(differences)
+    }
+
+    /// Compares whole memories and their sizes, tables and globals.
+    ///
+    /// Returns the differences and, for memory, what to watch in order to find
+    /// the boundary at which they arose.
+    pub(super) fn compare_whole(
+        &mut self,
+    ) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
+        let mut differences = Vec::new();
+        let mut watch = None;
+        for at in 0..self.space.memories.len() {
+            let index = MemoryIdx::from_index(at);
+            let memory = self.oracle.instance(self.instance).memories[at];
+            let bytes = self.oracle.memory(memory);
+            let region = self.subject.region(self.space.memories[at]);
+            self.stats.memory_bytes += bytes.len() as u64;
+            if region.len() != bytes.len() as u64 {
+                let pages = |bytes: u64| Some(bytes / MemoryType::PAGE);
+                let (want, got) = (pages(bytes.len() as u64), pages(region.len()));
+                let name = SlotName::MemorySize(index.get());
+                differences.push(Slot::number(name, SlotType::U64, want, got));
+                continue;
+            }
+            if !matches!(region.compare(0, bytes), Ok(None)) {
+                differences.extend(self.memory_differences(index, 0, bytes));
+                let addresses = region
+                    .differences(0, bytes, LISTED)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .flat_map(|range| range.take(LISTED_BYTES as usize))
+                    .collect();
+                watch.get_or_insert(Watch { memory: index, addresses });
+            }
+        }
+        for at in 0..self.space.tables.len() {
+            let table = self.oracle.instance(self.instance).tables[at];
+            let count = self.oracle.table(table).len() as u64;
+            differences.extend(self.table_differences(TableIdx::from_index(at), 0, count)?);
+        }
+        for at in 0..self.oracle.instance(self.instance).globals.len() {
+            let ty = self.oracle.global(self.oracle.instance(self.instance).globals[at]).0;
+            if let Some(found) = self.global_difference(GlobalIdx::from_index(at), ty)? {
+                differences.push(found);
+            }
+        }
+        Ok((differences, watch))
+    }
+
+    /// Compares single bytes that an earlier run found to differ in the end.
+    pub(super) fn compare_watched(&mut self) -> Vec<Slot> {
+        let Some(watch) = &self.watch else { return Vec::new() };
+        let Some(memory) = self.oracle.instance(self.instance).memories.get(watch.memory.index())
+        else {
+            return Vec::new();
+        };
+        let bytes = self.oracle.memory(*memory);
+        let mut differences = Vec::new();
+        for &address in &watch.addresses {
+            if let Some(byte) = bytes.get(address as usize) {
+                differences.extend(self.memory_differences(
+                    watch.memory,
+                    address,
+                    std::slice::from_ref(byte),
+                ));
+            }
+        }
+        differences
+    }
+
+    fn memory_differences(
+        &self,
+        memory: MemoryIdx,
+        address: u64,
+        expected: &[u8],
+    ) -> Vec<Slot> {
+        let region = self.subject.region(self.space.memories[memory.index()]);
+        let slot = |at: u64, want: &[u8], got: &[u8]| {
+            Slot::bytes(memory.get(), at, want, got)
+                .read_from(self.space.memory_base(memory).offset(at as i64).to_string())
+        };
+        let mut found = Vec::new();
+        for range in region.differences(address, expected, LISTED).unwrap_or_default() {
+            let length = (range.end - range.start).min(LISTED_BYTES) as usize;
+            let from = (range.start - address) as usize;
+            let mut actual = vec![0; length];
+            if let Some(want) = expected.get(from..from + length)
+                && region.read(range.start, &mut actual).is_ok()
+            {
+                found.push(slot(range.start, want, &actual));
+            }
+        }
+        if found.is_empty() {
+            // The subject's memory ends before what the oracle wrote.
+            let pages = expected.len() as u64 + address;
+            let (want, got) = (pages.div_ceil(MemoryType::PAGE), region.len() / MemoryType::PAGE);
+            let name = SlotName::MemorySize(memory.get());
+            found.push(Slot::number(name, SlotType::U64, Some(want), Some(got)));
+        }
+        found
+    }
+
+    fn table_differences(
+        &self,
+        index: TableIdx,
+        first: u64,
+        count: u64,
+    ) -> Result<Vec<Slot>, CommandError> {
+        let instance = self.oracle.instance(self.instance);
+        let elements = self.oracle.table(instance.tables[index.index()]);
+        let ty = ValType::Ref(instance.module.tables()[index.index()].element);
+        let region = self.subject.region(self.space.tables[index.index()]);
+        let mut found = Vec::new();
+        let size = self.space.table_size(&self.subject, index)?;
+        if size != elements.len() as u64 {
+            let name = SlotName::TableSize(index.get());
+            let want = Some(elements.len() as u64);
+            found.push(Slot::number(name, SlotType::U64, want, Some(size)));
+        }
+        let end = first.saturating_add(count).min(elements.len() as u64);
+        for position in first..end {
+            let native = region.read_u64(position * 8).map_err(CommandError::bug)?;
+            let (want, got) = (elements[position as usize], self.space.cell(ty, native));
+            if want != got && found.len() < LISTED {
+                found.push(difference(
+                    SlotName::Table { table: index.get(), element: position },
+                    Value::from_cell(ty, want),
+                    Some(got),
+                    format!("table {} element {position}, native {native:#x}", index.get()),
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    fn global_difference(
+        &self,
+        index: GlobalIdx,
+        ty: ValType,
+    ) -> Result<Option<Slot>, CommandError> {
+        let id = self.oracle.instance(self.instance).globals[index.index()];
+        let expected = self.oracle.global(id).1;
+        let actual = self.space.global(&self.subject, index, ty)?;
+        Ok((actual != expected).then(|| {
+            difference(
+                SlotName::Global(index.get()),
+                Value::from_cell(ty, expected),
+                Some(actual),
+                "instance data".into(),
+            )
+        }))
+    }
+}
+
+/// A difference of two values; `None` is a value that could not be read.
+pub fn difference(slot: SlotName, expected: Value, actual: Option<Cell>, location: String) -> Slot {
+    let mut found = Slot::value(
+        slot,
+        expected,
+        Value::from_cell(expected.ty(), actual.unwrap_or_default()),
+        location,
+    );
+    if actual.is_none() {
+        found.actual = None;
+    }
+    found
+}
+
+/// Names of the general registers by DWARF number.
+pub const REGISTERS: [&str; 16] = [
+    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+    "r13", "r14", "r15",
+];
+
+/// The location of a value that is a constant in the map.
+pub const CONSTANT: &str = "constant";
+
+/// A location as people write it.
+pub fn describe_location(location: Location, cfa: SubjectAddr) -> String {
+    match location {
+        Location::Register(reg) => match (REGISTERS.get(usize::from(reg.0)), reg.0) {
+            (Some(name), _) => (*name).to_string(),
+            (None, 17..=32) => format!("xmm{}", reg.0 - 17),
+            (None, other) => format!("DWARF register {other}"),
+        },
+        Location::CfaOffset(offset) => {
+            format!("[CFA{offset:+}] = [{}]", cfa.offset(i64::from(offset)))
+        }
+        Location::Constant(_) => CONSTANT.into(),
+        Location::Unavailable(reason) => format!("unavailable: {}", reason.key()),
+    }
+}

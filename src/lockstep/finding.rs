@@ -1,0 +1,45 @@
+//! A divergence as the lockstep finds it: facts, no prose.
+//!
+//! What people read is made from a [`Finding`] afterwards, when there is time
+//! to disassemble and to look up source lines (see [`crate::describe`]).
+
+use dwarf_map::SubjectAddr;
+use reports::{DivergenceKind, Slot};
+use wasm_view::{Boundary, MemoryIdx};
+
+/// Bytes of one memory that differ and were found by comparing it whole, so
+/// that the boundary at which they began to differ is still to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The memory.
+    pub memory: MemoryIdx,
+    /// Addresses of differing bytes.
+    pub addresses: Vec<u64>,
+}
+
+/// The first point at which the relation does not hold.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What differs.
+    pub kind: DivergenceKind,
+    /// The boundary at which both sides stood, or the last common one.
+    pub at: Boundary,
+    /// The instruction executed before it, the first suspect.
+    pub after: Option<Boundary>,
+    /// Executed boundaries up to and including `at`.
+    pub index: u64,
+    /// What happened, in one sentence.
+    pub what: String,
+    /// The values that differ.
+    pub slots: Vec<Slot>,
+    /// PC of the subject.
+    pub native_pc: Option<SubjectAddr>,
+    /// The oracle's view, one value a line.
+    pub expected_state: Vec<String>,
+    /// The subject's view, likewise.
+    pub actual_state: Vec<String>,
+    /// The call stack, innermost first, as the oracle has it.
+    pub frames: Vec<Boundary>,
+    /// For a difference that arose earlier than it was found.
+    pub watch: Option<Watch>,
+}

@@ -1,0 +1,834 @@
+//! The loop: the oracle's events against the subject's stops.
+
+use super::finding::{Finding, Watch};
+use super::frames::{CallPlan, NativeFrame};
+use super::kernel::{Kernel, Served};
+use super::plan::{BoundaryId, Plan, Site};
+use super::compare::CONSTANT;
+use super::space::{self, Space};
+use super::stats::Stats;
+use super::stops::{self, Control, Request, Selection, Where};
+use crate::core_file::CoreRequest;
+use crate::error::CommandError;
+use crate::world::OracleMemory;
+use aot_backend::Image;
+use dwarf_map::unwind::Unwinder;
+use dwarf_map::{CodeOffset, SubjectAddr, ThunkKind};
+use oracle_interp::{Event, HostCall, Oracle};
+use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tracer::{FaultSignal, Stop, Subject};
+use wasi_host::{HostError, Outcome, World};
+use wasm_view::{
+    Boundary, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId, TableIdx,
+    Trap, ValType, Value,
+};
+
+/// Instructions that the oracle executes between two looks at the control.
+const SLICE: u64 = 1 << 20;
+/// Bytes that a thunk or a prologue may need below the caller's frame.
+const FRAME_SLACK: u64 = 4096;
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// Both sides returned these results.
+    Returned(Vec<Value>),
+    /// Both sides ended the program with this code.
+    Exited(u32),
+    /// Both sides trapped alike, at this instruction.
+    Trapped(Trap, Boundary),
+    /// They differ.
+    Diverged(Box<Finding>),
+    /// Ended early or not supported.
+    Inconclusive {
+        /// Why.
+        reason: InconclusiveReason,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// What a run is asked to do besides comparing.
+#[derive(Default)]
+pub struct Requests {
+    /// Places to stop at; empty is every boundary.
+    pub places: Vec<Where>,
+    /// Stop at every boundary whatever `places` says.
+    pub every: bool,
+    /// Most stops.
+    pub max_stops: Option<u64>,
+    /// Bytes to compare at each stop.
+    pub watch: Option<Watch>,
+    /// A core to write.
+    pub core: Option<CoreRequest>,
+}
+
+/// One subject beside one oracle.
+pub struct Lockstep<'a> {
+    pub(super) image: &'a Image,
+    pub(super) oracle: Oracle,
+    pub(super) subject: Subject,
+    pub(super) world: &'a mut World,
+    pub(super) space: Space,
+    pub(super) plan: Plan,
+    pub(super) unwinder: Unwinder,
+    pub(super) kernel: Kernel,
+    pub(super) instance: InstanceId,
+    pub(super) frames: Vec<NativeFrame>,
+    pub(super) calls: HashMap<CodeOffset, CallPlan>,
+    pub(super) mutable_globals: Vec<(GlobalIdx, ValType)>,
+    pub(super) watch: Option<Watch>,
+    /// What was looked at so far.
+    pub stats: Stats,
+    selection: Selection,
+    control: Arc<Control>,
+    max_stops: Option<u64>,
+    core: Option<CoreRequest>,
+    last: Option<Boundary>,
+    here: Option<(BoundaryId, SubjectAddr)>,
+    pending: Event,
+    /// Where the subject halted last.
+    pub(super) pc: SubjectAddr,
+}
+
+/// What to do after an event and a stop have met.
+enum Next {
+    Go(Event),
+    End(Ending),
+}
+
+impl<'a> Lockstep<'a> {
+    /// Starts a subject for an instance of the oracle's.
+    ///
+    /// # Errors
+    /// An image that contradicts itself; what the host refuses.
+    pub fn new(
+        image: &'a Image,
+        oracle: Oracle,
+        instance: InstanceId,
+        world: &'a mut World,
+        requests: Requests,
+        control: Arc<Control>,
+    ) -> Result<Lockstep<'a>, CommandError> {
+        let module = oracle.instance(instance).module.clone();
+        let plan = Plan::new(image)?;
+        let unwinder = image.unwinder().map_err(CommandError::input)?;
+        let (subject, space) = space::start(image, &oracle, instance)?;
+        control.attach(subject.interrupter());
+        let selection =
+            stops::plant(&requests.places, requests.every, &module, &image.map, &subject)?;
+        let kernel = Kernel::new(module.clone(), &oracle, instance);
+        let mutable_globals = module
+            .globals()
+            .iter()
+            .enumerate()
+            .filter(|(_, ty)| ty.mutable)
+            .map(|(index, ty)| (GlobalIdx::from_index(index), ty.content))
+            .collect();
+        Ok(Lockstep {
+            image,
+            oracle,
+            subject,
+            world,
+            space,
+            plan,
+            unwinder,
+            kernel,
+            instance,
+            frames: Vec::new(),
+            calls: HashMap::new(),
+            mutable_globals,
+            watch: requests.watch,
+            stats: Stats::new(&image.map),
+            selection,
+            control,
+            max_stops: requests.max_stops,
+            core: requests.core,
+            last: None,
+            here: None,
+            pending: Event::Boundary,
+            pc: SubjectAddr::new(0),
+        })
+    }
+
+    /// The oracle, for looking at its final state.
+    pub fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// Whether a core was asked for and its boundary not met.
+    pub fn core_missing(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// The counters, the oracle and what it was about to do.
+    pub fn into_parts(self) -> (Stats, Oracle, Event) {
+        (self.stats, self.oracle, self.pending)
+    }
+
+    /// Whether some boundaries do not halt the subject.
+    pub(super) fn sparse(&self) -> bool {
+        matches!(self.selection, Selection::Some(_))
+    }
+
+    /// Calls a function on both sides and follows it to its end.
+    ///
+    /// # Errors
+    /// Only what is no verdict: a bug, a broken image, a host that refuses.
+    pub fn call(&mut self, func: FuncAddr, args: &[Value]) -> Result<Ending, CommandError> {
+        self.frames.clear();
+        self.oracle.clear_writes();
+        let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
+        self.enter(func.func, args)?;
+        let mut event = match (event, &self.selection) {
+            (Event::Boundary, Selection::Some(set)) => {
+                let at_first = self.oracle.top().is_some_and(|top| {
+                    set.contains(top.boundary.func, top.boundary.offset)
+                });
+                if at_first { Event::Boundary } else { self.advance() }
+            }
+            (event, _) => event,
+        };
+        loop {
+            if let Some(ending) = self.limits() {
+                return Ok(ending);
+            }
+            if !matches!((&event, &self.pending), (Event::Boundary, Event::Boundary)) {
+                self.pending = event.clone();
+            }
+            match self.meet(event)? {
+                Next::Go(next) => event = next,
+                Next::End(ending) => return Ok(ending),
+            }
+        }
+    }
+
+    /// Sets the subject's registers for a call through the entry of its type.
+    fn enter(&mut self, func: FuncIdx, args: &[Value]) -> Result<(), CommandError> {
+        let module = self.oracle.instance(self.instance).module.clone();
+        let ty = module
+            .func_type(func)
+            .ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
+        let entry = self.image.map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
+            CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
+        })?;
+        let text = self.image.text_address;
+        let code = self
+            .plan
+            .position(func)
+            .map(|at| self.image.map.functions[at as usize].code.start)
+            .or_else(|| {
+                let thunks = &self.image.map.thunks;
+                thunks.iter().find(|t| t.kind == ThunkKind::Import(func)).map(|t| t.code.start)
+            })
+            .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
+        for (index, value) in args.iter().enumerate() {
+            self.space.set_argument(&self.subject, index as u32, value.ty(), value.to_cell())?;
+        }
+        let stack = self.space.stack_top().offset(-8);
+        if let Some(offset) = self.space.stack_offset(stack) {
+            self.subject
+                .region(self.space.stack)
+                .write_u64(offset, 0)
+                .map_err(CommandError::bug)?;
+        }
+        let data = self.space.instance_data().get();
+        let mut regs = *self.subject.regs();
+        regs.set_dwarf(5, data);
+        regs.set_dwarf(4, code.at(text).get());
+        regs.set_dwarf(1, data);
+        regs.set_dwarf(6, 0);
+        regs.set_dwarf(7, stack.get());
+        regs.set_rip(entry.code.start.at(text).get());
+        self.subject.set_regs(&regs);
+        Ok(())
+    }
+
+    /// Ends the run when it was asked to or a limit is met.
+    #[inline]
+    fn limits(&self) -> Option<Ending> {
+        if let Some(request) = self.control.request() {
+            return Some(self.asked(request));
+        }
+        let most = self.max_stops?;
+        (self.stats.stops >= most).then(|| Ending::Inconclusive {
+            reason: InconclusiveReason::Limit,
+            detail: format!("ended after {most} stops, as --max-stops asks"),
+        })
+    }
+
+    fn asked(&self, request: Request) -> Ending {
+        let at = self.oracle.top().map(|top| top.boundary);
+        let place = at.map(|at| format!(" at {} of function {}", at.offset, at.func));
+        let place = place.unwrap_or_default();
+        match request {
+            Request::Timeout => Ending::Inconclusive {
+                reason: InconclusiveReason::Timeout,
+                detail: format!("the time of --timeout ran out{place}"),
+            },
+            Request::Interrupted => Ending::Inconclusive {
+                reason: InconclusiveReason::Interrupted,
+                detail: format!("interrupted{place}"),
+            },
+        }
+    }
+
+    /// The oracle's next event.
+    #[inline]
+    fn advance(&mut self) -> Event {
+        match &self.selection {
+            Selection::Every => {
+                self.stats.boundaries += 1;
+                self.oracle.step()
+            }
+            Selection::Some(set) => {
+                let before = self.oracle.instructions_executed();
+                let event = loop {
+                    match self.oracle.run(set, SLICE) {
+                        Event::OutOfFuel if self.control.request().is_none() => {}
+                        event => break event,
+                    }
+                };
+                self.stats.boundaries += self.oracle.instructions_executed() - before;
+                event
+            }
+        }
+    }
+
+    /// Resumes the subject and holds its stop against the oracle's event.
+    #[inline]
+    fn meet(&mut self, event: Event) -> Result<Next, CommandError> {
+        let stop = self.subject.resume().map_err(CommandError::host)?;
+        if let Stop::Trap { pc } = stop {
+            self.pc = pc;
+            return match self.plan.site(pc) {
+                Some(Site::Boundary(at)) => self.meet_boundary(event, at),
+                Some(Site::Thunk(index)) => self.meet_thunk(event, index),
+                Some(Site::Finish(index)) => self.meet_finish(event, index),
+                None => self.diverged(
+                    DivergenceKind::Sandbox,
+                    format!("the subject executed a trap instruction at {pc}, where the map has none"),
+                    Vec::new(),
+                ),
+            };
+        }
+        self.meet_otherwise(event, stop)
+    }
+
+    #[inline]
+    fn meet_boundary(&mut self, event: Event, at: BoundaryId) -> Result<Next, CommandError> {
+        if !matches!(event, Event::Boundary) {
+            return self.unexpected(event, format!("the subject reached {}", self.name(at)));
+        }
+        let top = self.oracle.top().map(|top| top.boundary);
+        let function = &self.image.map.functions[at.function as usize];
+        let offset = function.boundaries[at.index as usize].offset;
+        match top {
+            Some(top) if top.func == function.func && top.offset == offset => {}
+            _ => {
+                return self.unexpected(event, format!("the subject reached {}", self.name(at)));
+            }
+        }
+        let cfa = self.cfa(at)?;
+        self.here = Some((at, cfa));
+        if let Some(found) = self.follow_frames(at, cfa)? {
+            return self.diverged(found.kind, found.what, found.slots);
+        }
+        self.stats.stop(at);
+        if self.stats.stops & 0xfff == 0 {
+            self.control.stops.store(self.stats.stops, Ordering::Relaxed);
+        }
+        let mut wrong = self.compare_slots(at, cfa)?;
+        let slots = wrong.len();
+        wrong.extend(self.compare_writes()?);
+        if self.watch.is_some() {
+            wrong.extend(self.compare_watched());
+        }
+        if !wrong.is_empty() {
+            self.stats.wrong += slots as u64;
+            return self.wrong_values(wrong);
+        }
+        if let Some(core) = &self.core
+            && Some(core.at) == top.map(|top| (top.func, top.offset))
+            && self.stats.executions(at) == core.occurrence
+        {
+            self.write_core()?;
+        }
+        self.last = top;
+        Ok(Next::Go(self.advance()))
+    }
+
+    fn wrong_values(&mut self, wrong: Vec<Slot>) -> Result<Next, CommandError> {
+        let first = &wrong[0];
+        let kind = match first.slot {
+            _ if first.location.as_deref() == Some(CONSTANT) => DivergenceKind::Map,
+            SlotName::Local { .. } => DivergenceKind::Local,
+            SlotName::Stack { .. } => DivergenceKind::Operand,
+            slot => store_kind(slot),
+        };
+        let what = match wrong.len() {
+            1 => format!("{} differs", first.slot),
+            more => format!("{more} values differ"),
+        };
+        self.diverged(kind, what, wrong)
+    }
+
+    fn meet_thunk(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
+        let image = self.image;
+        let thunk = &image.map.thunks[index];
+        if let ThunkKind::Import(func) = thunk.kind {
+            return match event {
+                Event::HostCall(call) if call.func == func => self.host_call(call),
+                event => {
+                    let name = self.import_name(func);
+                    self.unexpected(event, format!("the subject calls the host function {name}"))
+                }
+            };
+        }
+        match self.serve(thunk.kind)? {
+            Served::Done => Ok(Next::Go(event)),
+            Served::Trapped(trap) => match event {
+                Event::Trapped(expected) if expected == trap => self.trapped(trap),
+                event => self.unexpected(event, format!("the subject's {:?} trapped: {trap}", thunk.kind)),
+            },
+        }
+    }
+
+    fn meet_finish(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
+        let Event::Finished(expected) = event else {
+            return self.unexpected(event, "the subject returned from the function that was called".into());
+        };
+        let image = self.image;
+        let mut wrong = Vec::new();
+        for (at, (ty, value)) in image.map.entries[index].ty.results.iter().zip(&expected).enumerate() {
+            let actual = self.space.argument(&self.subject, at as u32, *ty)?;
+            if actual != value.to_cell() {
+                wrong.push(super::compare::difference(
+                    SlotName::Result(at as u32),
+                    *value,
+                    Some(actual),
+                    "argument area".into(),
+                ));
+            }
+        }
+        if !wrong.is_empty() {
+            return self.diverged(DivergenceKind::Operand, "the results differ".into(), wrong);
+        }
+        self.finished(Ending::Returned(expected))
+    }
+
+    /// Compares everything once more at the end of a call.
+    fn finished(&mut self, ending: Ending) -> Result<Next, CommandError> {
+        self.oracle.clear_writes();
+        let (wrong, watch) = self.compare_whole()?;
+        if wrong.is_empty() {
+            return Ok(Next::End(ending));
+        }
+        self.whole_difference("at the end", wrong, watch)
+    }
+
+    fn whole_difference(
+        &mut self,
+        when: &str,
+        wrong: Vec<Slot>,
+        watch: Option<Watch>,
+    ) -> Result<Next, CommandError> {
+        let kind = store_kind(wrong[0].slot);
+        let what = format!("{} differs {when}", wrong[0].slot);
+        let mut finding = self.finding(kind, what, wrong)?;
+        finding.watch = watch;
+        Ok(Next::End(Ending::Diverged(Box::new(finding))))
+    }
+
+    fn host_call(&mut self, call: HostCall) -> Result<Next, CommandError> {
+        let mut wrong = Vec::new();
+        for (index, value) in call.args.iter().enumerate() {
+            let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
+            if actual != value.to_cell() {
+                wrong.push(super::compare::difference(
+                    SlotName::Argument(index as u32),
+                    *value,
+                    Some(actual),
+                    "argument area".into(),
+                ));
+            }
+        }
+        let name = self.import_name(call.func);
+        if !wrong.is_empty() {
+            let what = format!("the arguments of the host call {name} differ");
+            return self.diverged(DivergenceKind::HostCall, what, wrong);
+        }
+        self.oracle.clear_writes();
+        let (wrong, watch) = self.compare_whole()?;
+        if !wrong.is_empty() {
+            return self.whole_difference(&format!("at the host call {name}"), wrong, watch);
+        }
+        self.stats.host_calls += 1;
+        let module = self.oracle.instance(self.instance).module.clone();
+        let Some(import) = module.function_import(call.func) else {
+            return Err(CommandError::bug("a host call of no import"));
+        };
+        let memory = self.oracle.instance(self.instance).memories.first().copied();
+        let mut guest = OracleMemory::new(&mut self.oracle, memory);
+        let returned = match self.world.call(&import.module, &import.name, &call.args, &mut guest) {
+            Ok(returned) => returned,
+            Err(error) => return Ok(Next::End(host_error(&name, error))),
+        };
+        for write in &returned.writes {
+            let Some(id) = self.space.memories.first() else { break };
+            self.subject
+                .region(*id)
+                .write(write.address, &write.bytes)
+                .map_err(CommandError::bug)?;
+        }
+        self.oracle.clear_writes();
+        match returned.outcome {
+            Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
+            Outcome::Return(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    let cell = value.to_cell();
+                    self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
+                }
+                let event = self.oracle.finish_host_call(&values);
+                // Skipped boundaries are executed by both sides up to the next stop.
+                let event = match (&event, &self.selection) {
+                    (Event::Boundary, Selection::Some(set)) => {
+                        let here = self.oracle.top().is_some_and(|top| {
+                            set.contains(top.boundary.func, top.boundary.offset)
+                        });
+                        if here { event } else { self.advance() }
+                    }
+                    _ => event,
+                };
+                Ok(Next::Go(event))
+            }
+        }
+    }
+
+    /// Stops that are neither boundaries nor thunks.
+    fn meet_otherwise(&mut self, event: Event, stop: Stop) -> Result<Next, CommandError> {
+        if let Stop::Fault { pc, .. } | Stop::Syscall { pc, .. } = stop {
+            self.pc = pc;
+        }
+        match stop {
+            Stop::Interrupted => match self.control.request() {
+                Some(request) => Ok(Next::End(self.asked(request))),
+                None => Ok(Next::Go(event)),
+            },
+            Stop::Fault { signal, pc, address, .. } => self.fault(event, signal, pc, address),
+            Stop::Syscall { number, pc } => self.diverged(
+                DivergenceKind::Sandbox,
+                format!("the subject tried system call {number} at {pc}; it was not executed"),
+                Vec::new(),
+            ),
+            Stop::Killed { signal } => Ok(Next::End(Ending::Inconclusive {
+                reason: InconclusiveReason::Environment,
+                detail: format!("the subject was killed from outside by signal {signal}"),
+            })),
+            Stop::Exited { code } => Ok(Next::End(Ending::Inconclusive {
+                reason: InconclusiveReason::Environment,
+                detail: format!("the subject's process ended with code {code}"),
+            })),
+            Stop::Trap { .. } | Stop::Stepped => {
+                Err(CommandError::bug("a stop that the engine does not produce"))
+            }
+        }
+    }
+
+    /// A fault is a Wasm trap only if its PC is in the trap table, the signal
+    /// fits and, for memory, the address lies in a memory's reservation.
+    fn fault(
+        &mut self,
+        event: Event,
+        signal: FaultSignal,
+        pc: SubjectAddr,
+        address: Option<SubjectAddr>,
+    ) -> Result<Next, CommandError> {
+        if let Some(address) = address
+            && self.space.in_stack_guard(address)
+            && matches!(signal, FaultSignal::Segv | FaultSignal::Bus)
+        {
+            return self.stack_exhausted(event, address);
+        }
+        let site = self.plan.code_offset(pc).and_then(|offset| self.plan.trap(offset));
+        let at = address.map(|a| format!(" accessing {a}")).unwrap_or_default();
+        let Some((function, trap, offset)) = site else {
+            return self.diverged(
+                DivergenceKind::Sandbox,
+                format!("the subject faulted ({signal:?}) at {pc}{at}, which is no trap of the map"),
+                Vec::new(),
+            );
+        };
+        let fits = match trap {
+            Trap::MemoryOutOfBounds => match signal {
+                FaultSignal::Bus | FaultSignal::Segv => {
+                    address.is_some_and(|address| self.space.memory_at(address).is_some())
+                }
+                FaultSignal::Ill => true,
+                FaultSignal::Fpe => false,
+            },
+            Trap::IntegerDivideByZero | Trap::IntegerOverflow => {
+                matches!(signal, FaultSignal::Fpe | FaultSignal::Ill)
+            }
+            _ => signal == FaultSignal::Ill,
+        };
+        if !fits {
+            return self.diverged(
+                DivergenceKind::Sandbox,
+                format!("the subject faulted ({signal:?}) at {pc}{at}; the map has a trap there, {trap}, but it does not come about so"),
+                Vec::new(),
+            );
+        }
+        let func = self.image.map.functions[function as usize].func;
+        match event {
+            Event::Trapped(expected) if expected == trap => {
+                let same = self.oracle.top().is_none_or(|top| {
+                    top.boundary.func == func && top.boundary.offset == offset
+                });
+                if same {
+                    self.trapped(trap)
+                } else {
+                    self.diverged(
+                        DivergenceKind::Trap,
+                        format!("both trapped ({trap}), the subject at {offset} of function {func}"),
+                        Vec::new(),
+                    )
+                }
+            }
+            event => self.unexpected(
+                event,
+                format!("the subject trapped at {offset} of function {func}: {trap}"),
+            ),
+        }
+    }
+
+    /// Both trapped alike: memories must still agree.
+    fn trapped(&mut self, trap: Trap) -> Result<Next, CommandError> {
+        let at = match self.oracle.top().map(|top| top.boundary).or(self.last) {
+            Some(at) => at,
+            None => return Err(CommandError::bug("a trap at no instruction")),
+        };
+        self.finished(Ending::Trapped(trap, at))
+    }
+
+    /// The native stack ran out. That is the program's doing, and adopted, only
+    /// if the frames that the oracle has fill the stack by the map's sizes.
+    fn stack_exhausted(&mut self, event: Event, address: SubjectAddr) -> Result<Next, CommandError> {
+        let called = match &event {
+            Event::Trapped(Trap::CallStackExhausted) => true,
+            Event::Boundary => self.oracle.depth() == self.frames.len() + 1,
+            Event::HostCall(_) => true,
+            _ => false,
+        };
+        if self.sparse() && !matches!(event, Event::Trapped(Trap::CallStackExhausted)) {
+            return Ok(Next::End(Ending::Inconclusive {
+                reason: InconclusiveReason::Limit,
+                detail: "the subject's stack ran out between two stops; only --break-every-insn can tell whether rightly".into(),
+            }));
+        }
+        let lowest = self.frames.last().map(|frame| {
+            let size = self.image.map.functions[frame.function as usize].frame_size;
+            frame.cfa.get().saturating_sub(u64::from(size))
+        });
+        let entered = match &event {
+            Event::Boundary => self.oracle.top().and_then(|top| self.plan.position(top.boundary.func)),
+            _ => None,
+        };
+        let callee = entered
+            .map_or(0, |function| self.image.map.functions[function as usize].frame_size);
+        let room = u64::from(callee) + FRAME_SLACK;
+        let accounted = lowest
+            .is_some_and(|lowest| address.get() < lowest && lowest - address.get() <= room);
+        if !called || !accounted {
+            return self.diverged(
+                DivergenceKind::Sandbox,
+                format!("the subject's stack ran out at {address}; the oracle's {} frames do not account for it", self.oracle.depth()),
+                Vec::new(),
+            );
+        }
+        self.stats.adopt("stack_exhaustion");
+        self.oracle.trap_now(Trap::CallStackExhausted);
+        self.trapped(Trap::CallStackExhausted)
+    }
+
+    /// Event and stop are of different kinds.
+    fn unexpected(&mut self, event: Event, actual: String) -> Result<Next, CommandError> {
+        let (kind, expected) = match &event {
+            Event::Boundary => {
+                let at = self.oracle.top().map(|top| top.boundary);
+                let expected = at.map(|at| format!("{} of function {}", at.offset, at.func));
+                (DivergenceKind::ControlFlow, format!("the oracle reached {}", expected.unwrap_or_default()))
+            }
+            Event::HostCall(call) => {
+                let name = self.import_name(call.func);
+                (DivergenceKind::ControlFlow, format!("the oracle calls the host function {name}"))
+            }
+            Event::Finished(_) => {
+                (DivergenceKind::ControlFlow, "the oracle returned from the function that was called".into())
+            }
+            Event::Trapped(trap) => (DivergenceKind::Trap, format!("the oracle trapped: {trap}")),
+            Event::OutOfFuel => {
+                return Ok(Next::End(match self.control.request() {
+                    Some(request) => self.asked(request),
+                    None => Ending::Inconclusive { reason: InconclusiveReason::Limit, detail: "the oracle ran out of fuel".into() },
+                }));
+            }
+            Event::LimitReached(name) => {
+                return Ok(Next::End(Ending::Inconclusive {
+                    reason: InconclusiveReason::Limit,
+                    detail: format!("the oracle reached its limit of {name}"),
+                }));
+            }
+        };
+        let kind = if actual.contains("trapped") { DivergenceKind::Trap } else { kind };
+        self.diverged(kind, format!("{expected}, {actual}"), Vec::new())
+    }
+
+    fn diverged(
+        &mut self,
+        kind: DivergenceKind,
+        what: String,
+        slots: Vec<Slot>,
+    ) -> Result<Next, CommandError> {
+        let finding = self.finding(kind, what, slots)?;
+        Ok(Next::End(Ending::Diverged(Box::new(finding))))
+    }
+
+    fn finding(
+        &mut self,
+        kind: DivergenceKind,
+        what: String,
+        slots: Vec<Slot>,
+    ) -> Result<Finding, CommandError> {
+        let top = self.oracle.top().map(|top| top.boundary);
+        let same_place = !matches!(kind, DivergenceKind::ControlFlow | DivergenceKind::Trap | DivergenceKind::Sandbox);
+        let here = self.here.filter(|_| same_place);
+        let last = self.last;
+        // Where control flow went apart the last common boundary is at fault.
+        let at = match (same_place, top, last) {
+            (true, Some(top), _) => top,
+            (_, _, Some(last)) => last,
+            (_, Some(top), None) => top,
+            (_, None, None) => Boundary {
+                instance: self.instance,
+                func: FuncIdx::new(0),
+                offset: wasm_view::WasmOffset::new(0),
+            },
+        };
+        let mut actual_state = match here {
+            Some((at, cfa)) => self.native_state(at, cfa)?,
+            None => Vec::new(),
+        };
+        let mut expected_state = if here.is_some() { self.oracle_state() } else { Vec::new() };
+        let in_frame = |slot: &&Slot| {
+            matches!(
+                slot.slot,
+                SlotName::Local { frame: 0, .. } | SlotName::Stack { frame: 0, .. }
+            )
+        };
+        for slot in slots.iter().filter(|slot| !in_frame(slot)) {
+            let line = |value: &Option<String>| {
+                format!("{} {} {}", slot.slot, slot.ty.key(), value.as_deref().unwrap_or("none"))
+            };
+            expected_state.push(line(&slot.expected));
+            actual_state.push(line(&slot.actual));
+        }
+        let frames = (0..self.oracle.depth())
+            .rev()
+            .filter_map(|index| self.oracle.frame(index).map(|frame| frame.boundary))
+            .collect();
+        Ok(Finding {
+            kind,
+            at,
+            after: last.filter(|last| *last != at || same_place),
+            index: self.stats.stops,
+            what,
+            slots,
+            native_pc: Some(self.pc),
+            expected_state,
+            actual_state,
+            frames,
+            watch: None,
+        })
+    }
+
+    fn oracle_state(&self) -> Vec<String> {
+        let Some(top) = self.oracle.top() else { return Vec::new() };
+        let Some(at) = self.plan.position(top.boundary.func) else { return Vec::new() };
+        let function = &self.image.map.functions[at as usize];
+        let Ok(index) = function.boundaries.binary_search_by_key(&top.boundary.offset, |b| b.offset)
+        else {
+            return Vec::new();
+        };
+        let types = function.locals.iter().chain(&function.boundaries[index].operands);
+        let cells = top.locals.iter().chain(top.operands);
+        types
+            .zip(cells)
+            .enumerate()
+            .map(|(slot, (ty, cell))| {
+                let value = Value::from_cell(*ty, *cell);
+                format!("{} {ty} {} {value}", slot_name(slot, function.locals.len()), value.hex())
+            })
+            .collect()
+    }
+
+    fn name(&self, at: BoundaryId) -> String {
+        let function = &self.image.map.functions[at.function as usize];
+        let offset = function.boundaries[at.index as usize].offset;
+        format!("{offset} of function {}", function.func)
+    }
+
+    fn import_name(&self, func: FuncIdx) -> String {
+        let module = &self.oracle.instance(self.instance).module;
+        match module.function_import(func) {
+            Some(import) => format!("{}.{}", import.module, import.name),
+            None => func.to_string(),
+        }
+    }
+
+    /// The index of a memory of this instance.
+    pub(super) fn memory_index(&self, memory: MemoryId) -> Option<MemoryIdx> {
+        let memories = &self.oracle.instance(self.instance).memories;
+        memories.iter().position(|id| *id == memory).map(MemoryIdx::from_index)
+    }
+
+    /// The index of a table of this instance.
+    pub(super) fn table_index(&self, table: TableId) -> Option<TableIdx> {
+        let tables = &self.oracle.instance(self.instance).tables;
+        tables.iter().position(|id| *id == table).map(TableIdx::from_index)
+    }
+
+    fn write_core(&mut self) -> Result<(), CommandError> {
+        let Some(core) = self.core.take() else { return Ok(()) };
+        core.write(&mut self.subject, &self.space, self.pc)
+    }
+}
+
+/// What differs, for a part of the store.
+fn store_kind(slot: SlotName) -> DivergenceKind {
+    match slot {
+        SlotName::Global(_) => DivergenceKind::Global,
+        SlotName::Table { .. } | SlotName::TableSize(_) => DivergenceKind::Table,
+        _ => DivergenceKind::Memory,
+    }
+}
+
+/// `local3` or `stack0`.
+pub fn slot_name(slot: usize, locals: usize) -> String {
+    match slot.checked_sub(locals) {
+        None => format!("local{slot}"),
+        Some(depth) => format!("stack{depth}"),
+    }
+}
+
+fn host_error(name: &str, error: HostError) -> Ending {
+    let reason = match &error {
+        HostError::Diverged { .. } | HostError::LogExhausted { .. } => InconclusiveReason::Replay,
+        HostError::Unsupported { .. } => InconclusiveReason::Unsupported,
+        _ => InconclusiveReason::Environment,
+    };
+    Ending::Inconclusive { reason, detail: format!("host call {name}: {error}") }
+}

@@ -1,0 +1,294 @@
+//! The subject's kernel: what AOT code cannot do itself.
+//!
+//! Growing a memory, bulk memory and table operations and dropping segments
+//! are asked for through thunks. They are carried out here on the *subject's*
+//! memories and tables with checks of their own, not copied from the oracle:
+//! the two are compared afterwards like anything else.
+
+use super::follow::Lockstep;
+use super::space::{MAX_TABLE_ELEMENTS, Space};
+use crate::error::CommandError;
+use dwarf_map::ThunkKind;
+use oracle_interp::{Module, Oracle};
+use std::sync::Arc;
+use tracer::Subject;
+use wasm_view::{
+    Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, MemoryType, TableIdx, Trap, ValType,
+};
+
+/// Bytes moved at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Segments as the subject's instance has them.
+pub struct Kernel {
+    module: Arc<Module>,
+    elems: Vec<Vec<Cell>>,
+    dropped_data: Vec<bool>,
+}
+
+/// How a thunk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Results are in the argument area.
+    Done,
+    /// The operation traps.
+    Trapped(Trap),
+}
+
+impl Kernel {
+    /// Takes the segments of an instance right after instantiation.
+    pub fn new(module: Arc<Module>, oracle: &Oracle, instance: InstanceId) -> Kernel {
+        let view = oracle.instance(instance);
+        let elems = (0..module.num_elems())
+            .map(|index| view.elem(ElemIdx::new(index)).to_vec())
+            .collect();
+        let dropped_data =
+            (0..module.num_data()).map(|index| view.data_dropped(DataIdx::new(index))).collect();
+        Kernel { module, elems, dropped_data }
+    }
+
+    fn data(&self, index: DataIdx) -> &[u8] {
+        match self.dropped_data.get(index.index()) {
+            Some(false) => self.module.data(index).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+}
+
+impl Lockstep<'_> {
+    /// Carries out the operation of a thunk that is not a host call.
+    pub(super) fn serve(&mut self, kind: ThunkKind) -> Result<Served, CommandError> {
+        let Self { subject, space, kernel, .. } = self;
+        let argument = |index: u32| {
+            space.argument(subject, index, ValType::I32).map(|cell| cell.0)
+        };
+        match kind {
+            ThunkKind::Import(func) => {
+                Err(CommandError::bug(format_args!("host function {func} served as an operation")))
+            }
+            ThunkKind::MemoryGrow(memory) => {
+                let result = grow_memory(subject, space, &kernel.module, memory, argument(0)?)?;
+                answer(subject, space, result)
+            }
+            ThunkKind::MemoryFill(memory) => {
+                let (to, byte, length) = (argument(0)?, argument(1)? as u8, argument(2)?);
+                let region = subject.region(space.memories[memory.index()]);
+                if !fits(to, length, region.len()) {
+                    return Ok(Served::Trapped(Trap::MemoryOutOfBounds));
+                }
+                let block = vec![byte; CHUNK.min(length as usize)];
+                chunks(length, |at, count| region.write(to + at, &block[..count]))
+                    .map_err(CommandError::bug)?;
+                Ok(Served::Done)
+            }
+            ThunkKind::MemoryCopy { destination, source } => {
+                let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
+                let target = subject.region(space.memories[destination.index()]);
+                let origin = subject.region(space.memories[source.index()]);
+                if !fits(from, length, origin.len()) || !fits(to, length, target.len()) {
+                    return Ok(Served::Trapped(Trap::MemoryOutOfBounds));
+                }
+                let mut block = vec![0; CHUNK.min(length as usize)];
+                let mut copy = |at: u64, count: usize| {
+                    let block = &mut block[..count];
+                    origin.read(from + at, block).and_then(|()| target.write(to + at, block))
+                };
+                // Overlapping upwards: the last bytes must move first.
+                if to > from {
+                    chunks_backwards(length, &mut copy).map_err(CommandError::bug)?;
+                } else {
+                    chunks(length, &mut copy).map_err(CommandError::bug)?;
+                }
+                Ok(Served::Done)
+            }
+            ThunkKind::MemoryInit { memory, data } => {
+                let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
+                let region = subject.region(space.memories[memory.index()]);
+                let bytes = kernel.data(data);
+                if !fits(from, length, bytes.len() as u64) || !fits(to, length, region.len()) {
+                    return Ok(Served::Trapped(Trap::MemoryOutOfBounds));
+                }
+                let bytes = bytes.get(from as usize..(from + length) as usize).unwrap_or_default();
+                region.write(to, bytes).map_err(CommandError::bug)?;
+                Ok(Served::Done)
+            }
+            ThunkKind::DataDrop(data) => {
+                if let Some(dropped) = kernel.dropped_data.get_mut(data.index()) {
+                    *dropped = true;
+                }
+                Ok(Served::Done)
+            }
+            ThunkKind::TableGrow(table) => {
+                let value = word(subject, space, 0)?;
+                let delta = argument(1)?;
+                let result = grow_table(subject, space, &kernel.module, table, value, delta)?;
+                answer(subject, space, result)
+            }
+            ThunkKind::TableFill(table) => {
+                let (to, value, length) = (argument(0)?, word(subject, space, 1)?, argument(2)?);
+                if !fits(to, length, space.table_size(subject, table)?) {
+                    return Ok(Served::Trapped(Trap::TableOutOfBounds));
+                }
+                store_elements(subject, space, table, to, (0..length).map(|_| value))?;
+                Ok(Served::Done)
+            }
+            ThunkKind::TableCopy { destination, source } => {
+                let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
+                if !fits(from, length, space.table_size(subject, source)?)
+                    || !fits(to, length, space.table_size(subject, destination)?)
+                {
+                    return Ok(Served::Trapped(Trap::TableOutOfBounds));
+                }
+                let region = subject.region(space.tables[source.index()]);
+                let words = (0..length)
+                    .map(|at| region.read_u64((from + at) * 8).map_err(CommandError::bug))
+                    .collect::<Result<Vec<u64>, _>>()?;
+                store_elements(subject, space, destination, to, words.into_iter())?;
+                Ok(Served::Done)
+            }
+            ThunkKind::TableInit { table, elem } => {
+                let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
+                let cells = kernel.elems.get(elem.index()).map(Vec::as_slice).unwrap_or_default();
+                if !fits(from, length, cells.len() as u64)
+                    || !fits(to, length, space.table_size(subject, table)?)
+                {
+                    return Ok(Served::Trapped(Trap::TableOutOfBounds));
+                }
+                let ty = ValType::Ref(kernel.module.tables()[table.index()].element);
+                let cells = cells.get(from as usize..(from + length) as usize).unwrap_or_default();
+                let words = cells.iter().map(|cell| space.native(ty, *cell));
+                store_elements(subject, space, table, to, words)?;
+                Ok(Served::Done)
+            }
+            ThunkKind::ElemDrop(elem) => {
+                if let Some(cells) = kernel.elems.get_mut(elem.index()) {
+                    cells.clear();
+                }
+                Ok(Served::Done)
+            }
+        }
+    }
+}
+
+/// Whether `length` things from `start` lie within `size`.
+fn fits(start: u64, length: u64, size: u64) -> bool {
+    start.checked_add(length).is_some_and(|end| end <= size)
+}
+
+fn chunks<E>(length: u64, mut each: impl FnMut(u64, usize) -> Result<(), E>) -> Result<(), E> {
+    let mut at = 0;
+    while at < length {
+        let count = (length - at).min(CHUNK as u64);
+        each(at, count as usize)?;
+        at += count;
+    }
+    Ok(())
+}
+
+fn chunks_backwards<E>(
+    length: u64,
+    mut each: impl FnMut(u64, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut left = length;
+    while left > 0 {
+        let count = left.min(CHUNK as u64);
+        left -= count;
+        each(left, count as usize)?;
+    }
+    Ok(())
+}
+
+/// A whole native word of the argument area: a reference in native form.
+fn word(subject: &Subject, space: &Space, index: u32) -> Result<u64, CommandError> {
+    let offset = u64::from(space.layout.argument(index));
+    subject.region(space.data).read_u64(offset).map_err(CommandError::bug)
+}
+
+fn answer(subject: &Subject, space: &Space, result: i32) -> Result<Served, CommandError> {
+    space.set_argument(subject, 0, ValType::I32, Cell(u64::from(result as u32)))?;
+    Ok(Served::Done)
+}
+
+fn grow_memory(
+    subject: &mut Subject,
+    space: &Space,
+    module: &Module,
+    memory: MemoryIdx,
+    delta: u64,
+) -> Result<i32, CommandError> {
+    let id = space.memories[memory.index()];
+    let old = subject.region(id).len() / MemoryType::PAGE;
+    let most = module.memories()[memory.index()].maximum.unwrap_or(MemoryType::MAX_PAGES);
+    let new = old + delta;
+    if new > most.min(MemoryType::MAX_PAGES) || subject.resize(id, new * MemoryType::PAGE).is_err() {
+        return Ok(-1);
+    }
+    space.set_memory_size(subject, memory, new * MemoryType::PAGE)?;
+    Ok(old as i32)
+}
+
+fn grow_table(
+    subject: &mut Subject,
+    space: &Space,
+    module: &Module,
+    table: TableIdx,
+    value: u64,
+    delta: u64,
+) -> Result<i32, CommandError> {
+    let old = space.table_size(subject, table)?;
+    let most = module.tables()[table.index()].maximum.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
+    let new = old + delta;
+    if new > most {
+        return Ok(-1);
+    }
+    store_elements(subject, space, table, old, (0..delta).map(|_| value))?;
+    space.set_table_size(subject, table, new)?;
+    Ok(old as i32)
+}
+
+fn store_elements(
+    subject: &Subject,
+    space: &Space,
+    table: TableIdx,
+    first: u64,
+    words: impl Iterator<Item = u64>,
+) -> Result<(), CommandError> {
+    let region = subject.region(space.tables[table.index()]);
+    for (at, word) in words.enumerate() {
+        region.write_u64((first + at as u64) * 8, word).map_err(CommandError::bug)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_fits_up_to_its_end() {
+        assert!(fits(0, 0, 0));
+        assert!(fits(10, 0, 10));
+        assert!(!fits(11, 0, 10));
+        assert!(fits(u64::from(u32::MAX), 1, 1 << 32));
+        assert!(!fits(u64::MAX, 2, u64::MAX));
+    }
+
+    #[test]
+    fn chunks_cover_a_range_once_in_either_direction() {
+        let length = 3 * CHUNK as u64 + 5;
+        let mut seen = Vec::new();
+        let _: Result<(), ()> = chunks(length, |at, count| {
+            seen.push((at, count));
+            Ok(())
+        });
+        let mut backwards = Vec::new();
+        let _: Result<(), ()> = chunks_backwards(length, |at, count| {
+            backwards.push((at, count));
+            Ok(())
+        });
+        for list in [seen, backwards] {
+            assert_eq!(list.iter().map(|(_, count)| *count as u64).sum::<u64>(), length);
+            assert!(list.iter().all(|(at, count)| at + *count as u64 <= length));
+        }
+    }
+}

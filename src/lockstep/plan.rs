@@ -1,0 +1,286 @@
+//! The map, prepared for the inner loop.
+//!
+//! At a stop two questions are asked hundreds of thousands of times a second:
+//! what is at this PC, and where are the slots of this boundary? The first is
+//! answered by an array over the code bytes. For the second the map's
+//! locations are translated, a function at a time and when it first stops,
+//! into 8-byte [`Check`]s that say how to read a slot and nothing else.
+
+use crate::error::CommandError;
+use aot_backend::Image;
+use dwarf_map::unwind::{CfaRule, Unwinder};
+use dwarf_map::{Anchor, CodeOffset, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
+use std::collections::HashMap;
+use wasm_view::{FuncIdx, RefType, Trap, ValType, WasmOffset};
+
+/// What the code holds at a trap instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A boundary.
+    Boundary(BoundaryId),
+    /// The trap instruction of the thunk at this position in the map.
+    Thunk(usize),
+    /// The end of the entry at this position in the map.
+    Finish(usize),
+}
+
+/// A boundary among all of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BoundaryId {
+    /// Position of the function in the map.
+    pub function: u32,
+    /// Position of the boundary in its function.
+    pub index: u32,
+}
+
+/// How many bits of a source count, and what they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// 32 bits.
+    Word,
+    /// 64 bits, external references included.
+    Double,
+    /// The address of a function descriptor.
+    FuncRef,
+}
+
+impl Width {
+    /// The width of a type.
+    pub fn of(ty: ValType) -> Width {
+        match ty {
+            ValType::I32 | ValType::F32 => Width::Word,
+            ValType::I64 | ValType::F64 | ValType::Ref(RefType::Extern) => Width::Double,
+            ValType::Ref(RefType::Func) => Width::FuncRef,
+        }
+    }
+}
+
+/// How to read one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A general register, by DWARF number.
+    Gpr(u8, Width),
+    /// The low bits of a vector register, by its number among them.
+    Xmm(u8, Width),
+    /// Memory at an offset from the canonical frame address.
+    Cfa(i32, Width),
+    /// A constant, by its position in [`FunctionPlan::constants`].
+    Constant(u32, Width),
+    /// Nothing to read.
+    None(Reason),
+}
+
+/// First of the DWARF numbers of xmm registers.
+const FIRST_XMM: u16 = 17;
+
+/// The boundaries of one function, prepared.
+#[derive(Debug)]
+pub struct FunctionPlan {
+    checks: Vec<Check>,
+    /// Start in `checks` per boundary, and one past the last.
+    starts: Vec<u32>,
+    cfa: Vec<CfaRule>,
+    vectors: Vec<bool>,
+    /// Values of [`Check::Constant`].
+    pub constants: Vec<u64>,
+}
+
+impl FunctionPlan {
+    /// The checks of a boundary: locals, then operands.
+    pub fn checks(&self, index: u32) -> &[Check] {
+        let (from, to) = (self.starts[index as usize], self.starts[index as usize + 1]);
+        &self.checks[from as usize..to as usize]
+    }
+    /// How to find the canonical frame address there.
+    pub fn cfa(&self, index: u32) -> CfaRule {
+        self.cfa[index as usize]
+    }
+    /// Whether any slot there is in a vector register.
+    pub fn needs_vectors(&self, index: u32) -> bool {
+        self.vectors[index as usize]
+    }
+}
+
+/// Everything that is looked up by PC or by boundary.
+pub struct Plan {
+    /// Per byte of code, 0 or a position in `sites` plus 1.
+    at: Vec<u32>,
+    sites: Vec<Site>,
+    functions: Vec<Option<Box<FunctionPlan>>>,
+    by_func: HashMap<FuncIdx, u32>,
+    traps: HashMap<CodeOffset, (u32, Trap, WasmOffset)>,
+    /// Start of the text in the subject.
+    text: SubjectAddr,
+}
+
+impl Plan {
+    /// Indexes the map of an image.
+    ///
+    /// # Errors
+    /// A map that contradicts itself: two things at one PC, a PC outside the
+    /// code.
+    pub fn new(image: &Image) -> Result<Plan, CommandError> {
+        let map = &image.map;
+        let mut plan = Plan {
+            at: vec![0; image.text.len()],
+            sites: Vec::new(),
+            functions: map.functions.iter().map(|_| None).collect(),
+            by_func: HashMap::new(),
+            traps: HashMap::new(),
+            text: image.text_address,
+        };
+        for (position, function) in map.functions.iter().enumerate() {
+            let position = position as u32;
+            plan.by_func.insert(function.func, position);
+            for (index, boundary) in function.boundaries.iter().enumerate() {
+                if let Anchor::Trap(pc) = boundary.anchor {
+                    let id = BoundaryId { function: position, index: index as u32 };
+                    plan.place(pc, Site::Boundary(id))?;
+                }
+            }
+            for site in &function.traps {
+                plan.traps.insert(site.pc, (position, site.trap, site.offset));
+            }
+        }
+        for (position, thunk) in map.thunks.iter().enumerate() {
+            plan.place(thunk.trap, Site::Thunk(position))?;
+        }
+        for (position, entry) in map.entries.iter().enumerate() {
+            plan.place(entry.finish, Site::Finish(position))?;
+        }
+        Ok(plan)
+    }
+
+    fn place(&mut self, pc: CodeOffset, site: Site) -> Result<(), CommandError> {
+        let slot = self.at.get_mut(pc.get() as usize).ok_or_else(|| {
+            CommandError::input(format_args!("the image's map names {pc}, outside its code"))
+        })?;
+        if *slot != 0 {
+            return Err(CommandError::input(format_args!(
+                "the image's map names {pc} for two different stops"
+            )));
+        }
+        self.sites.push(site);
+        *slot = self.sites.len() as u32;
+        Ok(())
+    }
+
+    /// The offset of a subject address in the code, if it lies there.
+    pub fn code_offset(&self, pc: SubjectAddr) -> Option<CodeOffset> {
+        let offset = pc.since(self.text)?;
+        (offset < self.at.len() as u64).then(|| CodeOffset::new(offset as u32))
+    }
+
+    /// What lies at a PC.
+    #[inline]
+    pub fn site(&self, pc: SubjectAddr) -> Option<Site> {
+        let offset = pc.since(self.text)?;
+        let index = *self.at.get(usize::try_from(offset).ok()?)?;
+        self.sites.get((index as usize).checked_sub(1)?).copied()
+    }
+
+    /// The Wasm trap that a fault at a PC may stand for: function position in
+    /// the map, trap, instruction.
+    pub fn trap(&self, pc: CodeOffset) -> Option<(u32, Trap, WasmOffset)> {
+        self.traps.get(&pc).copied()
+    }
+
+    /// The position of a function in the map.
+    pub fn position(&self, func: FuncIdx) -> Option<u32> {
+        self.by_func.get(&func).copied()
+    }
+
+    /// The prepared form of a function.
+    ///
+    /// # Errors
+    /// A boundary without CFI.
+    #[inline]
+    pub fn function(
+        &mut self,
+        position: u32,
+        map: &ImageMap,
+        unwinder: &Unwinder,
+    ) -> Result<&FunctionPlan, CommandError> {
+        let slot = &mut self.functions[position as usize];
+        if slot.is_none() {
+            *slot = Some(Box::new(prepare(&map.functions[position as usize], unwinder)?));
+        }
+        match slot {
+            Some(plan) => Ok(plan),
+            None => Err(CommandError::bug("a function plan vanished")),
+        }
+    }
+}
+
+fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, CommandError> {
+    let count = function.boundaries.len();
+    let mut plan = FunctionPlan {
+        checks: Vec::new(),
+        starts: Vec::with_capacity(count + 1),
+        cfa: Vec::with_capacity(count),
+        vectors: Vec::with_capacity(count),
+        constants: Vec::new(),
+    };
+    for boundary in &function.boundaries {
+        plan.starts.push(plan.checks.len() as u32);
+        let rule = match boundary.anchor {
+            Anchor::Trap(pc) => unwinder.cfa_rule(pc).map_err(|error| {
+                CommandError::input(format_args!(
+                    "the image has no frame information for function {} at {pc}: {error}",
+                    function.func
+                ))
+            })?,
+            Anchor::Eliminated => CfaRule { reg: dwarf_map::DwarfReg(7), offset: 0 },
+        };
+        plan.cfa.push(rule);
+        let types = function.locals.iter().chain(&boundary.operands);
+        let mut vectors = false;
+        for (location, ty) in boundary.locations.iter().zip(types) {
+            let check = check_of(*location, *ty, &mut plan.constants);
+            vectors |= matches!(check, Check::Xmm(..));
+            plan.checks.push(check);
+        }
+        plan.vectors.push(vectors);
+    }
+    plan.starts.push(plan.checks.len() as u32);
+    Ok(plan)
+}
+
+/// Translates one location; `constants` collects the constants met.
+pub fn check_of(location: Location, ty: ValType, constants: &mut Vec<u64>) -> Check {
+    let width = Width::of(ty);
+    match location {
+        Location::Register(reg) if reg.0 < 16 => Check::Gpr(reg.0 as u8, width),
+        Location::Register(reg) if (FIRST_XMM..FIRST_XMM + 16).contains(&reg.0) => {
+            Check::Xmm((reg.0 - FIRST_XMM) as u8, width)
+        }
+        Location::Register(_) => Check::None(Reason::NotExpressible),
+        Location::CfaOffset(offset) => Check::Cfa(offset, width),
+        Location::Constant(cell) => {
+            constants.push(cell.0);
+            Check::Constant(constants.len() as u32 - 1, width)
+        }
+        Location::Unavailable(reason) => Check::None(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dwarf_map::DwarfReg;
+
+    #[test]
+    fn a_check_stays_small() {
+        assert_eq!(std::mem::size_of::<Check>(), 8);
+    }
+
+    #[test]
+    fn registers_become_the_right_bank() {
+        let mut constants = Vec::new();
+        let mut check = |reg| check_of(Location::Register(DwarfReg(reg)), ValType::F64, &mut constants);
+        assert_eq!(check(3), Check::Gpr(3, Width::Double));
+        assert_eq!(check(17), Check::Xmm(0, Width::Double));
+        assert_eq!(check(32), Check::Xmm(15, Width::Double));
+        assert_eq!(check(16), Check::None(Reason::NotExpressible));
+    }
+}

@@ -1,0 +1,172 @@
+//! What a run has looked at, counted.
+//!
+//! A stop adds one to the counter of its boundary and nothing else. What that
+//! means in slots (located, constant, unavailable and why, live or dead) is
+//! the same each time, so it is worked out once, at the end, for the
+//! boundaries that were executed.
+
+use super::plan::BoundaryId;
+use dwarf_map::{Anchor, ImageMap, Location, Reason};
+use oracle_interp::{Module, liveness::Liveness};
+use std::collections::BTreeMap;
+
+/// Counters of one run.
+pub struct Stats {
+    /// Executions per boundary: by function position, then boundary index.
+    executed: Vec<Vec<u64>>,
+    /// Stops at boundaries.
+    pub stops: u64,
+    /// Boundaries that the oracle executed.
+    pub boundaries: u64,
+    /// Slots found wrong, at the boundary that ended the run.
+    pub wrong: u64,
+    /// Bytes of linear memory compared.
+    pub memory_bytes: u64,
+    /// Calls of host functions.
+    pub host_calls: u64,
+    /// Choices of the subject that the oracle adopted, by predicate.
+    pub adoptions: BTreeMap<&'static str, u64>,
+    /// Suspended frames compared.
+    pub frames: u64,
+}
+
+/// Slots of executed boundaries by how they were seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Read from the subject.
+    pub located: u64,
+    /// The map's constant.
+    pub constant: u64,
+    /// Not seen.
+    pub unavailable: u64,
+}
+
+/// The figures of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Boundaries of the map.
+    pub boundaries: u64,
+    /// Those with a PC.
+    pub anchored: u64,
+    /// Those that the compiler proved unreachable.
+    pub eliminated: u64,
+    /// All slots.
+    pub all: Seen,
+    /// Live slots.
+    pub live: Seen,
+    /// Unavailable slots by reason, dead ones included.
+    pub reasons: BTreeMap<String, u64>,
+    /// Stable points in the map.
+    pub stable: u64,
+    /// Executions of stable points.
+    pub stable_executed: u64,
+    /// Those at which every live slot was seen.
+    pub stable_full: u64,
+    /// Live slots not seen at stable points.
+    pub stable_unavailable: u64,
+}
+
+impl Stats {
+    /// Counters for the boundaries of a map.
+    pub fn new(map: &ImageMap) -> Stats {
+        Stats {
+            executed: map.functions.iter().map(|f| vec![0; f.boundaries.len()]).collect(),
+            stops: 0,
+            boundaries: 0,
+            wrong: 0,
+            memory_bytes: 0,
+            host_calls: 0,
+            adoptions: BTreeMap::new(),
+            frames: 0,
+        }
+    }
+
+    /// Counts a stop.
+    #[inline]
+    pub fn stop(&mut self, at: BoundaryId) {
+        self.stops += 1;
+        self.executed[at.function as usize][at.index as usize] += 1;
+    }
+
+    /// How often a boundary was stopped at.
+    pub fn executions(&self, at: BoundaryId) -> u64 {
+        self.executed[at.function as usize][at.index as usize]
+    }
+
+    /// Counts an adoption.
+    pub fn adopt(&mut self, predicate: &'static str) {
+        *self.adoptions.entry(predicate).or_default() += 1;
+    }
+
+    /// Works out the figures.
+    pub fn summary(&self, map: &ImageMap, module: &Module) -> Summary {
+        let mut summary = Summary::default();
+        for (function, executed) in map.functions.iter().zip(&self.executed) {
+            let liveness = executed
+                .iter()
+                .any(|count| *count > 0)
+                .then(|| Liveness::compute(module, function.func))
+                .flatten();
+            for (boundary, &count) in function.boundaries.iter().zip(executed) {
+                summary.boundaries += 1;
+                summary.stable += u64::from(boundary.stable.is_some());
+                match boundary.anchor {
+                    Anchor::Trap(_) => summary.anchored += 1,
+                    Anchor::Eliminated => summary.eliminated += 1,
+                }
+                if count == 0 {
+                    continue;
+                }
+                let (mut all, mut live) = (Seen::default(), Seen::default());
+                let mut is_live = liveness.iter().flat_map(|l| l.slots(boundary.offset));
+                for location in &boundary.locations {
+                    let (seen, reason) = see(*location);
+                    all.add(seen, 1);
+                    // A slot that liveness says nothing of counts as live.
+                    if is_live.next().unwrap_or(true) {
+                        live.add(seen, 1);
+                    }
+                    if let Some(reason) = reason {
+                        *summary.reasons.entry(reason.key().to_string()).or_default() += count;
+                    }
+                }
+                summary.all.add(all, count);
+                summary.live.add(live, count);
+                if boundary.stable.is_some() {
+                    summary.stable_executed += count;
+                    summary.stable_unavailable += live.unavailable * count;
+                    if live.unavailable == 0 {
+                        summary.stable_full += count;
+                    }
+                }
+            }
+        }
+        summary
+    }
+}
+
+impl Seen {
+    fn add(&mut self, other: Seen, times: u64) {
+        self.located += other.located * times;
+        self.constant += other.constant * times;
+        self.unavailable += other.unavailable * times;
+    }
+    /// Slots compared.
+    pub fn compared(&self) -> u64 {
+        self.located + self.constant
+    }
+}
+
+fn see(location: Location) -> (Seen, Option<Reason>) {
+    let mut seen = Seen::default();
+    let mut why = None;
+    match location {
+        Location::Register(_) | Location::CfaOffset(_) => seen.located = 1,
+        Location::Constant(_) => seen.constant = 1,
+        Location::Unavailable(reason) => {
+            seen.unavailable = 1;
+            why = Some(reason);
+        }
+    }
+    (seen, why)
+}

@@ -1,0 +1,231 @@
+//! Which boundaries halt the subject, and how others can ask it to halt.
+
+use crate::error::CommandError;
+use crate::program::Program;
+use dwarf_map::{Anchor, ImageMap};
+use oracle_interp::{Module, StopSet};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tracer::{Interrupter, Subject};
+use wasm_view::{FuncIdx, WasmOffset};
+
+/// A place named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// Every stable point.
+    Stable,
+    /// Every boundary of a function.
+    Function(FuncIdx),
+    /// One boundary.
+    Boundary(FuncIdx, WasmOffset),
+}
+
+/// Reads `FUNC`: `#N` or a name.
+///
+/// # Errors
+/// Unknown and ambiguous names, with the candidates.
+pub fn parse_function(text: &str, module: &Module) -> Result<FuncIdx, CommandError> {
+    if let Some(number) = text.strip_prefix('#') {
+        let index: u32 = number
+            .parse()
+            .map_err(|_| CommandError::input(format_args!("{text}: `#` wants a function index")))?;
+        let count = module.num_funcs();
+        if index >= count {
+            return Err(CommandError::input(format_args!(
+                "{text}: the module has {count} functions"
+            )));
+        }
+        return Ok(FuncIdx::new(index));
+    }
+    match module.find_func(text).as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CommandError::input(format_args!(
+            "{text}: no function has this name; `wdiff map PROG` lists them, #N names one by index"
+        ))),
+        many => {
+            let list: Vec<String> = many.iter().map(ToString::to_string).collect();
+            Err(CommandError::input(format_args!(
+                "{text}: the name is ambiguous; it is that of {}",
+                list.join(", ")
+            )))
+        }
+    }
+}
+
+/// Reads `OFFSET`: decimal or 0x.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_offset(text: &str) -> Result<WasmOffset, CommandError> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map(WasmOffset::new).map_err(|_| {
+        CommandError::input(format_args!(
+            "{text}: not a byte offset in the module file (decimal or 0x)"
+        ))
+    })
+}
+
+/// Reads `FUNC:OFFSET`, and checks that a boundary is there.
+///
+/// # Errors
+/// Unknown functions, and offsets at which no reachable instruction begins,
+/// with the nearest one.
+pub fn parse_boundary(
+    text: &str,
+    module: &Module,
+    map: &ImageMap,
+) -> Result<(FuncIdx, WasmOffset), CommandError> {
+    let (func, offset) = text.rsplit_once(':').ok_or_else(|| {
+        CommandError::input(format_args!("{text}: expected FUNC:OFFSET"))
+    })?;
+    let (func, offset) = (parse_function(func, module)?, parse_offset(offset)?);
+    let boundaries = map
+        .functions
+        .iter()
+        .find(|function| function.func == func)
+        .map(|function| &function.boundaries)
+        .ok_or_else(|| CommandError::input(format_args!("{text}: function {func} is imported")))?;
+    if boundaries.iter().any(|boundary| boundary.offset == offset) {
+        return Ok((func, offset));
+    }
+    let nearest = boundaries.iter().min_by_key(|b| b.offset.get().abs_diff(offset.get()));
+    let hint = nearest.map(|b| format!("; the nearest is {}", b.offset)).unwrap_or_default();
+    Err(CommandError::input(format_args!(
+        "{text}: no reachable instruction of function {func} begins at {offset}{hint}"
+    )))
+}
+
+/// Reads the `--break` options.
+///
+/// # Errors
+/// As [`parse_function`] and [`parse_boundary`].
+pub fn parse_breaks(
+    breaks: &[String],
+    program: &Program,
+    map: &ImageMap,
+) -> Result<Vec<Where>, CommandError> {
+    let module = &program.module;
+    breaks
+        .iter()
+        .map(|text| {
+            if text == "stable" {
+                return Ok(Where::Stable);
+            }
+            // A name may hold colons: the whole text as a function comes first.
+            if text.starts_with('#') && !text.contains(':') || !module.find_func(text).is_empty() {
+                return parse_function(text, module).map(Where::Function);
+            }
+            if text.contains(':') {
+                let (func, offset) = parse_boundary(text, module, map)?;
+                return Ok(Where::Boundary(func, offset));
+            }
+            parse_function(text, module).map(Where::Function)
+        })
+        .collect()
+}
+
+/// The boundaries to stop at.
+pub enum Selection {
+    /// All of them.
+    Every,
+    /// These; the traps of all others are NOPs.
+    Some(StopSet),
+}
+
+/// One byte of x86-64 that does nothing, in place of an INT3.
+const NOP: u8 = 0x90;
+
+/// Plants the selected stops: traps at all other boundaries become NOPs.
+///
+/// # Errors
+/// A map that names code outside the text.
+pub fn plant(
+    places: &[Where],
+    every: bool,
+    module: &Module,
+    map: &ImageMap,
+    subject: &Subject,
+) -> Result<Selection, CommandError> {
+    if every || places.is_empty() {
+        return Ok(Selection::Every);
+    }
+    let mut set = StopSet::new(module);
+    for function in &map.functions {
+        for boundary in &function.boundaries {
+            let wanted = places.iter().any(|place| match *place {
+                Where::Stable => boundary.stable.is_some(),
+                Where::Function(func) => func == function.func,
+                Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
+            });
+            match boundary.anchor {
+                Anchor::Trap(_) if wanted => set.insert(function.func, boundary.offset),
+                Anchor::Trap(pc) => {
+                    subject.text().write_code(pc, &[NOP]).map_err(CommandError::input)?;
+                }
+                Anchor::Eliminated => {}
+            }
+        }
+    }
+    Ok(Selection::Some(set))
+}
+
+/// Why a run was asked to end early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `--timeout` ran out.
+    Timeout,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+}
+
+/// What other threads share with a run: they ask it to end, it tells them how
+/// far it is.
+#[derive(Default)]
+pub struct Control {
+    request: AtomicU8,
+    /// Stops so far.
+    pub stops: AtomicU64,
+    interrupter: Mutex<Option<Interrupter>>,
+}
+
+impl Control {
+    /// A control that nobody has used yet.
+    pub fn new() -> Arc<Control> {
+        Arc::new(Control::default())
+    }
+    /// Asks the run to end; the first request counts.
+    pub fn ask(&self, request: Request) {
+        let code = match request {
+            Request::Timeout => 1,
+            Request::Interrupted => 2,
+        };
+        let _ = self.request.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        self.repeat();
+    }
+    /// Halts the subject, once more, for a request already made.
+    pub fn repeat(&self) {
+        if let Ok(guard) = self.interrupter.lock()
+            && let Some(interrupter) = guard.as_ref()
+        {
+            interrupter.interrupt();
+        }
+    }
+    /// The request, if there is one.
+    #[inline]
+    pub fn request(&self) -> Option<Request> {
+        match self.request.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Request::Timeout),
+            _ => Some(Request::Interrupted),
+        }
+    }
+    /// Names the subject that a request halts.
+    pub fn attach(&self, interrupter: Interrupter) {
+        if let Ok(mut guard) = self.interrupter.lock() {
+            *guard = Some(interrupter);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `wdiff map`: the map of an image, printed or checked.
+
+use crate::cli::MapArgs;
+use crate::error::CommandError;
+use crate::lockstep::compare::REGISTERS;
+use crate::lockstep::stops::parse_function;
+use crate::{disasm, program, run};
+use aot_backend::{Image, Listing};
+use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Location};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use wasm_view::{ValType, Value};
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Bad input; what is not supported.
+pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
+    let mut program = program::load(&args.image)?;
+    let image = match program.image.take() {
+        Some(image) => image,
+        None => run::compile(&program, &args.backend, true)?,
+    };
+    let listing = Listing::new(&program.wasm).map_err(CommandError::bug)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result = if args.check {
+        return check(&image);
+    } else if let Some(name) = &args.func {
+        let func = parse_function(name, &program.module)?;
+        let function = image.map.functions.iter().find(|function| function.func == func);
+        let function = function.ok_or_else(|| {
+            CommandError::input(format_args!("--func {name}: function {func} is imported"))
+        })?;
+        print_function(&mut out, &image, function, &listing)
+    } else {
+        print_summary(&mut out, &image)
+    };
+    // A reader that closes the pipe early is nobody's error.
+    let _ = result.and_then(|()| out.flush());
+    Ok(0)
+}
+
+fn check(image: &Image) -> Result<u8, CommandError> {
+    let unwinder = image.unwinder().map_err(CommandError::input)?;
+    let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
+    violations.extend(image.check_dwarf());
+    let mut out = io::stdout().lock();
+    for violation in &violations {
+        let _ = writeln!(out, "{violation}");
+    }
+    let boundaries: usize = image.map.functions.iter().map(|f| f.boundaries.len()).sum();
+    let _ = writeln!(
+        out,
+        "{} functions, {boundaries} boundaries, {} violations",
+        image.map.functions.len(),
+        violations.len()
+    );
+    Ok(u8::from(!violations.is_empty()))
+}
+
+fn print_summary(out: &mut impl Write, image: &Image) -> io::Result<()> {
+    let producer = &image.map.producer;
+    writeln!(
+        out,
+        "{} {}, opt {}, stable {}, anchors {}, {}",
+        producer.backend,
+        producer.version,
+        producer.opt,
+        producer.stable,
+        producer.anchors,
+        producer.target
+    )?;
+    writeln!(out, "code {} bytes at {}", image.text.len(), image.text_address)?;
+    writeln!(out, "{:>6} {:>10} {:>8} {:>10} {:>7}  name", "func", "native", "bytes", "boundaries", "frame")?;
+    for function in &image.map.functions {
+        writeln!(
+            out,
+            "{:>6} {:>10} {:>8} {:>10} {:>7}  {}",
+            function.func.to_string(),
+            function.code.start.at(image.text_address).to_string(),
+            function.code.end.get() - function.code.start.get(),
+            function.boundaries.len(),
+            function.frame_size,
+            function.name.as_deref().unwrap_or("")
+        )?;
+    }
+    Ok(())
+}
+
+/// Wasm instruction, locations and native code, in native order.
+fn print_function(
+    out: &mut impl Write,
+    image: &Image,
+    function: &FunctionMap,
+    listing: &Listing,
+) -> io::Result<()> {
+    let text = image.text_address;
+    writeln!(
+        out,
+        "function {} {} at {}, frame {} bytes",
+        function.func,
+        function.name.as_deref().unwrap_or(""),
+        function.code.start.at(text),
+        function.frame_size
+    )?;
+    let mut anchors: HashMap<u64, Vec<&BoundaryMap>> = HashMap::new();
+    for boundary in &function.boundaries {
+        match boundary.anchor {
+            Anchor::Trap(pc) => anchors.entry(pc.at(text).get()).or_default().push(boundary),
+            Anchor::Eliminated => writeln!(out, "{} eliminated", boundary.offset)?,
+        }
+    }
+    for line in disasm::disassemble(image, function.code.clone()) {
+        for boundary in anchors.get(&line.address.get()).into_iter().flatten() {
+            let stable = boundary.stable.map(|kind| format!("  ; stable: {kind:?}").to_lowercase());
+            writeln!(
+                out,
+                "\n{} {}{}",
+                boundary.offset,
+                listing.text_at(boundary.offset).unwrap_or("?"),
+                stable.unwrap_or_default()
+            )?;
+            let types = function.locals.iter().chain(&boundary.operands);
+            for (slot, (ty, location)) in types.zip(&boundary.locations).enumerate() {
+                let name = crate::lockstep::follow::slot_name(slot, function.locals.len());
+                writeln!(out, "    {name} {ty} {}", show(*location, *ty))?;
+            }
+        }
+        writeln!(out, "  {} {}", line.address, line.text)?;
+    }
+    Ok(())
+}
+
+fn show(location: Location, ty: ValType) -> String {
+    match location {
+        Location::Register(reg) => match REGISTERS.get(usize::from(reg.0)) {
+            Some(name) => (*name).to_string(),
+            None => format!("xmm{}", i32::from(reg.0) - 17),
+        },
+        Location::CfaOffset(offset) => format!("[CFA{offset:+}]"),
+        Location::Constant(cell) => format!("constant {}", Value::from_cell(ty, cell)),
+        Location::Unavailable(reason) => format!("unavailable ({})", reason.key()),
+    }
+}

@@ -1,0 +1,62 @@
+//! Options of the contract that this version has not built.
+//!
+//! They are refused by name before anything runs, so that no run silently does
+//! less than its command line says.
+
+use crate::cli::{BackendArgs, Format, RunArgs};
+use crate::error::CommandError;
+
+/// Accepts the one value that is built, refuses the contract's other values as
+/// unsupported and anything else as a usage error.
+fn only(option: &str, value: &str, built: &[&str], contract: &[&str]) -> Result<(), CommandError> {
+    if built.contains(&value) {
+        Ok(())
+    } else if contract.contains(&value) {
+        Err(CommandError::unsupported(format_args!(
+            "--{option} {value} is not built yet; this version has --{option} {}",
+            built.join("|")
+        )))
+    } else {
+        Err(CommandError::input(format_args!(
+            "--{option} {value}: no such value; expected one of {}, {}",
+            built.join(", "),
+            contract.join(", ")
+        )))
+    }
+}
+
+/// Checks the options that select a compiler.
+pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
+    only("backend", &args.backend, &["cranelift"], &["wasmtime", "wamr", "wanco", "llvm"])?;
+    only("stable", &args.stable, &["off"], &["entry", "loops", "calls", "labels"])?;
+    only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
+    only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])
+}
+
+/// Checks a report format.
+pub fn format(format: Format) -> Result<(), CommandError> {
+    match format {
+        Format::Text | Format::Json => Ok(()),
+        Format::Html | Format::Junit | Format::Sarif => Err(CommandError::unsupported(format_args!(
+            "--format {} is not built yet; this version has --format text|json",
+            format!("{format:?}").to_lowercase()
+        ))),
+    }
+}
+
+/// Checks the options of a run.
+pub fn run(args: &RunArgs) -> Result<(), CommandError> {
+    backend(&args.backend)?;
+    format(args.format)?;
+    only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
+    only("compare", &args.compare, &["full"], &["changed"])?;
+    if args.sample.is_some() {
+        return Err(CommandError::unsupported("--sample is not built yet; every boundary is compared"));
+    }
+    if args.from_boundary.is_some() {
+        return Err(CommandError::unsupported(
+            "--from-boundary is not built yet; comparison begins at the first boundary",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! `wdiff run`: a program in lockstep, and a verdict.
+
+use crate::cli::{BackendArgs, Opt, RunArgs};
+use crate::core_file::CoreRequest;
+use crate::describe;
+use crate::error::CommandError;
+use crate::invoke;
+use crate::lockstep::stops::{self, Control};
+use crate::lockstep::{Ending, Finding, follow::Requests};
+use crate::output;
+use crate::program::{self, Program};
+use crate::refuse;
+use crate::session::{Executed, Session};
+use crate::watch;
+use crate::witness;
+use crate::world;
+use aot_backend::{CompileError, CompileOptions, CpuSpec, Image, OptLevel};
+use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasi_host::{OperationLog, World};
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever ends without a report.
+pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
+    refuse::run(args)?;
+    output::probe(args.output.as_deref())?;
+    let mut program = program::load(&args.program)?;
+    let image = match program.image.take() {
+        Some(image) => image,
+        None => {
+            let mut options = options(&program, &args.backend, args.core.is_some())?;
+            if let Some(core) = &args.core {
+                options.set_listing_path(&CoreRequest::listing_path(core));
+            }
+            compile_with(&program, &options)?
+        }
+    };
+    let calls = invoke::calls(args, &program)?;
+    let places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
+    let core = match (&args.core, &args.at) {
+        (Some(path), Some(at)) => Some(CoreRequest::parse(path, at, &program.module, &image)?),
+        _ => None,
+    };
+    if let Some(core) = &core {
+        core.write_image(&image, &program.wasm)?;
+    }
+    let session = Session { program: &program, image: &image, calls: &calls };
+    let control = Control::new();
+    let began = Instant::now();
+    let ran = watch::supervise(&control, args.timeout, || {
+        let mut world = open_world(args, &program)?;
+        let requests = Requests {
+            places: places.clone(),
+            every: args.break_every_insn,
+            max_stops: args.max_stops,
+            watch: None,
+            core,
+        };
+        let executed = session.execute(&mut world, requests, &control)?;
+        world.finish().map_err(|error| {
+            CommandError::input(format_args!("cannot write the operation log: {error}"))
+        })?;
+        let wall = began.elapsed();
+        conclude(&session, executed, &world, &control).map(|ran| Ran { wall, ..ran })
+    })?;
+    if ran.executed.core_missing {
+        return Err(CommandError::input(format_args!(
+            "--at {}: the program did not execute that boundary that often; no core written",
+            args.at.as_deref().unwrap_or_default()
+        )));
+    }
+    let report = report(args, &session, &ran);
+    if let (Ending::Returned(values), true) = (&ran.executed.ending, calls.shows_results) {
+        let mut out = std::io::stdout().lock();
+        for value in values {
+            let _ = writeln!(out, "{value}");
+        }
+    }
+    output::report(&report, args.format, args.output.as_deref())?;
+    Ok(report.exit_code())
+}
+
+/// Compiles a program as the options say.
+///
+/// # Errors
+/// What the backend does not support, by name and byte offset.
+pub fn compile(
+    program: &Program,
+    args: &BackendArgs,
+    debug_info: bool,
+) -> Result<Image, CommandError> {
+    compile_with(program, &options(program, args, debug_info)?)
+}
+
+/// Compiles a program with the backend's own options.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image, CommandError> {
+    aot_backend::compile(&program.wasm, options).map_err(|error| {
+        let path = program.path.display();
+        match error {
+            CompileError::Unsupported { offset, feature } => CommandError::unsupported(
+                format_args!("{path}: not supported yet, at byte offset {offset}: {feature}"),
+            ),
+            CompileError::Invalid { .. } => CommandError::input(format_args!("{path}: {error}")),
+            CompileError::TooLarge { .. } => CommandError::Inconclusive {
+                reason: "limit",
+                detail: format!("{path}: {error}"),
+            },
+            CompileError::Options(error) => CommandError::input(error),
+            error => CommandError::bug(format_args!("{path}: {error}")),
+        }
+    })
+}
+
+/// The backend's options.
+///
+/// # Errors
+/// An unknown CPU feature.
+pub fn options(
+    program: &Program,
+    args: &BackendArgs,
+    debug_info: bool,
+) -> Result<CompileOptions, CommandError> {
+    Ok(CompileOptions {
+        opt: match args.opt {
+            Opt::None => OptLevel::None,
+            Opt::Speed => OptLevel::Speed,
+        },
+        cpu: args
+            .cpu
+            .parse::<CpuSpec>()
+            .map_err(|error| CommandError::input(format_args!("--cpu {}: {error}", args.cpu)))?,
+        debug_info,
+        program: program.path.display().to_string(),
+        ..CompileOptions::default()
+    })
+}
+
+fn open_world(args: &RunArgs, program: &Program) -> Result<World, CommandError> {
+    if let Some(path) = &args.replay {
+        let file = File::open(path).map_err(|e| CommandError::file("read", path, e))?;
+        let log = OperationLog::read(BufReader::new(file)).map_err(|error| {
+            CommandError::input(format_args!("{}: {error}", path.display()))
+        })?;
+        if log.module_sha256() != program.sha256 {
+            return Err(CommandError::input(format_args!(
+                "{}: recorded from another module (SHA-256 {}); this one has {}",
+                path.display(),
+                log.module_sha256(),
+                program.sha256
+            )));
+        }
+        return Ok(World::replaying(log, true));
+    }
+    let config = world::config(args, &program.path)?;
+    match &args.record {
+        Some(path) => {
+            let file = File::create(path).map_err(|e| CommandError::file("write", path, e))?;
+            World::recording(config, BufWriter::new(file), &program.sha256)
+        }
+        None => World::live(config),
+    }
+    .map_err(CommandError::input)
+}
+
+/// A run that has come to an end.
+pub struct Ran {
+    executed: Executed,
+    finding: Option<Finding>,
+    witness: Option<Witness>,
+    wall: Duration,
+}
+
+/// For a divergence: finds where a difference in memory arose, and asks the
+/// second witness.
+fn conclude(
+    session: &Session<'_>,
+    mut executed: Executed,
+    world: &World,
+    control: &Arc<Control>,
+) -> Result<Ran, CommandError> {
+    let Ending::Diverged(finding) = &executed.ending else {
+        return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+    };
+    let mut finding = finding.as_ref().clone();
+    let log = world.log();
+    if let Some(watch) = finding.watch.take() {
+        let mut replay = World::replaying(log.clone(), false);
+        let requests = Requests { watch: Some(watch), every: true, ..Requests::default() };
+        let again = session.execute(&mut replay, requests, control)?;
+        if let Ending::Diverged(earlier) = &again.ending {
+            finding = earlier.as_ref().clone();
+            executed = again;
+        } else {
+            finding.what.push_str("; the replay to its exact boundary did not find it again");
+        }
+    }
+    let event = executed.event.clone();
+    let witness = witness::ask(
+        session.program,
+        log,
+        &executed.calls,
+        &mut executed.oracle,
+        executed.instance,
+        event,
+    );
+    Ok(Ran { executed, finding: Some(finding), witness: Some(witness), wall: Duration::ZERO })
+}
+
+/// Builds the report of a run.
+fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
+    let producer = &session.image.map.producer;
+    let executed = &ran.executed;
+    let tool = reports::Tool {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        cranelift: Some(producer.version.clone()),
+        cpu_features: producer.cpu_features.clone(),
+    };
+    let (mut exit_code, mut trap) = (None, None);
+    match &executed.ending {
+        Ending::Returned(_) if !session.calls.shows_results => exit_code = Some(0),
+        Ending::Exited(code) => exit_code = Some(*code),
+        Ending::Trapped(which, _) => trap = Some(which.text().to_string()),
+        _ => {}
+    }
+    let program = reports::Program {
+        path: session.program.path.display().to_string(),
+        sha256: session.program.sha256.clone(),
+        functions: session.program.module.num_funcs(),
+        exit_code,
+        trap,
+    };
+    let subject = reports::Subject {
+        backend: producer.backend.clone(),
+        opt: producer.opt.clone(),
+        stable: producer.stable.clone(),
+        target: producer.target.clone(),
+        engine: args.engine.clone(),
+        anchors: producer.anchors.clone(),
+        sandbox: "seccomp".to_string(),
+    };
+    let outcome = match (&executed.ending, &ran.finding) {
+        (_, Some(finding)) => Outcome::Divergence(Box::new(describe::divergence(
+            finding,
+            session.program,
+            session.image,
+            ran.witness.clone(),
+            rerun_command(),
+        ))),
+        (Ending::Inconclusive { reason, detail }, None) => {
+            Outcome::Inconclusive(Inconclusive { reason: *reason, detail: detail.clone() })
+        }
+        _ => Outcome::Match,
+    };
+    let mut report = Report::new(tool, program, subject, outcome);
+    fill(&mut report, executed);
+    let stats = &executed.stats;
+    report.time = reports::Time::new(ran.wall, stats.stops, stats.stops);
+    if let Err(broken) = report.check_invariants() {
+        let why = Inconclusive {
+            reason: InconclusiveReason::Environment,
+            detail: format!("wdiff's own figures do not add up: {broken}"),
+        };
+        report.set_outcome(Outcome::Inconclusive(why));
+    }
+    report
+}
+
+/// The figures of an execution.
+fn fill(report: &mut Report, executed: &Executed) {
+    let (stats, summary) = (&executed.stats, &executed.summary);
+    report.boundaries = reports::Boundaries {
+        r#static: summary.boundaries,
+        anchored: summary.anchored,
+        merged: 0,
+        threaded: 0,
+        eliminated: summary.eliminated,
+        executed: stats.boundaries,
+        stops: stats.stops,
+        longest_merged_run: 0,
+    };
+    let compared = summary.all.compared();
+    report.values = reports::Values {
+        compared,
+        equal: compared.saturating_sub(stats.wrong),
+        wrong: stats.wrong,
+        located: summary.all.located,
+        derived: 0,
+        constant: summary.all.constant,
+        unavailable: summary.all.unavailable,
+        reasons: summary.reasons.clone(),
+        live: reports::Live {
+            located: summary.live.located,
+            derived: 0,
+            constant: summary.live.constant,
+            unavailable: summary.live.unavailable,
+        },
+    };
+    report.adoptions =
+        stats.adoptions.iter().map(|(name, count)| ((*name).to_string(), *count)).collect();
+    report.stable_points = reports::StablePoints {
+        r#static: summary.stable,
+        executed: summary.stable_executed,
+        full: summary.stable_full,
+        unavailable_live: summary.stable_unavailable,
+    };
+    report.memory = reports::Memory { bytes_compared: stats.memory_bytes, deferred: 0 };
+    report.host_calls = stats.host_calls;
+}
+
+/// This command line, quoted for a shell.
+fn rerun_command() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,#@%".contains(c);
+    let words = std::env::args().enumerate().map(|(index, word)| match index {
+        0 => "wdiff".to_string(),
+        _ if !word.is_empty() && word.chars().all(plain) => word,
+        _ => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,137 @@
+//! One execution of a program in lockstep, from instantiation to its ending.
+//!
+//! A run may execute its program more than once: a difference in memory that
+//! is found late is replayed, over the operation log, to the boundary at which
+//! it arose. What stays the same between executions is the [`Session`].
+
+use crate::error::CommandError;
+use crate::invoke::Calls;
+use crate::lockstep::space::MAX_TABLE_ELEMENTS;
+use crate::lockstep::stats::{Stats, Summary};
+use crate::lockstep::stops::Control;
+use crate::lockstep::{Ending, Lockstep, follow::Requests};
+use crate::program::Program;
+use crate::witness::Called;
+use aot_backend::Image;
+use oracle_interp::{Event, Extern, ImportKind, InstantiateError, Limits, Oracle};
+use std::sync::Arc;
+use wasi_host::World;
+use wasm_view::{FuncAddr, InstanceId, MemoryType};
+
+/// A program, its image and the calls to make.
+pub struct Session<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// Its native code.
+    pub image: &'a Image,
+    /// What to call.
+    pub calls: &'a Calls,
+}
+
+/// What an execution came to.
+pub struct Executed {
+    /// How the last call ended.
+    pub ending: Ending,
+    /// Its counters.
+    pub stats: Stats,
+    /// Figures worked out of the counters.
+    pub summary: Summary,
+    /// The calls begun, the last one perhaps unfinished.
+    pub calls: Vec<Called>,
+    /// The oracle where it ended.
+    pub oracle: Oracle,
+    /// What the oracle was about to do there.
+    pub event: Event,
+    /// The instance.
+    pub instance: InstanceId,
+    /// A core was asked for and its boundary not met.
+    pub core_missing: bool,
+}
+
+/// Limits of the oracle: beyond what the subject can reach, so that whatever
+/// runs out does so in the subject and is adopted.
+fn limits() -> Limits {
+    Limits {
+        max_frames: 4 << 20,
+        max_value_cells: 64 << 20,
+        max_memory_pages: MemoryType::MAX_PAGES,
+        max_table_elements: MAX_TABLE_ELEMENTS,
+    }
+}
+
+impl Session<'_> {
+    /// Executes the program once.
+    ///
+    /// # Errors
+    /// Whatever has no verdict.
+    pub fn execute(
+        &self,
+        world: &mut World,
+        requests: Requests,
+        control: &Arc<Control>,
+    ) -> Result<Executed, CommandError> {
+        let module = &self.program.module;
+        let mut oracle = Oracle::new(limits());
+        let imports = self.imports()?;
+        let instance = oracle.instantiate(module.clone(), &imports).map_err(|error| match error {
+            InstantiateError::Trap { trap, .. } => CommandError::Inconclusive {
+                reason: "unsupported",
+                detail: format!(
+                    "{}: instantiation traps ({trap}); instantiation is not executed by the subject yet, so there is nothing to compare",
+                    self.program.path.display()
+                ),
+            },
+            error => CommandError::input(format_args!("{}: {error}", self.program.path.display())),
+        })?;
+        let mut lockstep =
+            Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
+        let mut begun = Vec::new();
+        let mut ending = Ending::Returned(Vec::new());
+        for call in &self.calls.list {
+            begun.push(call.clone());
+            let address = FuncAddr { instance, func: call.func };
+            ending = lockstep.call(address, &call.args)?;
+            if !matches!(ending, Ending::Returned(_)) {
+                break;
+            }
+        }
+        let core_missing = lockstep.core_missing();
+        let (stats, oracle, event) = lockstep.into_parts();
+        let summary = stats.summary(&self.image.map, module);
+        Ok(Executed { ending, stats, summary, calls: begun, oracle, event, instance, core_missing })
+    }
+
+    /// Every import is a function of WASI's; anything else has no definition.
+    fn imports(&self) -> Result<Vec<Extern>, CommandError> {
+        let path = self.program.path.display();
+        let module = &self.program.module;
+        module
+            .imports()
+            .iter()
+            .map(|import| {
+                let name = format!("{}.{}", import.module, import.name);
+                match &import.kind {
+                    ImportKind::Func(ty) => {
+                        let expected = wasi_host::signature(&import.module, &import.name)
+                            .ok_or_else(|| {
+                                CommandError::input(format_args!(
+                                    "{path}: unknown import {name}; wdiff provides the functions of wasi_snapshot_preview1"
+                                ))
+                            })?;
+                        match module.types().get(ty.index()) {
+                            Some(actual) if *actual == expected => Ok(Extern::HostFunc),
+                            Some(actual) => Err(CommandError::input(format_args!(
+                                "{path}: import {name} has type {actual}; WASI defines it as {expected}"
+                            ))),
+                            None => Err(CommandError::bug("an import without a type")),
+                        }
+                    }
+                    other => Err(CommandError::input(format_args!(
+                        "{path}: import {name} is a {}; only functions of WASI can be imported",
+                        other.name()
+                    ))),
+                }
+            })
+            .collect()
+    }
+}
