@@ -2,8 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod check;
+pub mod dwarf;
 pub mod layout;
+pub mod locate;
 pub mod model;
+pub mod section;
+pub mod unwind;
 
 pub use addr::{CodeOffset, SubjectAddr};
 pub use layout::{InstanceCounts, InstanceLayout};

@@ -1,0 +1,44 @@
+//! What a run of wdiff found out, as data and as text.
+//!
+//! A divergence is a *value*: it is serialised, merged, bisected on and shown
+//! to people. So there is one model, and renderers that only read it:
+//!
+//! ```text
+//! comparator --counts, slots--> Report --+--> text   for a terminal
+//!                                 ^      '--> json   schema wdiff-report/1
+//!                                 '-----------  |
+//!                                     from_str <'    bisect, report merge
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`model`] | the report: verdict, what was run, what was counted |
+//! | [`divergence`] | the place and the evidence of a divergence |
+//! | [`slot`] | names, types and values of what was compared |
+//! | [`check`] | the sums and implications that hold in every report |
+//! | [`json`] | the JSON form; the schema is described in `docs/report.md` |
+//! | [`text`] | the terminal form |
+//! | [`style`] | colour and width of the terminal form |
+//!
+//! Invariant: a renderer never computes a verdict and never drops a count.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod divergence;
+pub mod json;
+pub mod model;
+mod number;
+mod printable;
+pub mod slot;
+pub mod style;
+pub mod text;
+
+pub use divergence::{
+    Divergence, DivergenceKind, Frame, ListingLine, NativePc, StateDiff, Witness, WitnessVerdict,
+};
+pub use model::{
+    Boundaries, Inconclusive, InconclusiveReason, Live, Memory, Outcome, Program, Report, Schema,
+    Selftest, SelftestKind, StablePoints, Subject, Time, Tool, ValueClass, Values, Verdict,
+};
+pub use slot::{Slot, SlotName, SlotType};
+pub use style::Style;

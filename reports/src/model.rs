@@ -1,0 +1,488 @@
+//! The report of one run: verdict, what was run, what was counted.
+//!
+//! The structs are the JSON objects of schema `wdiff-report/1`, field by field
+//! in the documented order (`docs/report.md` says what each means). A `None`
+//! is written as `null`, and a key that is missing is an error when a report is
+//! read: "was not looked at" and "is not there" must not look alike.
+//!
+//! Counting goes through methods ([`Values::add`], [`Values::add_unavailable`])
+//! so that the sums of [`crate::check`] hold by construction.
+
+use crate::divergence::{Divergence, WitnessVerdict};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The report of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Name and version of the format.
+    pub schema: Schema,
+    /// What came of the run.
+    pub verdict: Verdict,
+    /// Why there is no answer; `Some` exactly if inconclusive.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub inconclusive: Option<Inconclusive>,
+    /// What verified.
+    pub tool: Tool,
+    /// What was executed.
+    pub program: Program,
+    /// What was verified.
+    pub subject: Subject,
+    /// Places where a comparison is possible, and how many were met.
+    pub boundaries: Boundaries,
+    /// Locals and operands, counted per executed boundary.
+    pub values: Values,
+    /// Freedom of the specification that the subject used, counted by the name
+    /// of the predicate.
+    pub adoptions: BTreeMap<String, u64>,
+    /// Places where the whole state must be recoverable.
+    pub stable_points: StablePoints,
+    /// Linear memories.
+    pub memory: Memory,
+    /// Calls of host functions, compared and made once.
+    pub host_calls: u64,
+    /// How long it took.
+    pub time: Time,
+    /// The difference found; `Some` exactly if the verdict is divergence.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub divergence: Option<Divergence>,
+    /// Only in reports of `wdiff selftest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selftest: Option<Selftest>,
+}
+
+/// How a run ended, with what that verdict carries.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Everything compared was equal.
+    Match,
+    /// The two executions differ.
+    Divergence(Box<Divergence>),
+    /// There is no answer.
+    Inconclusive(Inconclusive),
+}
+
+impl Report {
+    /// A report with that outcome and nothing counted yet.
+    pub fn new(tool: Tool, program: Program, subject: Subject, outcome: Outcome) -> Report {
+        let mut report = Report {
+            schema: Schema,
+            verdict: Verdict::Match,
+            inconclusive: None,
+            tool,
+            program,
+            subject,
+            boundaries: Boundaries::default(),
+            values: Values::default(),
+            adoptions: BTreeMap::new(),
+            stable_points: StablePoints::default(),
+            memory: Memory::default(),
+            host_calls: 0,
+            time: Time::default(),
+            divergence: None,
+            selftest: None,
+        };
+        report.set_outcome(outcome);
+        report
+    }
+
+    /// Replaces the verdict and the parts that belong to it.
+    pub fn set_outcome(&mut self, outcome: Outcome) {
+        (self.verdict, self.inconclusive, self.divergence) = match outcome {
+            Outcome::Match => (Verdict::Match, None, None),
+            Outcome::Divergence(divergence) => (Verdict::Divergence, None, Some(*divergence)),
+            Outcome::Inconclusive(why) => (Verdict::Inconclusive, Some(why), None),
+        };
+    }
+
+    /// The exit code of the command that made this report: 0 match,
+    /// 1 divergence, 3 inconclusive, 4 if the witness contradicts the oracle,
+    /// which is a bug in wdiff. (2, bad usage or input, has no report.)
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Match => 0,
+            Verdict::Divergence if self.contradicted() => 4,
+            Verdict::Divergence => 1,
+            Verdict::Inconclusive => 3,
+        }
+    }
+
+    /// Whether the witness contradicts the oracle.
+    pub fn contradicted(&self) -> bool {
+        let witness = self
+            .divergence
+            .as_ref()
+            .and_then(|divergence| divergence.witness.as_ref());
+        witness.is_some_and(|witness| witness.verdict == WitnessVerdict::Contradicts)
+    }
+}
+
+/// The format's name and version, [`Schema::NAME`] in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Schema;
+
+impl Schema {
+    /// What the key `schema` holds.
+    pub const NAME: &'static str = "wdiff-report/1";
+}
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Schema::NAME)
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Schema, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == Schema::NAME {
+            return Ok(Schema);
+        }
+        let name: String = name.chars().take(60).collect();
+        Err(de::Error::custom(format_args!(
+            "schema {name:?}, this version reads {:?}",
+            Schema::NAME
+        )))
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything compared was equal.
+    Match,
+    /// The two executions differ.
+    Divergence,
+    /// There is no answer.
+    Inconclusive,
+}
+
+impl Verdict {
+    /// The verdict's name, as in JSON.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Verdict::Match => "match",
+            Verdict::Divergence => "divergence",
+            Verdict::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inconclusive {
+    /// The kind of reason.
+    pub reason: InconclusiveReason,
+    /// A sentence that names what was in the way.
+    pub detail: String,
+}
+
+/// Kinds of reasons for having no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InconclusiveReason {
+    /// A limit that the user set on work, such as stops, was reached.
+    Limit,
+    /// The time limit was reached.
+    Timeout,
+    /// The program, the subject or an option needs what wdiff does not support.
+    Unsupported,
+    /// The user ended the run.
+    Interrupted,
+    /// The machine does not allow what the run needs.
+    Environment,
+}
+
+impl InconclusiveReason {
+    /// The reason's name, as in JSON.
+    pub const fn key(self) -> &'static str {
+        match self {
+            InconclusiveReason::Limit => "limit",
+            InconclusiveReason::Timeout => "timeout",
+            InconclusiveReason::Unsupported => "unsupported",
+            InconclusiveReason::Interrupted => "interrupted",
+            InconclusiveReason::Environment => "environment",
+        }
+    }
+}
+
+/// What verified.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tool {
+    /// Version of wdiff.
+    pub version: String,
+    /// Version of the Cranelift that compiled; `None` if none did.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub cranelift: Option<String>,
+    /// CPU features that the compiled code may use, by the compiler's names.
+    pub cpu_features: Vec<String>,
+}
+
+/// What was executed.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Program {
+    /// The file, as it was named on the command line.
+    pub path: String,
+    /// SHA-256 of the Wasm binary, 64 lower-case digits.
+    pub sha256: String,
+    /// Functions with a body.
+    pub functions: u32,
+    /// What the program passed to `proc_exit`, or 0 if its entry function
+    /// returned; `None` if it did neither.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub exit_code: Option<u32>,
+    /// The trap that ended it on both sides, in the specification's wording.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub trap: Option<String>,
+}
+
+/// What was verified, by the names of the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Subject {
+    /// The compiler.
+    pub backend: String,
+    /// Its optimisation level.
+    pub opt: String,
+    /// Which stable points it compiled in.
+    pub stable: String,
+    /// Instruction set.
+    pub target: String,
+    /// How it is halted.
+    pub engine: String,
+    /// Where it can be halted.
+    pub anchors: String,
+    /// What keeps it from making system calls: `seccomp` or `none`.
+    pub sandbox: String,
+}
+
+/// Places where a comparison is possible. `r#static` = `anchored` + `merged` +
+/// `threaded` + `eliminated`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Boundaries {
+    /// Boundaries in the module's reachable code.
+    pub r#static: u64,
+    /// Of these, those with a PC of their own.
+    pub anchored: u64,
+    /// Of these, those that share the PC of the next one.
+    pub merged: u64,
+    /// Of these, those that machine code can pass without a PC for them.
+    pub threaded: u64,
+    /// Of these, those that the compiler proved unreachable.
+    pub eliminated: u64,
+    /// Boundaries that the oracle executed, each as often as it did.
+    pub executed: u64,
+    /// Stops of the subject at a boundary, or records of one in its ring.
+    pub stops: u64,
+    /// Most merged boundaries executed in a row.
+    pub longest_merged_run: u64,
+}
+
+/// Locals and operands, counted at every executed boundary. `compared` =
+/// `located` + `derived` + `constant` = `equal` + `wrong`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Values {
+    /// Values that both sides had.
+    pub compared: u64,
+    /// Of these, those with the same bits, or allowed bits (see adoptions).
+    pub equal: u64,
+    /// Of these, the others.
+    pub wrong: u64,
+    /// Of the compared, those read directly from the subject.
+    pub located: u64,
+    /// Of the compared, those computed from values read from the subject.
+    pub derived: u64,
+    /// Of the compared, those that the map says are constant.
+    pub constant: u64,
+    /// Values that the map cannot give.
+    pub unavailable: u64,
+    /// Of the unavailable, how many for which reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// The same classes, counting only values that are read again.
+    pub live: Live,
+}
+
+/// The part of the values that is read again before being set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Live {
+    /// Live values read directly from the subject.
+    pub located: u64,
+    /// Live values computed from values read from the subject.
+    pub derived: u64,
+    /// Live values that the map says are constant.
+    pub constant: u64,
+    /// Live values that the map cannot give.
+    pub unavailable: u64,
+}
+
+/// How a compared value was obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueClass {
+    /// Read directly from the subject.
+    Located,
+    /// Computed from values read from the subject.
+    Derived,
+    /// Said by the map.
+    Constant,
+}
+
+impl Values {
+    /// Counts `equal` values that were right and `wrong` ones that were not,
+    /// `live` of all of them being live.
+    pub fn add(&mut self, class: ValueClass, equal: u64, wrong: u64, live: u64) {
+        let count = equal.saturating_add(wrong);
+        let (total, alive) = match class {
+            ValueClass::Located => (&mut self.located, &mut self.live.located),
+            ValueClass::Derived => (&mut self.derived, &mut self.live.derived),
+            ValueClass::Constant => (&mut self.constant, &mut self.live.constant),
+        };
+        *total = total.saturating_add(count);
+        *alive = alive.saturating_add(live);
+        self.compared = self.compared.saturating_add(count);
+        self.equal = self.equal.saturating_add(equal);
+        self.wrong = self.wrong.saturating_add(wrong);
+    }
+
+    /// Counts `count` values that the map cannot give for `reason`, `live` of
+    /// them being live. Zero leaves no trace.
+    pub fn add_unavailable(&mut self, reason: &str, count: u64, live: u64) {
+        if count == 0 {
+            return;
+        }
+        self.unavailable = self.unavailable.saturating_add(count);
+        self.live.unavailable = self.live.unavailable.saturating_add(live);
+        let entry = self.reasons.entry(reason.to_owned()).or_default();
+        *entry = entry.saturating_add(count);
+    }
+}
+
+/// Places where the whole state must be recoverable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StablePoints {
+    /// Stable points in the module's reachable code.
+    pub r#static: u64,
+    /// Stable points that the subject met, each as often as it did.
+    pub executed: u64,
+    /// Of the executed, those with every live value recovered.
+    pub full: u64,
+    /// Live values that could not be recovered at the others.
+    pub unavailable_live: u64,
+}
+
+/// Linear memories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Bytes compared, each as often as it was.
+    pub bytes_compared: u64,
+    /// Bytes that the oracle wrote at a boundary and that were compared only at
+    /// a later one, because the subject need not have published them yet.
+    pub deferred: u64,
+}
+
+/// How long it took. The numbers are finite and not negative.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "RawTime")]
+pub struct Time {
+    wall_s: f64,
+    stops_per_s: f64,
+    boundaries_per_s: f64,
+}
+
+/// [`Time`] as somebody else wrote it.
+#[derive(Deserialize)]
+struct RawTime {
+    wall_s: f64,
+    stops_per_s: f64,
+    boundaries_per_s: f64,
+}
+
+impl TryFrom<RawTime> for Time {
+    type Error = &'static str;
+
+    fn try_from(raw: RawTime) -> Result<Time, Self::Error> {
+        let sane = |number: f64| number.is_finite() && number >= 0.0;
+        if sane(raw.wall_s) && sane(raw.stops_per_s) && sane(raw.boundaries_per_s) {
+            let RawTime {
+                wall_s,
+                stops_per_s,
+                boundaries_per_s,
+            } = raw;
+            return Ok(Time {
+                wall_s,
+                stops_per_s,
+                boundaries_per_s,
+            });
+        }
+        Err("a time or rate is negative or not finite")
+    }
+}
+
+impl Time {
+    /// The times of a run that took `wall`, stopped the subject `stops` times
+    /// and had a stop or a ring record from it for `boundaries` boundaries.
+    /// Seconds are kept to the microsecond, rates to a tenth; both rates are 0
+    /// if no time passed.
+    pub fn new(wall: Duration, stops: u64, boundaries: u64) -> Time {
+        let seconds = wall.as_secs_f64();
+        let rate = |count: u64| {
+            if seconds > 0.0 {
+                (count as f64 / seconds * 10.0).round() / 10.0
+            } else {
+                0.0
+            }
+        };
+        Time {
+            wall_s: (seconds * 1e6).round() / 1e6,
+            stops_per_s: rate(stops),
+            boundaries_per_s: rate(boundaries),
+        }
+    }
+
+    /// Seconds of wall clock that the lockstep run took, compilation excluded.
+    pub fn wall_s(&self) -> f64 {
+        self.wall_s
+    }
+
+    /// Stops of the subject a second.
+    pub fn stops_per_s(&self) -> f64 {
+        self.stops_per_s
+    }
+
+    /// Boundaries a second for which the subject produced a stop or a ring
+    /// record; merged ones are apart.
+    pub fn boundaries_per_s(&self) -> f64 {
+        self.boundaries_per_s
+    }
+}
+
+/// How many faults that were put in were found. `injected` >= `reached` >=
+/// `effective` >= `caught`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Selftest {
+    /// Faults put into the subject or the map.
+    pub injected: u64,
+    /// Of these, those that execution came to.
+    pub reached: u64,
+    /// Of these, those that changed anything.
+    pub effective: u64,
+    /// Of these, those that ended in a divergence.
+    pub caught: u64,
+    /// The same, per kind of fault; the kinds sum up to the totals.
+    pub kinds: Vec<SelftestKind>,
+}
+
+/// [`Selftest`] for one kind of fault.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SelftestKind {
+    /// Name of the fault, as `--inject` takes it.
+    pub kind: String,
+    /// Faults put in.
+    pub injected: u64,
+    /// Of these, those that execution came to.
+    pub reached: u64,
+    /// Of these, those that changed anything.
+    pub effective: u64,
+    /// Of these, those that ended in a divergence.
+    pub caught: u64,
+}

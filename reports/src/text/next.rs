@@ -1,0 +1,90 @@
+//! What to do with the result: commands to copy.
+//!
+//! They are put together from the report alone. Where the report does not say
+//! how it was made (arguments, directories), the command that made it can: it
+//! leaves a complete one in `divergence.rerun`.
+
+use super::page::Page;
+use crate::divergence::Divergence;
+use crate::model::{InconclusiveReason, Report};
+use crate::printable::{clean, shell_word};
+
+/// Writes the hints for a report; a match needs none.
+pub(super) fn write(report: &Report, page: &mut Page) {
+    let hints = match (&report.divergence, &report.inconclusive) {
+        (Some(_), _) if report.contradicted() => {
+            vec![(
+                "report it",
+                "the program and this report in JSON (--format json)".to_owned(),
+            )]
+        }
+        (Some(divergence), _) => after_divergence(report, divergence),
+        (None, Some(why)) => after_nothing(why.reason),
+        (None, None) => Vec::new(),
+    };
+    if hints.is_empty() {
+        return;
+    }
+    page.title("Next");
+    for (label, command) in hints {
+        page.labelled(label, &command);
+    }
+}
+
+fn after_divergence(report: &Report, d: &Divergence) -> Vec<(&'static str, String)> {
+    // A name that cannot be typed is left for the reader to fill in.
+    let path = shell_word(&report.program.path).unwrap_or("PROG".into());
+    let options = options(report);
+    let rerun = match &d.rerun {
+        Some(command) => clean(command).into_owned(),
+        None => format!(
+            "wdiff run {path}{options} --from-boundary {}",
+            d.boundary_index
+        ),
+    };
+    let mut hints = vec![
+        ("again", rerun),
+        ("when it broke", format!("wdiff bisect {path}{options}")),
+    ];
+    if let Some(func) = d.func {
+        let source = path.trim_end_matches('\'');
+        let map = if source.ends_with(".wasm") || source.ends_with(".wat") {
+            format!("wdiff compile {path}{options} -o IMAGE && wdiff map IMAGE --func '#{func}'")
+        } else {
+            format!("wdiff map {path} --func '#{func}'")
+        };
+        hints.push(("its map", map));
+    }
+    hints
+}
+
+/// The options that made this subject, where they are not the defaults.
+fn options(report: &Report) -> String {
+    let s = &report.subject;
+    let mut text = String::new();
+    for (option, value, default) in [
+        ("--backend", &s.backend, "cranelift"),
+        ("--opt", &s.opt, "none"),
+        ("--stable", &s.stable, "off"),
+        ("--anchors", &s.anchors, "trap"),
+        ("--target", &s.target, "x86_64"),
+    ] {
+        if value != default
+            && let Some(word) = shell_word(value)
+        {
+            text.push_str(&format!(" {option} {word}"));
+        }
+    }
+    text
+}
+
+fn after_nothing(reason: InconclusiveReason) -> Vec<(&'static str, String)> {
+    let hint = match reason {
+        InconclusiveReason::Limit => "a higher limit, for example --max-stops",
+        InconclusiveReason::Timeout => "a higher --timeout, or --from-boundary N to skip ahead",
+        InconclusiveReason::Unsupported
+        | InconclusiveReason::Interrupted
+        | InconclusiveReason::Environment => return Vec::new(),
+    };
+    vec![("try", hint.to_owned())]
+}

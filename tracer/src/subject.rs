@@ -1,0 +1,345 @@
+//! A subject at work: from stop to stop.
+//!
+//! Between two stops three system calls are made where nothing was changed:
+//! CONT, wait, GETREGS. Everything else is fetched when it is asked for.
+//!
+//! Signals that somebody else sends the subject (SIGTERM, SIGSTOP, SIGWINCH,
+//! a forged SIGSEGV) mean nothing to it and are dropped without a stop: it
+//! neither dies nor pauses of them. SIGKILL alone ends it, and is reported.
+
+use crate::error::TracerError;
+use crate::interrupt::{INTERRUPT_SIGNAL, Interrupter};
+use crate::pin::Pin;
+use crate::region::{RegionId, SharedRegion};
+use crate::regs::{Regs, VectorRegs};
+use crate::spawn::{self, Process, Spawned, SubjectConfig};
+use crate::sys::{self, Waited};
+use crate::text::{INT3, Text};
+use dwarf_map::SubjectAddr;
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::ptrace::regset::NT_PRFPREG;
+use std::cell::{Cell, OnceCell};
+
+/// What halted the subject, or ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It executed an `int3`, and its program counter is past it.
+    Trap {
+        /// The `int3`.
+        pc: SubjectAddr,
+    },
+    /// An instruction faulted; resuming executes it again.
+    Fault {
+        /// The signal it raised.
+        signal: FaultSignal,
+        /// The instruction.
+        pc: SubjectAddr,
+        /// The data address it could not access, where the hardware says one:
+        /// not for non-canonical or misaligned addresses.
+        address: Option<SubjectAddr>,
+        /// The signal's code, sigaction(2): `SEGV_MAPERR` and so on.
+        code: i32,
+    },
+    /// It asked for a system call, which was not executed; resuming goes on
+    /// behind it.
+    Syscall {
+        /// The call's number, in the numbering of the instruction used.
+        number: i64,
+        /// The instruction.
+        pc: SubjectAddr,
+    },
+    /// An [`Interrupter`] was used.
+    Interrupted,
+    /// One instruction was executed, by [`Subject::step`].
+    Stepped,
+    /// It ended by itself, which the sandbox leaves it no way to do.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended it: SIGKILL, from outside.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+/// What kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultSignal {
+    /// An access where nothing is mapped or that the mapping forbids, a
+    /// privileged instruction, a read of the time stamp counter.
+    Segv,
+    /// An access to a region beyond its length; a misaligned one with
+    /// alignment checks on.
+    Bus,
+    /// No instruction of this CPU, or `ud2`.
+    Ill,
+    /// Integer division by zero or overflow; unmasked floating-point errors.
+    Fpe,
+    /// A trap that is no one-byte `int3`: `int1`, `int 3` in two bytes, or a
+    /// single step that the subject turned on itself. The program counter is
+    /// past the instruction.
+    Trap,
+}
+
+/// How the subject is to move.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Motion {
+    Run,
+    Step,
+}
+
+/// A process running AOT code, halted whenever it is not inside
+/// [`resume`](Subject::resume) or [`step`](Subject::step).
+///
+/// It belongs to the thread that made it, and is killed and waited for on drop.
+/// Should wdiff or that thread die in any way, the kernel kills it.
+#[derive(Debug)]
+pub struct Subject {
+    // In this order: first the process dies, then its memory goes, then the
+    // thread is free to move.
+    process: Process,
+    regions: Vec<SharedRegion>,
+    text: Text,
+    regs: Regs,
+    /// `regs` differ from what the subject has.
+    changed: bool,
+    vectors: OnceCell<VectorRegs>,
+    /// The region that an address was found in last.
+    recent: Cell<u32>,
+    pin: Pin,
+}
+
+impl Subject {
+    /// Makes a subject and halts it at the image's start, its registers zero
+    /// but for rip. Its stack pointer too: there is no stack but in a region.
+    ///
+    /// Every further call that runs it is to be made by this thread, which
+    /// stays on one CPU with it until the last of its subjects is dropped.
+    pub fn spawn(config: SubjectConfig<'_>) -> Result<Self, TracerError> {
+        let Spawned { process, regions, text, regs, pin } = spawn::spawn(&config)?;
+        let (vectors, recent) = (OnceCell::new(), Cell::new(0));
+        Ok(Self { process, regions, text, regs, changed: false, vectors, recent, pin })
+    }
+
+    /// Lets it run to its next stop.
+    pub fn resume(&mut self) -> Result<Stop, TracerError> {
+        self.go(Motion::Run)
+    }
+
+    /// Lets it execute one instruction: [`Stop::Stepped`], or what that
+    /// instruction led to. An `int3` is [`Stop::Trap`]. Some thirteen times
+    /// the price of [`resume`](Subject::resume).
+    ///
+    /// While it is stepped, flags that the subject itself pushes may show the
+    /// trap flag set.
+    pub fn step(&mut self) -> Result<Stop, TracerError> {
+        self.go(Motion::Step)
+    }
+
+    fn go(&mut self, motion: Motion) -> Result<Stop, TracerError> {
+        if self.process.ended() {
+            return Err(TracerError::Ended);
+        }
+        if self.changed {
+            self.process.set_regs(&self.regs)?;
+            self.changed = false;
+        }
+        self.vectors = OnceCell::new();
+        loop {
+            self.set_off(motion)?;
+            if let Some(stop) = self.await_stop(motion)? {
+                return Ok(stop);
+            }
+        }
+    }
+
+    fn set_off(&self, motion: Motion) -> Result<(), TracerError> {
+        match motion {
+            Motion::Run => self.process.resume(),
+            Motion::Step => match ptrace::step(self.process.pid(), None) {
+                // Killed meanwhile: the wait will tell.
+                Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                Err(errno) => Err(TracerError::Host { call: "PTRACE_SINGLESTEP", errno, hint: "" }),
+            },
+        }
+    }
+
+    /// Waits for the next event; `None` when it concerns nobody.
+    fn await_stop(&mut self, motion: Motion) -> Result<Option<Stop>, TracerError> {
+        let signal = match self.process.wait()? {
+            Waited::Exited(code) => return Ok(Some(Stop::Exited { code })),
+            Waited::Killed(signal) => return Ok(Some(Stop::Killed { signal })),
+            // The traces of SIGSTOP and SIGCONT.
+            Waited::Event(_) => return Ok(None),
+            Waited::Signal(signal) => signal,
+        };
+        let Some(regs) = self.process.regs()? else {
+            // Killed while halted: the next wait will tell.
+            return Ok(None);
+        };
+        let pc = SubjectAddr::new(regs.rip());
+        let stop = match signal {
+            libc::SIGTRAP => {
+                let trap = pc.offset(-1);
+                let at_trap = self.text.loaded_bytes(trap.get()) == Some([INT3]);
+                // Only a step needs the signal's code to tell: what else halts
+                // a running subject behind an int3 is that int3.
+                if at_trap && motion == Motion::Run {
+                    Some(Stop::Trap { pc: trap })
+                } else {
+                    match self.signal_info()? {
+                        Some((libc::SI_KERNEL, _)) if at_trap => Some(Stop::Trap { pc: trap }),
+                        Some((libc::TRAP_TRACE, _)) if motion == Motion::Step => Some(Stop::Stepped),
+                        Some((code, _)) => Some(Stop::Fault { signal: FaultSignal::Trap, pc, address: None, code }),
+                        None => None,
+                    }
+                }
+            }
+            INTERRUPT_SIGNAL => Some(Stop::Interrupted),
+            libc::SIGSEGV => self.fault(FaultSignal::Segv, pc)?,
+            libc::SIGBUS => self.fault(FaultSignal::Bus, pc)?,
+            libc::SIGILL => self.fault(FaultSignal::Ill, pc)?,
+            libc::SIGFPE => self.fault(FaultSignal::Fpe, pc)?,
+            libc::SIGSYS => self.signal_info()?.map(|_| {
+                // The program counter is past the instruction, unless that was
+                // one that does not come back to where it was.
+                let before = pc.offset(-2);
+                let bytes = self.text.loaded_bytes(before.get());
+                let here = matches!(bytes, Some([0x0f, 0x05 | 0x34] | [0xcd, 0x80]));
+                Stop::Syscall { number: regs.system_call(), pc: if here { before } else { pc } }
+            }),
+            _ => None,
+        };
+        if stop.is_some() {
+            self.changed = !regs.outside_system_call();
+            self.regs = regs;
+        }
+        Ok(stop)
+    }
+
+    /// What a signal is about; `None` for one that somebody sent, or when the
+    /// subject has been killed meanwhile.
+    fn signal_info(&self) -> Result<Option<(i32, u64)>, TracerError> {
+        match sys::signal_info(self.process.pid()) {
+            // The codes of signals that the kernel raises are positive.
+            Ok((code, _)) if code <= 0 => Ok(None),
+            Ok(info) => Ok(Some(info)),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(TracerError::Host { call: "PTRACE_GETSIGINFO", errno, hint: "" }),
+        }
+    }
+
+    fn fault(&self, signal: FaultSignal, pc: SubjectAddr) -> Result<Option<Stop>, TracerError> {
+        Ok(self.signal_info()?.map(|(code, address)| {
+            let data = match signal {
+                // General protection and stack faults: no address is known.
+                FaultSignal::Segv | FaultSignal::Bus if code == libc::SI_KERNEL => false,
+                FaultSignal::Bus => code != libc::BUS_ADRALN,
+                FaultSignal::Segv => true,
+                FaultSignal::Ill | FaultSignal::Fpe | FaultSignal::Trap => false,
+            };
+            Stop::Fault { signal, pc, address: data.then(|| SubjectAddr::new(address)), code }
+        }))
+    }
+
+    /// The registers, as fetched at the last stop or set since.
+    #[inline]
+    pub fn regs(&self) -> &Regs {
+        &self.regs
+    }
+
+    /// Sets the registers; the subject gets them when it is next resumed.
+    pub fn set_regs(&mut self, regs: &Regs) {
+        self.changed |= self.regs != *regs;
+        self.regs = *regs;
+    }
+
+    /// The vector registers, fetched at the first call after a stop.
+    pub fn vectors(&self) -> Result<&VectorRegs, TracerError> {
+        if let Some(vectors) = self.vectors.get() {
+            return Ok(vectors);
+        }
+        if self.process.ended() {
+            return Err(TracerError::Ended);
+        }
+        let raw = ptrace::getregset::<NT_PRFPREG>(self.process.pid()).map_err(|errno| match errno {
+            Errno::ESRCH => TracerError::Ended,
+            errno => TracerError::Host { call: "PTRACE_GETREGSET", errno, hint: "" },
+        })?;
+        Ok(self.vectors.get_or_init(|| VectorRegs::new(raw)))
+    }
+
+    /// Its regions, in the order they were asked for.
+    pub fn region_ids(&self) -> impl Iterator<Item = RegionId> + use<> {
+        (0..self.regions.len() as u32).map(RegionId)
+    }
+
+    /// One of its regions.
+    ///
+    /// # Panics
+    /// If the id is another subject's, and this one has fewer regions.
+    #[inline]
+    pub fn region(&self, id: RegionId) -> &SharedRegion {
+        &self.regions[id.index()]
+    }
+
+    /// The region whose reservation holds `len` bytes at an address, and the
+    /// address's offset in it. They may lie beyond the region's length.
+    #[inline]
+    pub fn find_region(&self, address: SubjectAddr, len: u64) -> Option<(RegionId, u64)> {
+        let recent = self.recent.get();
+        if let Some(offset) = self.regions.get(recent as usize).and_then(|region| region.offset_of(address, len)) {
+            return Some((RegionId(recent), offset));
+        }
+        let found = self.region_ids().find_map(|id| Some((id, self.region(id).offset_of(address, len)?)));
+        if let Some((id, _)) = found {
+            self.recent.set(id.0);
+        }
+        found
+    }
+
+    /// Reads eight bytes, little-endian, at an address; `None` where the
+    /// subject has no accessible memory.
+    #[inline]
+    pub fn read_u64(&self, address: SubjectAddr) -> Option<u64> {
+        let (id, offset) = self.find_region(address, 8)?;
+        self.region(id).read_u64(offset).ok()
+    }
+
+    /// Lets the subject access more of a region; the new bytes are zero.
+    ///
+    /// # Panics
+    /// As [`region`](Subject::region).
+    pub fn resize(&mut self, id: RegionId, length: u64) -> Result<(), TracerError> {
+        self.regions[id.index()].resize(length)
+    }
+
+    /// Its code.
+    #[inline]
+    pub fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// What halts it from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter::new(self.process.descriptor().clone())
+    }
+
+    /// Its process's number.
+    pub fn pid(&self) -> u32 {
+        self.process.pid().as_raw().unsigned_abs()
+    }
+
+    /// The CPU it runs on.
+    pub fn cpu(&self) -> usize {
+        self.pin.cpu()
+    }
+
+    /// Ends it. Its registers and memory can still be read.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
