@@ -1,0 +1,103 @@
+//! The live world: everything a handler may touch.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use cap_std::fs::Dir;
+
+use crate::abi::{FdFlags, FileType, Rights};
+use crate::config::WorldConfig;
+use crate::error::WorldError;
+use crate::fd::{Descriptor, Node, Table};
+use crate::log::Stream;
+use crate::stdio::{Input, Outputs};
+
+/// State behind the host functions.
+#[derive(Debug)]
+pub(crate) struct System {
+    /// Arguments, each with its terminating NUL.
+    pub(crate) args: Vec<Vec<u8>>,
+    /// `NAME=value` strings, each with its terminating NUL.
+    pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) table: Table,
+    pub(crate) outputs: Outputs,
+}
+
+impl System {
+    pub(crate) fn new(config: WorldConfig) -> Result<System, WorldError> {
+        config.check()?;
+        let terminated = |text: String| {
+            let mut bytes = text.into_bytes();
+            bytes.push(0);
+            bytes
+        };
+        let outputs = Outputs::new(config.stdout, config.stderr);
+        let input = Input::open(config.stdin)?;
+        let mut rows = vec![stream(input.kind(), Node::Input(input), Rights::STDIN)];
+        for which in [Stream::Stdout, Stream::Stderr] {
+            rows.push(stream(
+                outputs.kind(which),
+                Node::Output(which),
+                Rights::STDOUT,
+            ));
+        }
+        for (host, guest) in config.dirs {
+            rows.push(preopen(host, guest)?);
+        }
+        let mut table = Table::default();
+        for row in rows {
+            if table.insert(row).is_err() {
+                // More directories than descriptors: the rest has no number,
+                // and a guest could not use it.
+                break;
+            }
+        }
+        Ok(System {
+            args: config.args.into_iter().map(terminated).collect(),
+            env: config
+                .env
+                .into_iter()
+                .map(|(name, value)| terminated(format!("{name}={value}")))
+                .collect(),
+            table,
+            outputs,
+        })
+    }
+}
+
+fn stream(kind: FileType, node: Node, base: Rights) -> Descriptor {
+    Descriptor {
+        node,
+        kind,
+        base,
+        inheriting: Rights::empty(),
+        flags: FdFlags::empty(),
+        preopen: None,
+    }
+}
+
+fn preopen(path: PathBuf, guest: String) -> Result<Descriptor, WorldError> {
+    // Opened as a readable file, not as a mere path, so that it can also be
+    // listed, synchronised and given times.
+    let (file, metadata) = match File::open(&path).and_then(|file| {
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    }) {
+        Ok(opened) => opened,
+        Err(source) => return Err(WorldError::Directory { path, source }),
+    };
+    if !metadata.is_dir() {
+        return Err(WorldError::NotADirectory { path });
+    }
+    Ok(Descriptor {
+        node: Node::Directory {
+            dir: Dir::from_std_file(file),
+            listing: None,
+        },
+        kind: FileType::Directory,
+        base: Rights::DIRECTORY,
+        inheriting: Rights::all(),
+        flags: FdFlags::empty(),
+        preopen: Some(guest),
+    })
+}
