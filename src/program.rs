@@ -20,8 +20,15 @@ pub struct Program {
     pub module: Arc<Module>,
     /// The image, when PROG was one.
     pub image: Option<Image>,
-    /// SHA-256 of `wasm`, in hexadecimal.
-    pub sha256: String,
+    /// SHA-256 of `wasm`.
+    pub sha256: [u8; 32],
+}
+
+impl Program {
+    /// The SHA-256 in hexadecimal.
+    pub fn sha256_hex(&self) -> String {
+        self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Reads a program.
@@ -45,7 +52,7 @@ pub fn load(path: &Path) -> Result<Program, CommandError> {
         (assemble(path, &bytes)?, None)
     };
     let module = Module::decode(&wasm).map_err(|error| decode_error(path, error))?;
-    let sha256 = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = Sha256::digest(&wasm).into();
     Ok(Program { path: path.to_owned(), wasm, module: Arc::new(module), image, sha256 })
 }
 

@@ -17,7 +17,7 @@ use crate::world;
 use aot_backend::{CompileError, CompileOptions, CpuSpec, Image, OptLevel};
 use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasi_host::{OperationLog, World};
@@ -62,9 +62,6 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
             core,
         };
         let executed = session.execute(&mut world, requests, &control)?;
-        world.finish().map_err(|error| {
-            CommandError::input(format_args!("cannot write the operation log: {error}"))
-        })?;
         let wall = began.elapsed();
         conclude(&session, executed, &world, &control).map(|ran| Ran { wall, ..ran })
     })?;
@@ -146,24 +143,16 @@ pub fn options(
 fn open_world(args: &RunArgs, program: &Program) -> Result<World, CommandError> {
     if let Some(path) = &args.replay {
         let file = File::open(path).map_err(|e| CommandError::file("read", path, e))?;
-        let log = OperationLog::read(BufReader::new(file)).map_err(|error| {
-            CommandError::input(format_args!("{}: {error}", path.display()))
-        })?;
-        if log.module_sha256() != program.sha256 {
-            return Err(CommandError::input(format_args!(
-                "{}: recorded from another module (SHA-256 {}); this one has {}",
-                path.display(),
-                log.module_sha256(),
-                program.sha256
-            )));
-        }
+        let bad = |error| CommandError::input(format_args!("{}: {error}", path.display()));
+        let log = OperationLog::read(BufReader::new(file)).map_err(bad)?;
+        log.check_module(&program.sha256).map_err(bad)?;
         return Ok(World::replaying(log, true));
     }
     let config = world::config(args, &program.path)?;
     match &args.record {
         Some(path) => {
             let file = File::create(path).map_err(|e| CommandError::file("write", path, e))?;
-            World::recording(config, BufWriter::new(file), &program.sha256)
+            World::recording(config, file, program.sha256)
         }
         None => World::live(config),
     }
@@ -232,7 +221,7 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
     }
     let program = reports::Program {
         path: session.program.path.display().to_string(),
-        sha256: session.program.sha256.clone(),
+        sha256: session.program.sha256_hex(),
         functions: session.program.module.num_funcs(),
         exit_code,
         trap,

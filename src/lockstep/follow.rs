@@ -5,6 +5,7 @@ use super::frames::{CallPlan, NativeFrame};
 use super::kernel::{Kernel, Served};
 use super::plan::{BoundaryId, Plan, Site};
 use super::compare::CONSTANT;
+use super::entry::enter;
 use super::space::{self, Space};
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
@@ -182,7 +183,9 @@ impl<'a> Lockstep<'a> {
         self.frames.clear();
         self.oracle.clear_writes();
         let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
-        self.enter(func.func, args)?;
+        let ty = self.oracle.instance(self.instance).module.func_type(func.func).cloned();
+        let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
+        enter(&mut self.subject, &self.space, self.image, func.func, &ty, args)?;
         let mut event = match (event, &self.selection) {
             (Event::Boundary, Selection::Some(set)) => {
                 let at_first = self.oracle.top().is_some_and(|top| {
@@ -204,47 +207,6 @@ impl<'a> Lockstep<'a> {
                 Next::End(ending) => return Ok(ending),
             }
         }
-    }
-
-    /// Sets the subject's registers for a call through the entry of its type.
-    fn enter(&mut self, func: FuncIdx, args: &[Value]) -> Result<(), CommandError> {
-        let module = self.oracle.instance(self.instance).module.clone();
-        let ty = module
-            .func_type(func)
-            .ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
-        let entry = self.image.map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
-            CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
-        })?;
-        let text = self.image.text_address;
-        let code = self
-            .plan
-            .position(func)
-            .map(|at| self.image.map.functions[at as usize].code.start)
-            .or_else(|| {
-                let thunks = &self.image.map.thunks;
-                thunks.iter().find(|t| t.kind == ThunkKind::Import(func)).map(|t| t.code.start)
-            })
-            .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
-        for (index, value) in args.iter().enumerate() {
-            self.space.set_argument(&self.subject, index as u32, value.ty(), value.to_cell())?;
-        }
-        let stack = self.space.stack_top().offset(-8);
-        if let Some(offset) = self.space.stack_offset(stack) {
-            self.subject
-                .region(self.space.stack)
-                .write_u64(offset, 0)
-                .map_err(CommandError::bug)?;
-        }
-        let data = self.space.instance_data().get();
-        let mut regs = *self.subject.regs();
-        regs.set_dwarf(5, data);
-        regs.set_dwarf(4, code.at(text).get());
-        regs.set_dwarf(1, data);
-        regs.set_dwarf(6, 0);
-        regs.set_dwarf(7, stack.get());
-        regs.set_rip(entry.code.start.at(text).get());
-        self.subject.set_regs(&regs);
-        Ok(())
     }
 
     /// Ends the run when it was asked to or a limit is met.
@@ -388,7 +350,7 @@ impl<'a> Lockstep<'a> {
                 }
             };
         }
-        match self.serve(thunk.kind)? {
+        match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
             Served::Done => Ok(Next::Go(event)),
             Served::Trapped(trap) => match event {
                 Event::Trapped(expected) if expected == trap => self.trapped(trap),

@@ -5,7 +5,6 @@
 //! memories and tables with checks of their own, not copied from the oracle:
 //! the two are compared afterwards like anything else.
 
-use super::follow::Lockstep;
 use super::space::{MAX_TABLE_ELEMENTS, Space};
 use crate::error::CommandError;
 use dwarf_map::ThunkKind;
@@ -53,12 +52,18 @@ impl Kernel {
             _ => &[],
         }
     }
-}
 
-impl Lockstep<'_> {
     /// Carries out the operation of a thunk that is not a host call.
-    pub(super) fn serve(&mut self, kind: ThunkKind) -> Result<Served, CommandError> {
-        let Self { subject, space, kernel, .. } = self;
+    ///
+    /// # Errors
+    /// A host call, and shared memory that is not where it must be.
+    pub fn serve(
+        &mut self,
+        subject: &mut Subject,
+        space: &Space,
+        kind: ThunkKind,
+    ) -> Result<Served, CommandError> {
+        let kernel = self;
         let argument = |index: u32| {
             space.argument(subject, index, ValType::I32).map(|cell| cell.0)
         };

@@ -31,6 +31,7 @@
 //! decided in [`space`]; [`plan`] turns the map into what the loop reads.
 
 pub mod compare;
+pub mod entry;
 pub mod finding;
 pub mod follow;
 pub mod frames;

@@ -1,0 +1,115 @@
+//! Running the built command, as a stranger would.
+#![allow(dead_code)]
+
+use corpus::Program;
+use reports::Report;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// The command.
+pub fn wdiff() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wdiff"));
+    command.stdin(Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
+/// What a run left behind.
+pub struct Ran {
+    /// Exit code; `None` when killed.
+    pub code: Option<i32>,
+    /// What the program printed.
+    pub stdout: Vec<u8>,
+    /// What wdiff and the program said.
+    pub stderr: String,
+    /// The JSON report, where there is one.
+    pub report: Option<Report>,
+}
+
+/// A run of `wdiff run ARGS` with a JSON report to a file.
+pub fn run(args: &[OsString], scratch: &Path) -> Ran {
+    let file = scratch.join("report.json");
+    let _ = std::fs::remove_file(&file);
+    let mut command = wdiff();
+    command.arg("run").args(["--format", "json", "--output"]).arg(&file).args(args);
+    finish(command.output().expect("wdiff starts"), &file)
+}
+
+fn finish(output: Output, report: &Path) -> Ran {
+    let text = std::fs::read_to_string(report).unwrap_or_default();
+    Ran {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        report: (!text.is_empty()).then(|| {
+            reports::json::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        }),
+    }
+}
+
+/// A program's options and arguments, with fresh copies of its directories.
+pub fn arguments(program: &Program, scratch: &TempDir) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec![program.wasm_path().into()];
+    for pair in &program.env {
+        args.extend(["--env".into(), pair.into()]);
+    }
+    for (index, dir) in program.dirs.iter().enumerate() {
+        let host = scratch.path().join(format!("dir{index}"));
+        std::fs::create_dir(&host).expect("scratch directory");
+        if let Some(from) = &dir.from {
+            copy_files(&corpus::path(from), &host);
+        }
+        let mut option = host.into_os_string();
+        option.push("::");
+        option.push(&dir.guest);
+        args.extend(["--dir".into(), option]);
+    }
+    if let Some(file) = &program.stdin {
+        args.extend(["--stdin".into(), corpus::path(file).into_os_string()]);
+    }
+    match &program.invoke {
+        Some(invoke) => {
+            args.extend(["--invoke".into(), (&invoke.function).into(), "--".into()]);
+            args.extend(invoke.params.iter().map(|value| value.hex_or_null()));
+        }
+        None if program.args.is_empty() => {}
+        None => {
+            args.push("--".into());
+            args.extend(program.args.iter().map(OsString::from));
+        }
+    }
+    args
+}
+
+trait Parameter {
+    fn hex_or_null(&self) -> OsString;
+}
+
+impl Parameter for wasm_view::Value {
+    fn hex_or_null(&self) -> OsString {
+        use wasm_view::Value;
+        match self {
+            Value::FuncRef(_) | Value::ExternRef(None) => "null".into(),
+            Value::ExternRef(Some(handle)) => handle.to_string().into(),
+            number => number.hex().into(),
+        }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("corpus directory") {
+        let entry = entry.expect("corpus file");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    }
+}
+
+/// A scratch directory for one test.
+pub fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// A file of the corpus.
+pub fn corpus_file(relative: &str) -> PathBuf {
+    corpus::path(relative)
+}
