@@ -1,0 +1,52 @@
+//! A WebAssembly interpreter that can be stopped at every instruction.
+//!
+//! It is what compiled code is compared with, so it is exact first and fast
+//! second: one operation per Wasm instruction, nothing fused or reordered,
+//! every freedom that the specification leaves reported instead of silently
+//! decided.
+//!
+//! ```text
+//!  bytes --decode--> Module (ops, offsets, stack shapes) --instantiate--> Oracle
+//!                        |                                  | step, run(StopSet)
+//!                        `--> Liveness                      v
+//!                                          Event: Boundary, HostCall, Finished, ..
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | `decode` | validation and translation of the binary format |
+//! | [`Module`] | the result: types, names, boundaries and their static types |
+//! | [`Oracle`] | store and stack; [`Oracle::step`], [`Oracle::run`] |
+//! | [`StopSet`] | where `run` stops |
+//! | [`choice`] | what the specification leaves open |
+//! | [`liveness`] | which slots matter at a boundary |
+//! | [`selfcheck`] | the interpreter's own invariants, checked from outside |
+//!
+//! Invariant: knows nothing of native code.
+#![forbid(unsafe_code)]
+
+pub mod choice;
+mod decode;
+mod error;
+mod instantiate;
+pub mod liveness;
+mod module;
+mod numeric;
+mod op;
+mod oracle;
+pub mod selfcheck;
+mod shapes;
+mod stops;
+mod store;
+mod writes;
+
+pub use choice::{Choice, ChoiceKind};
+pub use error::{
+    AdoptError, CallError, DecodeError, HostAccessError, ImportMismatch, InstantiateError,
+};
+pub use instantiate::Extern;
+pub use liveness::Liveness;
+pub use module::{Export, ExportKind, Function, Import, ImportKind, Module};
+pub use oracle::{Event, FrameView, HostCall, Limits, Oracle, Top};
+pub use stops::StopSet;
+pub use store::Instance;

@@ -1,0 +1,153 @@
+//! Module bytes to [`Module`], validating on the way.
+//!
+//! One pass over the file. Each section first goes to the validator, then is
+//! taken over into our form. Validation runs to the end of the file even after
+//! something unsupported was found: "unsupported" is said of valid modules only.
+//!
+//! ```text
+//! bytes -> wasmparser::Parser -> Validator (all finished proposals)
+//!                            \-> sections.rs: types, imports, .. segments
+//!                             \-> function.rs: body -> ops, offsets, shapes
+//! ```
+
+mod function;
+mod sections;
+mod unsupported;
+
+use crate::error::DecodeError;
+use crate::module::{Code, Module};
+use crate::shapes::ShapeBuilder;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use wasm_view::WasmOffset;
+use wasmparser::{
+    Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+};
+
+/// Why decoding stopped or will be refused.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The validator or parser objects.
+    Wasm(wasmparser::Error),
+    /// Valid, but not for us: position and name.
+    Unsupported(usize, String),
+    /// Too large for this implementation: position and which limit.
+    Limit(usize, &'static str),
+}
+
+impl From<wasmparser::Error> for Problem {
+    fn from(error: wasmparser::Error) -> Self {
+        Problem::Wasm(error)
+    }
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+
+impl Module {
+    /// Validates and decodes a module in the binary format.
+    ///
+    /// # Errors
+    ///
+    /// See [`DecodeError`]; every error names a byte offset.
+    pub fn decode(bytes: &[u8]) -> std::result::Result<Module, DecodeError> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(DecodeError::Limit {
+                offset: WasmOffset::new(u32::MAX),
+                message: "a module file of 4 GiB or more".to_string(),
+            });
+        }
+        decode(bytes).map_err(|problem| match problem {
+            Problem::Wasm(error) => from_wasmparser(&error),
+            Problem::Unsupported(at, feature) => {
+                DecodeError::Unsupported { offset: wasm_offset(at), feature }
+            }
+            Problem::Limit(at, which) => {
+                DecodeError::Limit { offset: wasm_offset(at), message: which.to_string() }
+            }
+        })
+    }
+}
+
+/// Offsets are below the file's length, which fits 32 bits.
+fn wasm_offset(position: usize) -> WasmOffset {
+    WasmOffset::new(u32::try_from(position).unwrap_or(u32::MAX))
+}
+
+fn from_wasmparser(error: &wasmparser::Error) -> DecodeError {
+    let offset = wasm_offset(error.offset());
+    let message = error.message().to_string();
+    if let Some(features) = error.missing_wasm_feature() {
+        DecodeError::Unsupported { offset, feature: unsupported::feature(features, &message) }
+    } else if message.contains("exceeds limit") || message.contains("implementation limit") {
+        DecodeError::Limit { offset, message }
+    } else {
+        DecodeError::Invalid { offset, message }
+    }
+}
+
+/// A module in the making.
+struct Decoder {
+    module: Module,
+    shapes: ShapeBuilder,
+    /// The first thing found that is valid but unsupported; from then on
+    /// bodies are validated only.
+    unsupported: Option<Problem>,
+    allocations: FuncValidatorAllocations,
+}
+
+impl Decoder {
+    /// Remembers the first unsupported thing and lets other problems through.
+    fn note<T: Default>(&mut self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(problem @ Problem::Unsupported(..)) => {
+                self.unsupported.get_or_insert(problem);
+                Ok(T::default())
+            }
+            other => other,
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Module> {
+    static NEXT_IDENTITY: AtomicU64 = AtomicU64::new(0);
+    let features = WasmFeatures::default();
+    let mut validator = Validator::new_with_features(features);
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut decoder = Decoder {
+        module: sections::empty_module(NEXT_IDENTITY.fetch_add(1, Ordering::Relaxed)),
+        shapes: ShapeBuilder::new(),
+        unsupported: None,
+        allocations: FuncValidatorAllocations::default(),
+    };
+    for payload in parser.parse_all(bytes) {
+        let payload = payload?;
+        if let Payload::Version { encoding: Encoding::Component, range, .. } = &payload {
+            return Err(Problem::Unsupported(
+                range.start,
+                "component model (component)".to_string(),
+            ));
+        }
+        match validator.payload(&payload)? {
+            ValidPayload::Func(to_validate, body) => decoder.function(to_validate, &body)?,
+            ValidPayload::Ok | ValidPayload::End(_) => decoder.section(payload)?,
+            ValidPayload::Parser(_) => {}
+        }
+    }
+    if let Some(problem) = decoder.unsupported {
+        return Err(problem);
+    }
+    let Decoder { mut module, shapes, .. } = decoder;
+    module.code.shapes = shapes.finish();
+    module.bytes = Arc::from(bytes);
+    module.finish_names();
+    shrink(&mut module.code);
+    Ok(module)
+}
+
+fn shrink(code: &mut Code) {
+    code.ops.shrink_to_fit();
+    code.offsets.shrink_to_fit();
+    code.shapes_at.shrink_to_fit();
+    code.branches.shrink_to_fit();
+}

@@ -1,0 +1,540 @@
+//! The fast loop.
+//!
+//! One `match` on eight-byte ops, with everything it touches borrowed once:
+//! the current instance's code and memory, the stack, the frames. It executes
+//! what stays inside that set, including calls within the instance. What does
+//! not (growing, bulk operations, calls elsewhere, a stack that must be
+//! extended) it leaves to [`slow`](super::slow) by returning [`Exit::Slow`] with
+//! the position still at the instruction.
+//!
+//! An instruction changes nothing before it is certain not to trap.
+
+use super::{FrameRecord, Oracle};
+use crate::module::OpIdx;
+use crate::numeric::*;
+use crate::op::{Branch, Op};
+use crate::stops::StopSet;
+use crate::store::Store;
+use wasm_view::{Cell, FuncAddr, FuncIdx, MemoryId, Trap};
+
+/// Why the fast loop returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// No fuel is left.
+    Fuel,
+    /// At a boundary of the stop set.
+    Stop,
+    /// The instruction at the position is for the slow path.
+    Slow,
+    /// Returned to a frame of another instance.
+    OtherInstance,
+    /// The outermost frame is about to return.
+    Finished,
+    /// The instruction at the position traps.
+    Trap(Trap),
+}
+
+impl Oracle {
+    /// Executes from the present position. `fuel` counts down.
+    pub(super) fn interpret(&mut self, stops: Option<&StopSet>, fuel: &mut u64) -> Exit {
+        let Oracle { store, stack, frames, limits, .. } = self;
+        let Some(frame) = frames.last() else { return Exit::Finished };
+        let Store { instances, memories, tables, globals, writes } = store;
+        let instance_id = frame.instance;
+        let instance = &instances[instance_id.index()];
+        let module = &*instance.module;
+        let code = &module.code;
+        let ops = stops.map_or(&code.ops[..], |stops| stops.ops_for(module));
+        let memory_id = instance.memories.first().copied().unwrap_or(MemoryId::new(0));
+        let memory: &mut [u8] = match instance.memories.first() {
+            Some(id) => &mut memories[id.index()].data,
+            None => &mut [],
+        };
+        let stack = &mut stack[..];
+        let max_frames = limits.max_frames;
+
+        let mut base = frame.base;
+        let mut pc = self.pc.index();
+        let mut sp = self.sp;
+        let mut left = *fuel;
+
+        // Each arm that falls out of the `match` continues at the next
+        // instruction.
+        macro_rules! top {
+            () => {
+                stack[sp - 1].0
+            };
+        }
+        macro_rules! push {
+            ($value:expr) => {{
+                stack[sp] = Cell($value);
+                sp += 1;
+            }};
+        }
+        macro_rules! unary {
+            (|$a:ident: $in:ty| $result:expr) => {{
+                let $a = <$in as Bits>::of(stack[sp - 1].0);
+                stack[sp - 1] = Cell(Bits::bits($result));
+            }};
+        }
+        macro_rules! binary {
+            (|$a:ident, $b:ident: $in:ty| $result:expr) => {{
+                let $b = <$in as Bits>::of(stack[sp - 1].0);
+                let $a = <$in as Bits>::of(stack[sp - 2].0);
+                stack[sp - 2] = Cell(Bits::bits($result));
+                sp -= 1;
+            }};
+        }
+        macro_rules! attempt {
+            ($result:expr) => {
+                match $result {
+                    Ok(value) => value,
+                    Err(trap) => break Exit::Trap(trap),
+                }
+            };
+        }
+        macro_rules! load {
+            ($offset:expr, $ty:ty, $as:ty) => {{
+                let address = effective_address(top!(), $offset);
+                let Some(bytes) = memory.get(address..).and_then(|m| m.first_chunk()) else {
+                    break Exit::Trap(Trap::MemoryOutOfBounds);
+                };
+                stack[sp - 1] = Cell(<$ty>::from_le_bytes(*bytes) as $as as u64);
+            }};
+        }
+        macro_rules! store {
+            ($offset:expr, $ty:ty) => {{
+                let address = effective_address(stack[sp - 2].0, $offset);
+                let value = top!() as $ty;
+                let Some(bytes) = memory.get_mut(address..).and_then(|m| m.first_chunk_mut())
+                else {
+                    break Exit::Trap(Trap::MemoryOutOfBounds);
+                };
+                *bytes = value.to_le_bytes();
+                writes.memory(memory_id, address as u64, size_of::<$ty>() as u64);
+                sp -= 2;
+            }};
+        }
+        // Returns `$count` results from the topmost frame to its caller, at
+        // whose call instruction `pc` then is.
+        macro_rules! leave {
+            () => {{
+                let caller = match frames.len() {
+                    0 | 1 => break Exit::Finished,
+                    depth => frames[depth - 2],
+                };
+                let results = frames.pop().map_or(0, |frame| frame.results) as usize;
+                move_down(stack, sp - results, base, results);
+                sp = base + results;
+                base = caller.base;
+                pc = caller.pc.index();
+                if caller.instance != instance_id {
+                    pc += 1;
+                    break Exit::OtherInstance;
+                }
+            }};
+        }
+        macro_rules! jump {
+            ($target:expr) => {{
+                pc = $target.index();
+                continue;
+            }};
+        }
+        macro_rules! branch {
+            ($entry:expr) => {{
+                let Branch { target, keep, height } = code.branches[$entry as usize];
+                if target == Branch::RETURN {
+                    leave!();
+                } else {
+                    let locals = frames.last().map_or(0, |frame| frame.locals);
+                    let to = base + (locals + height) as usize;
+                    move_down(stack, sp - keep as usize, to, keep as usize);
+                    sp = to + keep as usize;
+                    jump!(target);
+                }
+            }};
+        }
+        macro_rules! call {
+            ($defined:expr) => {{
+                let defined = $defined;
+                let def = &module.functions[defined as usize];
+                let callee = sp - def.params as usize;
+                let locals = callee + def.locals.len();
+                if frames.len() >= max_frames || callee + def.cells as usize > stack.len() {
+                    break Exit::Slow;
+                }
+                stack[sp..locals].fill(Cell(0));
+                if let Some(frame) = frames.last_mut() {
+                    frame.pc = OpIdx(pc as u32);
+                }
+                let first = OpIdx(def.ops.start);
+                frames.push(FrameRecord {
+                    instance: instance_id,
+                    func: FuncIdx::new(module.num_imported_funcs + defined),
+                    base: callee,
+                    pc: first,
+                    locals: def.locals.len() as u32,
+                    results: def.results,
+                });
+                base = callee;
+                sp = locals;
+                jump!(first);
+            }};
+        }
+
+        let exit = loop {
+            if left == 0 {
+                break Exit::Fuel;
+            }
+            let op = ops[pc];
+            left -= 1;
+            match op {
+                Op::Unreachable => break Exit::Trap(Trap::Unreachable),
+                Op::Nop | Op::Block | Op::Loop | Op::End => {}
+                Op::If(target) => {
+                    sp -= 1;
+                    if stack[sp].0 == 0 {
+                        jump!(target);
+                    }
+                }
+                Op::Else(target) | Op::BrPlain(target) => jump!(target),
+                Op::BrIfPlain(target) => {
+                    sp -= 1;
+                    if stack[sp].0 != 0 {
+                        jump!(target);
+                    }
+                }
+                Op::Br(entry) => branch!(entry),
+                Op::BrIf(entry) => {
+                    sp -= 1;
+                    if stack[sp].0 != 0 {
+                        branch!(entry);
+                    }
+                }
+                Op::BrTable(table) => {
+                    sp -= 1;
+                    let entries = &code.branch_tables[table as usize];
+                    let index = (stack[sp].0 as u32).min(entries.end - entries.start - 1);
+                    branch!(entries.start + index);
+                }
+                Op::Return | Op::FuncEnd => leave!(),
+                Op::Call(defined) => call!(defined),
+                Op::CallIndirect { table, ty } => {
+                    let table = &tables[instance.tables[table as usize].index()].elements;
+                    let Some(&element) = table.get(top!() as usize) else {
+                        break Exit::Trap(Trap::UndefinedElement);
+                    };
+                    let Some(FuncAddr { instance: callee, func }) = FuncAddr::from_cell(element)
+                    else {
+                        break Exit::Trap(Trap::UninitializedElement);
+                    };
+                    let defined = func.get().wrapping_sub(module.num_imported_funcs);
+                    if callee != instance_id || (defined as usize) >= module.functions.len() {
+                        break Exit::Slow;
+                    }
+                    let actual = module.func_types[func.index()];
+                    if module.canonical_types[actual.index()]
+                        != module.canonical_types[ty as usize]
+                    {
+                        break Exit::Trap(Trap::IndirectCallTypeMismatch);
+                    }
+                    // The index is an operand until the call is certain.
+                    let def = &module.functions[defined as usize];
+                    if frames.len() >= max_frames
+                        || sp + def.cells as usize > stack.len()
+                    {
+                        break Exit::Slow;
+                    }
+                    sp -= 1;
+                    call!(defined);
+                }
+
+                Op::Drop => sp -= 1,
+                Op::Select => {
+                    if top!() == 0 {
+                        stack[sp - 3] = stack[sp - 2];
+                    }
+                    sp -= 2;
+                }
+                Op::LocalGet(local) => push!(stack[base + local as usize].0),
+                Op::LocalSet(local) => {
+                    sp -= 1;
+                    stack[base + local as usize] = stack[sp];
+                }
+                Op::LocalTee(local) => stack[base + local as usize] = stack[sp - 1],
+                Op::GlobalGet(global) => {
+                    push!(globals[instance.globals[global as usize].index()].value.0);
+                }
+                Op::GlobalSet(global) => {
+                    sp -= 1;
+                    globals[instance.globals[global as usize].index()].value = stack[sp];
+                }
+
+                Op::ConstI32(value) => push!(u64::from(value)),
+                Op::ConstI64(value) => push!(i64::from(value) as u64),
+                Op::ConstPool(index) => push!(code.constants[index as usize].0),
+                Op::RefNull => push!(0),
+                Op::RefIsNull => unary!(|a: u64| a == 0),
+                Op::RefFunc(func) => push!(instance.resolve(FuncIdx::new(func)).to_cell().0),
+
+                // `as u32` sign-extends a smaller signed number to 32 bits, the
+                // cell then zero-extends it.
+                Op::I32Load(offset) => load!(offset, u32, u32),
+                Op::I64Load(offset) => load!(offset, u64, u64),
+                Op::I32Load8S(offset) => load!(offset, i8, u32),
+                Op::I32Load8U(offset) => load!(offset, u8, u32),
+                Op::I32Load16S(offset) => load!(offset, i16, u32),
+                Op::I32Load16U(offset) => load!(offset, u16, u32),
+                Op::I64Load8S(offset) => load!(offset, i8, i64),
+                Op::I64Load16S(offset) => load!(offset, i16, i64),
+                Op::I64Load32S(offset) => load!(offset, i32, i64),
+                Op::Store8(offset) => store!(offset, u8),
+                Op::Store16(offset) => store!(offset, u16),
+                Op::Store32(offset) => store!(offset, u32),
+                Op::Store64(offset) => store!(offset, u64),
+                Op::MemorySize => push!(memory.len() as u64 / wasm_view::MemoryType::PAGE),
+                Op::TableGet(table) => {
+                    let table = &tables[instance.tables[table as usize].index()].elements;
+                    let Some(&element) = table.get(top!() as usize) else {
+                        break Exit::Trap(Trap::TableOutOfBounds);
+                    };
+                    stack[sp - 1] = element;
+                }
+                Op::TableSize(table) => {
+                    let table = &tables[instance.tables[table as usize].index()].elements;
+                    push!(table.len() as u64);
+                }
+
+                Op::CallImport(_)
+                | Op::MemoryGrow
+                | Op::MemoryCopy
+                | Op::MemoryFill
+                | Op::MemoryInit(_)
+                | Op::DataDrop(_)
+                | Op::TableSet(_)
+                | Op::TableGrow(_)
+                | Op::TableFill(_)
+                | Op::TableCopy { .. }
+                | Op::TableInit { .. }
+                | Op::ElemDrop(_) => break Exit::Slow,
+                Op::Stop => break Exit::Stop,
+
+                Op::I32Eqz => unary!(|a: u32| a == 0),
+                Op::I32Eq => binary!(|a, b: u32| a == b),
+                Op::I32Ne => binary!(|a, b: u32| a != b),
+                Op::I32LtS => binary!(|a, b: i32| a < b),
+                Op::I32LtU => binary!(|a, b: u32| a < b),
+                Op::I32GtS => binary!(|a, b: i32| a > b),
+                Op::I32GtU => binary!(|a, b: u32| a > b),
+                Op::I32LeS => binary!(|a, b: i32| a <= b),
+                Op::I32LeU => binary!(|a, b: u32| a <= b),
+                Op::I32GeS => binary!(|a, b: i32| a >= b),
+                Op::I32GeU => binary!(|a, b: u32| a >= b),
+                Op::I64Eqz => unary!(|a: u64| a == 0),
+                Op::I64Eq => binary!(|a, b: u64| a == b),
+                Op::I64Ne => binary!(|a, b: u64| a != b),
+                Op::I64LtS => binary!(|a, b: i64| a < b),
+                Op::I64LtU => binary!(|a, b: u64| a < b),
+                Op::I64GtS => binary!(|a, b: i64| a > b),
+                Op::I64GtU => binary!(|a, b: u64| a > b),
+                Op::I64LeS => binary!(|a, b: i64| a <= b),
+                Op::I64LeU => binary!(|a, b: u64| a <= b),
+                Op::I64GeS => binary!(|a, b: i64| a >= b),
+                Op::I64GeU => binary!(|a, b: u64| a >= b),
+                Op::F32Eq => binary!(|a, b: f32| a == b),
+                Op::F32Ne => binary!(|a, b: f32| a != b),
+                Op::F32Lt => binary!(|a, b: f32| a < b),
+                Op::F32Gt => binary!(|a, b: f32| a > b),
+                Op::F32Le => binary!(|a, b: f32| a <= b),
+                Op::F32Ge => binary!(|a, b: f32| a >= b),
+                Op::F64Eq => binary!(|a, b: f64| a == b),
+                Op::F64Ne => binary!(|a, b: f64| a != b),
+                Op::F64Lt => binary!(|a, b: f64| a < b),
+                Op::F64Gt => binary!(|a, b: f64| a > b),
+                Op::F64Le => binary!(|a, b: f64| a <= b),
+                Op::F64Ge => binary!(|a, b: f64| a >= b),
+
+                Op::I32Clz => unary!(|a: u32| a.leading_zeros()),
+                Op::I32Ctz => unary!(|a: u32| a.trailing_zeros()),
+                Op::I32Popcnt => unary!(|a: u32| a.count_ones()),
+                Op::I32Add => binary!(|a, b: u32| a.wrapping_add(b)),
+                Op::I32Sub => binary!(|a, b: u32| a.wrapping_sub(b)),
+                Op::I32Mul => binary!(|a, b: u32| a.wrapping_mul(b)),
+                Op::I32DivS => binary!(|a, b: i32| attempt!(i32_div_s(a, b))),
+                Op::I32DivU => binary!(|a, b: u32| {
+                    attempt!(a.checked_div(b).ok_or(Trap::IntegerDivideByZero))
+                }),
+                Op::I32RemS => binary!(|a, b: i32| {
+                    if b == 0 {
+                        break Exit::Trap(Trap::IntegerDivideByZero);
+                    }
+                    a.wrapping_rem(b)
+                }),
+                Op::I32RemU => binary!(|a, b: u32| {
+                    attempt!(a.checked_rem(b).ok_or(Trap::IntegerDivideByZero))
+                }),
+                Op::I32And => binary!(|a, b: u32| a & b),
+                Op::I32Or => binary!(|a, b: u32| a | b),
+                Op::I32Xor => binary!(|a, b: u32| a ^ b),
+                Op::I32Shl => binary!(|a, b: u32| a.wrapping_shl(b)),
+                Op::I32ShrS => binary!(|a, b: i32| a.wrapping_shr(b as u32)),
+                Op::I32ShrU => binary!(|a, b: u32| a.wrapping_shr(b)),
+                Op::I32Rotl => binary!(|a, b: u32| a.rotate_left(b % 32)),
+                Op::I32Rotr => binary!(|a, b: u32| a.rotate_right(b % 32)),
+                Op::I64Clz => unary!(|a: u64| u64::from(a.leading_zeros())),
+                Op::I64Ctz => unary!(|a: u64| u64::from(a.trailing_zeros())),
+                Op::I64Popcnt => unary!(|a: u64| u64::from(a.count_ones())),
+                Op::I64Add => binary!(|a, b: u64| a.wrapping_add(b)),
+                Op::I64Sub => binary!(|a, b: u64| a.wrapping_sub(b)),
+                Op::I64Mul => binary!(|a, b: u64| a.wrapping_mul(b)),
+                Op::I64DivS => binary!(|a, b: i64| attempt!(i64_div_s(a, b))),
+                Op::I64DivU => binary!(|a, b: u64| {
+                    attempt!(a.checked_div(b).ok_or(Trap::IntegerDivideByZero))
+                }),
+                Op::I64RemS => binary!(|a, b: i64| {
+                    if b == 0 {
+                        break Exit::Trap(Trap::IntegerDivideByZero);
+                    }
+                    a.wrapping_rem(b)
+                }),
+                Op::I64RemU => binary!(|a, b: u64| {
+                    attempt!(a.checked_rem(b).ok_or(Trap::IntegerDivideByZero))
+                }),
+                Op::I64And => binary!(|a, b: u64| a & b),
+                Op::I64Or => binary!(|a, b: u64| a | b),
+                Op::I64Xor => binary!(|a, b: u64| a ^ b),
+                Op::I64Shl => binary!(|a, b: u64| a.wrapping_shl(b as u32)),
+                Op::I64ShrS => binary!(|a, b: i64| a.wrapping_shr(b as u32)),
+                Op::I64ShrU => binary!(|a, b: u64| a.wrapping_shr(b as u32)),
+                Op::I64Rotl => binary!(|a, b: u64| a.rotate_left((b % 64) as u32)),
+                Op::I64Rotr => binary!(|a, b: u64| a.rotate_right((b % 64) as u32)),
+
+                // Sign operations are on the bits: a NaN keeps its payload.
+                Op::F32Abs => unary!(|a: u32| a & 0x7fff_ffff),
+                Op::F32Neg => unary!(|a: u32| a ^ 0x8000_0000),
+                Op::F32Copysign => {
+                    binary!(|a, b: u32| (a & 0x7fff_ffff) | (b & 0x8000_0000));
+                }
+                Op::F64Abs => unary!(|a: u64| a & !(1 << 63)),
+                Op::F64Neg => unary!(|a: u64| a ^ (1 << 63)),
+                Op::F64Copysign => binary!(|a, b: u64| (a & !(1 << 63)) | (b & (1 << 63))),
+                Op::F32Ceil => unary!(|a: f32| f32_bits(a.ceil())),
+                Op::F32Floor => unary!(|a: f32| f32_bits(a.floor())),
+                Op::F32Trunc => unary!(|a: f32| f32_bits(a.trunc())),
+                Op::F32Nearest => unary!(|a: f32| f32_bits(a.round_ties_even())),
+                Op::F32Sqrt => unary!(|a: f32| f32_bits(a.sqrt())),
+                Op::F32Add => binary!(|a, b: f32| f32_bits(a + b)),
+                Op::F32Sub => binary!(|a, b: f32| f32_bits(a - b)),
+                Op::F32Mul => binary!(|a, b: f32| f32_bits(a * b)),
+                Op::F32Div => binary!(|a, b: f32| f32_bits(a / b)),
+                Op::F32Min => binary!(|a, b: f32| f32_bits(f32_min(a, b))),
+                Op::F32Max => binary!(|a, b: f32| f32_bits(f32_max(a, b))),
+                Op::F64Ceil => unary!(|a: f64| f64_bits(a.ceil())),
+                Op::F64Floor => unary!(|a: f64| f64_bits(a.floor())),
+                Op::F64Trunc => unary!(|a: f64| f64_bits(a.trunc())),
+                Op::F64Nearest => unary!(|a: f64| f64_bits(a.round_ties_even())),
+                Op::F64Sqrt => unary!(|a: f64| f64_bits(a.sqrt())),
+                Op::F64Add => binary!(|a, b: f64| f64_bits(a + b)),
+                Op::F64Sub => binary!(|a, b: f64| f64_bits(a - b)),
+                Op::F64Mul => binary!(|a, b: f64| f64_bits(a * b)),
+                Op::F64Div => binary!(|a, b: f64| f64_bits(a / b)),
+                Op::F64Min => binary!(|a, b: f64| f64_bits(f64_min(a, b))),
+                Op::F64Max => binary!(|a, b: f64| f64_bits(f64_max(a, b))),
+
+                Op::I32WrapI64 => unary!(|a: u64| a as u32),
+                Op::I64ExtendI32S => unary!(|a: i32| i64::from(a)),
+                Op::I64ExtendI32U => unary!(|a: u32| u64::from(a)),
+                Op::I32TruncF32S => unary!(|a: f32| attempt!(i32_trunc_f32(a))),
+                Op::I32TruncF32U => unary!(|a: f32| attempt!(u32_trunc_f32(a))),
+                Op::I32TruncF64S => unary!(|a: f64| attempt!(i32_trunc_f64(a))),
+                Op::I32TruncF64U => unary!(|a: f64| attempt!(u32_trunc_f64(a))),
+                Op::I64TruncF32S => unary!(|a: f32| attempt!(i64_trunc_f32(a))),
+                Op::I64TruncF32U => unary!(|a: f32| attempt!(u64_trunc_f32(a))),
+                Op::I64TruncF64S => unary!(|a: f64| attempt!(i64_trunc_f64(a))),
+                Op::I64TruncF64U => unary!(|a: f64| attempt!(u64_trunc_f64(a))),
+                Op::F32ConvertI32S => unary!(|a: i32| (a as f32).to_bits()),
+                Op::F32ConvertI32U => unary!(|a: u32| (a as f32).to_bits()),
+                Op::F32ConvertI64S => unary!(|a: i64| (a as f32).to_bits()),
+                Op::F32ConvertI64U => unary!(|a: u64| (a as f32).to_bits()),
+                Op::F64ConvertI32S => unary!(|a: i32| f64::from(a).to_bits()),
+                Op::F64ConvertI32U => unary!(|a: u32| f64::from(a).to_bits()),
+                Op::F64ConvertI64S => unary!(|a: i64| (a as f64).to_bits()),
+                Op::F64ConvertI64U => unary!(|a: u64| (a as f64).to_bits()),
+                Op::F32DemoteF64 => unary!(|a: f64| f32_bits(a as f32)),
+                Op::F64PromoteF32 => unary!(|a: f32| f64_bits(f64::from(a))),
+                // The cell is the bits already.
+                Op::I32ReinterpretF32
+                | Op::I64ReinterpretF64
+                | Op::F32ReinterpretI32
+                | Op::F64ReinterpretI64 => {}
+                Op::I32Extend8S => unary!(|a: u32| i32::from(a as i8)),
+                Op::I32Extend16S => unary!(|a: u32| i32::from(a as i16)),
+                Op::I64Extend8S => unary!(|a: u64| i64::from(a as i8)),
+                Op::I64Extend16S => unary!(|a: u64| i64::from(a as i16)),
+                Op::I64Extend32S => unary!(|a: u64| i64::from(a as i32)),
+                // Rust's `as` saturates and maps NaN to 0, as these do.
+                Op::I32TruncSatF32S => unary!(|a: f32| a as i32),
+                Op::I32TruncSatF32U => unary!(|a: f32| a as u32),
+                Op::I32TruncSatF64S => unary!(|a: f64| a as i32),
+                Op::I32TruncSatF64U => unary!(|a: f64| a as u32),
+                Op::I64TruncSatF32S => unary!(|a: f32| a as i64),
+                Op::I64TruncSatF32U => unary!(|a: f32| a as u64),
+                Op::I64TruncSatF64S => unary!(|a: f64| a as i64),
+                Op::I64TruncSatF64U => unary!(|a: f64| a as u64),
+            }
+            pc += 1;
+        };
+        // Neither a stop nor a deferred instruction was executed.
+        *fuel = if matches!(exit, Exit::Stop | Exit::Slow) { left + 1 } else { left };
+        self.pc = OpIdx(pc as u32);
+        self.sp = sp;
+        exit
+    }
+}
+
+/// The address of an access: the sum of a 32-bit operand and a 32-bit offset.
+#[inline(always)]
+fn effective_address(operand: u64, offset: u32) -> usize {
+    (operand + u64::from(offset)) as usize
+}
+
+/// Moves `count` cells at `from` down to `to`.
+#[inline(always)]
+fn move_down(stack: &mut [Cell], from: usize, to: usize, count: usize) {
+    match count {
+        0 => {}
+        1 => stack[to] = stack[from],
+        _ => stack.copy_within(from..from + count, to),
+    }
+}
+
+/// Reading an operand's bits as a number, and a result as a cell's bits.
+trait Bits {
+    fn of(cell: u64) -> Self;
+    fn bits(self) -> u64;
+}
+
+macro_rules! bits {
+    ($($ty:ty: |$cell:ident| $of:expr, |$value:ident| $bits:expr;)*) => {$(
+        impl Bits for $ty {
+            #[inline(always)]
+            fn of($cell: u64) -> Self {
+                $of
+            }
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                let $value = self;
+                $bits
+            }
+        }
+    )*};
+}
+bits! {
+    u32: |cell| cell as u32, |value| u64::from(value);
+    i32: |cell| cell as i32, |value| u64::from(value as u32);
+    u64: |cell| cell, |value| value;
+    i64: |cell| cell as i64, |value| value as u64;
+    f32: |cell| f32::from_bits(cell as u32), |value| u64::from(f32_bits(value));
+    f64: |cell| f64::from_bits(cell), |value| f64_bits(value);
+    bool: |cell| cell != 0, |value| u64::from(value);
+}

@@ -1,0 +1,73 @@
+//! The interpreter's own invariants, checked from outside.
+//!
+//! An interpreter that is the reference for something else has nobody to check
+//! it against at each step. But validation has computed, independently of
+//! execution, what the stack looks like at every instruction; this observer
+//! compares the two. It can be switched on around any execution: call
+//! [`check`] after every event.
+
+use crate::oracle::{Event, FrameView, Oracle};
+use wasm_view::{Boundary, Cell, RefType, ValType, Value};
+
+/// A broken invariant: a bug in the interpreter or decoder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Inconsistency {
+    /// The operand stack does not have the height that validation gives it.
+    #[error("{boundary:?}: {actual} operands, validation says {expected}")]
+    Height {
+        /// Where.
+        boundary: Boundary,
+        /// According to validation.
+        expected: usize,
+        /// On the stack.
+        actual: usize,
+    },
+    /// A slot holds a cell that is no value of its type.
+    #[error("{boundary:?}: slot {slot} holds {cell:?}, which is no {ty}")]
+    Value {
+        /// Where.
+        boundary: Boundary,
+        /// Slot index.
+        slot: usize,
+        /// Its type.
+        ty: ValType,
+        /// Its contents.
+        cell: Cell,
+    },
+}
+
+/// Checks the innermost frame at a boundary; frames that wait for a callee,
+/// whose arguments are gone, only hold fewer operands.
+///
+/// # Errors
+///
+/// The first invariant that does not hold.
+pub fn check(oracle: &Oracle, event: &Event) -> Result<(), Inconsistency> {
+    let Some(top) = oracle.top() else { return Ok(()) };
+    let expected = top.static_height();
+    let actual = top.operands.len();
+    let waiting = matches!(event, Event::HostCall(_));
+    if if waiting { actual > expected } else { actual != expected } {
+        return Err(Inconsistency::Height { boundary: top.boundary, expected, actual });
+    }
+    check_values(oracle, &top)
+}
+
+fn check_values(oracle: &Oracle, frame: &FrameView<'_>) -> Result<(), Inconsistency> {
+    let types = frame.local_types().iter().copied().chain(frame.operand_types());
+    for (slot, (ty, &cell)) in types.zip(frame.slots).enumerate() {
+        let well_formed = match ty {
+            ValType::I32 | ValType::F32 => u32::try_from(cell.0).is_ok(),
+            ValType::I64 | ValType::F64 => true,
+            ValType::Ref(RefType::Extern) => cell.0 <= 1 << 32,
+            ValType::Ref(RefType::Func) => match Value::from_cell(ty, cell) {
+                Value::FuncRef(Some(addr)) => oracle.func_type(addr).is_some(),
+                _ => cell.0 == 0,
+            },
+        };
+        if !well_formed {
+            return Err(Inconsistency::Value { boundary: frame.boundary, slot, ty, cell });
+        }
+    }
+    Ok(())
+}
