@@ -93,6 +93,18 @@ pub enum ImportKind {
     Global(GlobalType),
 }
 
+impl ImportKind {
+    /// What it is, in one word.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ImportKind::Func(_) => "function",
+            ImportKind::Memory(_) => "memory",
+            ImportKind::Table(_) => "table",
+            ImportKind::Global(_) => "global",
+        }
+    }
+}
+
 /// An exported definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -249,6 +261,12 @@ impl Module {
     /// Imports in the order of the file.
     pub fn imports(&self) -> &[Import] {
         &self.imports
+    }
+
+    /// The import that a function is; `None` for functions of the module's own.
+    pub fn function_import(&self, func: FuncIdx) -> Option<&Import> {
+        let functions = self.imports.iter().filter(|import| matches!(import.kind, ImportKind::Func(_)));
+        functions.into_iter().nth(func.index())
     }
 
     /// Exports in the order of the file.

@@ -61,6 +61,13 @@ impl StopSet {
         }
     }
 
+    /// Whether a boundary is in the set.
+    pub fn contains(&self, func: FuncIdx, offset: WasmOffset) -> bool {
+        let Stops::In { module, ops } = &self.stops else { return true };
+        let position = module.function(func).and_then(|function| function.position(offset));
+        position.and_then(|position| ops.get(position.index())).is_some_and(|op| *op == Op::Stop)
+    }
+
     pub(crate) fn is_all(&self) -> bool {
         matches!(self.stops, Stops::All)
     }

@@ -94,6 +94,11 @@ impl Instance {
             .unwrap_or(FuncAddr { instance: self.id, func })
     }
 
+    /// Contents of an element segment; a dropped one is empty.
+    pub fn element_segment(&self, elem: ElemIdx) -> &[Cell] {
+        self.elements.get(elem.index()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Data segments that were dropped. Instantiation drops the active ones.
     pub fn dropped_data(&self) -> impl Iterator<Item = DataIdx> + '_ {
         dropped(&self.dropped_data).map(DataIdx::from_index)

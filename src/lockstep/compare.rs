@@ -162,7 +162,7 @@ impl Lockstep<'_> {
     pub(super) fn compare_writes(&mut self) -> Result<Vec<Slot>, CommandError> {
         let mut differences = Vec::new();
         let mut compared = 0;
-        for (memory, address, length) in self.oracle.writes().memory() {
+        for (memory, address, length) in self.oracle.writes() {
             let Some(index) = self.memory_index(memory) else { continue };
             let bytes = self.oracle.memory(memory);
             let range = address as usize..(address + length).min(bytes.len() as u64) as usize;
@@ -175,7 +175,7 @@ impl Lockstep<'_> {
             }
         }
         self.stats.memory_bytes += compared;
-        for (table, first, count) in self.oracle.writes().tables() {
+        for (table, first, count) in self.oracle.table_writes() {
             let Some(index) = self.table_index(table) else { continue };
             differences.extend(self.table_differences(index, first, count)?);
         }

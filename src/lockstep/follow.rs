@@ -454,7 +454,7 @@ impl<'a> Lockstep<'a> {
                     let cell = value.to_cell();
                     self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
                 }
-                let event = self.oracle.finish_host_call(&values);
+                let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.
                 let event = match (&event, &self.selection) {
                     (Event::Boundary, Selection::Some(set)) => {

@@ -38,17 +38,19 @@ impl Kernel {
     /// Takes the segments of an instance right after instantiation.
     pub fn new(module: Arc<Module>, oracle: &Oracle, instance: InstanceId) -> Kernel {
         let view = oracle.instance(instance);
-        let elems = (0..module.num_elems())
-            .map(|index| view.elem(ElemIdx::new(index)).to_vec())
+        let elems = (0..module.num_element_segments())
+            .map(|index| view.element_segment(ElemIdx::new(index)).to_vec())
             .collect();
-        let dropped_data =
-            (0..module.num_data()).map(|index| view.data_dropped(DataIdx::new(index))).collect();
+        let mut dropped_data = vec![false; module.num_data_segments() as usize];
+        for data in view.dropped_data() {
+            dropped_data[data.index()] = true;
+        }
         Kernel { module, elems, dropped_data }
     }
 
     fn data(&self, index: DataIdx) -> &[u8] {
         match self.dropped_data.get(index.index()) {
-            Some(false) => self.module.data(index).unwrap_or_default(),
+            Some(false) => self.module.data_segment(index).unwrap_or_default(),
             _ => &[],
         }
     }

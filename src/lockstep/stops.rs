@@ -145,7 +145,7 @@ const NOP: u8 = 0x90;
 pub fn plant(
     places: &[Where],
     every: bool,
-    module: &Module,
+    module: &Arc<Module>,
     map: &ImageMap,
     subject: &Subject,
 ) -> Result<Selection, CommandError> {
@@ -161,7 +161,9 @@ pub fn plant(
                 Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
             });
             match boundary.anchor {
-                Anchor::Trap(_) if wanted => set.insert(function.func, boundary.offset),
+                Anchor::Trap(_) if wanted => {
+                    set.insert(function.func, boundary.offset);
+                }
                 Anchor::Trap(pc) => {
                     subject.text().write_code(pc, &[NOP]).map_err(CommandError::input)?;
                 }
