@@ -56,9 +56,10 @@ pub struct Divergence {
     /// Both states as text.
     #[serde(default)]
     pub state_diff: Option<StateDiff>,
-    /// A shell command that runs up to here again.
+    /// The command line that runs up to here again, one argument each, the
+    /// command itself first. Quoting for a shell is the renderer's business.
     #[serde(default)]
-    pub rerun: Option<String>,
+    pub rerun: Option<Vec<String>>,
 }
 
 impl Divergence {

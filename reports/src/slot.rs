@@ -219,6 +219,15 @@ impl SlotType {
         };
         Some(Value::from_cell(ty, Cell(parse_hex(value)?)).to_string())
     }
+
+    /// The shortest form that says the value in running text: as
+    /// [`SlotType::decimal`], but offsets and addresses in hexadecimal.
+    pub(crate) fn brief(self, value: &str) -> Option<String> {
+        match self {
+            SlotType::Offset | SlotType::Address => Some(format!("{:#x}", parse_hex(value)?)),
+            _ => self.decimal(value),
+        }
+    }
 }
 
 impl From<ValType> for SlotType {

@@ -95,7 +95,12 @@ impl Page {
 
     /// A label and one line beside it, as it is.
     pub(super) fn labelled(&mut self, label: &str, line: &str) {
-        let label = self.paint(Role::Label, &format!("{label:<LABEL$}"));
+        let gap = if label.chars().count() >= LABEL {
+            "  "
+        } else {
+            ""
+        };
+        let label = self.paint(Role::Label, &format!("{label:<LABEL$}{gap}"));
         self.line(&format!("  {label}{line}"));
     }
 
