@@ -22,18 +22,9 @@ const CONTRACT: &[(&str, &str)] = &[
     ("inconclusive", "reason detail"),
     ("tool", "version cranelift cpu_features"),
     ("program", "path sha256 functions exit_code trap"),
-    (
-        "subject",
-        "backend opt stable target engine anchors sandbox",
-    ),
-    (
-        "boundaries",
-        "static anchored merged threaded eliminated executed stops longest_merged_run",
-    ),
-    (
-        "values",
-        "compared equal wrong located derived constant unavailable reasons live",
-    ),
+    ("subject", "backend opt stable target engine anchors sandbox"),
+    ("boundaries", "static anchored merged threaded eliminated executed stops longest_merged_run"),
+    ("values", "compared equal wrong located derived constant unavailable reasons live"),
     ("values.live", "located derived constant unavailable"),
     ("stable_points", "static executed full unavailable_live"),
     ("memory", "bytes_compared deferred"),
@@ -44,10 +35,7 @@ const CONTRACT: &[(&str, &str)] = &[
          native_disassembly source_line frames witness",
     ),
     ("divergence.slots[]", "slot type expected actual location"),
-    (
-        "divergence.frames[]",
-        "instance func name offset source_line",
-    ),
+    ("divergence.frames[]", "instance func name offset source_line"),
     ("divergence.witness", "verdict engine reason"),
 ];
 
@@ -129,11 +117,7 @@ impl Node {
                     *known = keys;
                 }
                 for (key, node) in entries {
-                    let path = if path.is_empty() {
-                        key.clone()
-                    } else {
-                        format!("{path}.{key}")
-                    };
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     node.collect(&path, found);
                 }
             }
@@ -152,9 +136,7 @@ fn written() -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for (_, report) in samples::all() {
         let text = json::to_string(&report).unwrap();
-        serde_json::from_str::<Node>(&text)
-            .unwrap()
-            .collect("", &mut found);
+        serde_json::from_str::<Node>(&text).unwrap().collect("", &mut found);
     }
     found
 }
@@ -190,18 +172,12 @@ fn the_documentation_lists_the_same_keys() {
             };
         } else if let (Some(object), Some(row)) = (&object, line.strip_prefix("| `")) {
             let key = row.split('`').next().unwrap();
-            documented
-                .entry(object.clone())
-                .or_default()
-                .push(key.to_owned());
+            documented.entry(object.clone()).or_default().push(key.to_owned());
         }
     }
     assert_eq!(documented, published());
     for kind in DivergenceKind::ALL {
-        assert!(
-            text.contains(&format!("- `{kind}`: ")),
-            "kind {kind} is not documented"
-        );
+        assert!(text.contains(&format!("- `{kind}`: ")), "kind {kind} is not documented");
     }
 }
 
@@ -282,12 +258,7 @@ fn a_missing_key_of_the_contract_is_an_error() {
                 };
                 object.as_object_mut().unwrap().remove(key).unwrap();
                 let error = read(&value).expect_err(&format!("{path}.{key}"));
-                assert!(
-                    error
-                        .to_string()
-                        .contains(&format!("missing field `{key}`")),
-                    "{error}"
-                );
+                assert!(error.to_string().contains(&format!("missing field `{key}`")), "{error}");
                 checked = true;
             }
             assert!(checked, "{path}.{key}");
@@ -305,17 +276,11 @@ fn keys_that_this_version_adds_may_be_missing_or_unknown() {
             }
             // A state_diff without its lines would be a broken one.
             if *path == "divergence" {
-                value["divergence"]
-                    .as_object_mut()
-                    .unwrap()
-                    .remove("state_diff");
+                value["divergence"].as_object_mut().unwrap().remove("state_diff");
             }
         }
     }
-    value["divergence"]
-        .as_object_mut()
-        .unwrap()
-        .remove("listing");
+    value["divergence"].as_object_mut().unwrap().remove("listing");
     value["of_a_later_version"] = Value::from(1);
     value["tool"]["of_a_later_version"] = Value::from(1);
     let report = read(&value).unwrap();
@@ -329,13 +294,10 @@ fn with_each_changed(root: &Value, change: &Value, look: &mut impl FnMut(&str, &
     fn pointers(value: &Value, at: String, into: &mut Vec<String>) {
         match value {
             Value::Object(map) => {
-                map.iter()
-                    .for_each(|(key, v)| pointers(v, format!("{at}/{key}"), into));
+                map.iter().for_each(|(key, v)| pointers(v, format!("{at}/{key}"), into));
             }
             Value::Array(list) => {
-                list.iter()
-                    .enumerate()
-                    .for_each(|(n, v)| pointers(v, format!("{at}/{n}"), into));
+                list.iter().enumerate().for_each(|(n, v)| pointers(v, format!("{at}/{n}"), into));
             }
             _ => {}
         }
@@ -389,10 +351,7 @@ fn every_truncation_is_an_error() {
     let text = json::to_string(&samples::operand()).unwrap();
     let text = text.trim_end();
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
-        assert!(
-            matches!(json::from_str(&text[..end]), Err(JsonError::Form(_))),
-            "{end}"
-        );
+        assert!(matches!(json::from_str(&text[..end]), Err(JsonError::Form(_))), "{end}");
     }
 }
 
@@ -400,15 +359,7 @@ fn every_truncation_is_an_error() {
 fn not_reports() {
     let deep = "[".repeat(100_000);
     let in_unknown = format!("{{\"x\": {deep}");
-    for text in [
-        "",
-        "null",
-        "[]",
-        "{}",
-        "{\"schema\": \"wdiff-report/1\"}",
-        &deep,
-        &in_unknown,
-    ] {
+    for text in ["", "null", "[]", "{}", "{\"schema\": \"wdiff-report/1\"}", &deep, &in_unknown] {
         assert!(matches!(json::from_str(text), Err(JsonError::Form(_))));
     }
     let mut value = as_value(&samples::matching());
@@ -418,12 +369,7 @@ fn not_reports() {
     // The same key twice: which one counts would be the reader's whim.
     let twice = json::to_string(&samples::matching()).unwrap();
     let twice = twice.replacen("\"verdict\"", "\"verdict\": \"divergence\", \"verdict\"", 1);
-    assert!(
-        json::from_str(&twice)
-            .unwrap_err()
-            .to_string()
-            .contains("duplicate field")
-    );
+    assert!(json::from_str(&twice).unwrap_err().to_string().contains("duplicate field"));
     assert!(serde_json::from_str::<IgnoredAny>(&twice).is_ok());
 }
 
@@ -434,56 +380,20 @@ fn contradictions_are_errors() {
         ("/values/equal", 1.into(), "equal 1 + wrong 2"),
         ("/values/located", u64::MAX.into(), "values.compared"),
         ("/values/unavailable", 0.into(), "values.unavailable is 0"),
-        (
-            "/values/live/derived",
-            5000.into(),
-            "values.live.derived is 5000",
-        ),
+        ("/values/live/derived", 5000.into(), "values.live.derived is 5000"),
         ("/boundaries/static", 0.into(), "boundaries.static is 0"),
         ("/stable_points/full", 1.into(), "stable_points.full is 1"),
-        (
-            "/stable_points/executed",
-            1.into(),
-            "1 stable points are not full",
-        ),
-        (
-            "/stable_points/unavailable_live",
-            1.into(),
-            "0 stable points are not full",
-        ),
+        ("/stable_points/executed", 1.into(), "1 stable points are not full"),
+        ("/stable_points/unavailable_live", 1.into(), "0 stable points are not full"),
         ("/verdict", "match".into(), "verdict match"),
         ("/divergence", Value::Null, "verdict divergence"),
         ("/program/sha256", "E3".into(), "program.sha256"),
-        (
-            "/divergence/instance",
-            Value::Null,
-            "func without an instance",
-        ),
-        (
-            "/divergence/offset",
-            Value::Null,
-            "instruction without an offset",
-        ),
-        (
-            "/divergence/slots",
-            Value::Array(Vec::new()),
-            "names no slot",
-        ),
-        (
-            "/divergence/slots/0/actual",
-            "0x7".into(),
-            "slot stack1: a value of type i32",
-        ),
-        (
-            "/divergence/slots/0/actual",
-            "0x00000007".into(),
-            "the same value on both sides",
-        ),
-        (
-            "/divergence/witness/verdict",
-            "cannot".into(),
-            "gives no reason",
-        ),
+        ("/divergence/instance", Value::Null, "func without an instance"),
+        ("/divergence/offset", Value::Null, "instruction without an offset"),
+        ("/divergence/slots", Value::Array(Vec::new()), "names no slot"),
+        ("/divergence/slots/0/actual", "0x7".into(), "slot stack1: a value of type i32"),
+        ("/divergence/slots/0/actual", "0x00000007".into(), "the same value on both sides"),
+        ("/divergence/witness/verdict", "cannot".into(), "gives no reason"),
     ];
     let value = as_value(&samples::operand());
     for (pointer, change, message) in cases {
@@ -496,16 +406,9 @@ fn contradictions_are_errors() {
     }
     let (_, selftest) = samples::all().pop().unwrap();
     let value = as_value(&selftest);
-    for pointer in [
-        "/selftest/caught",
-        "/selftest/kinds/0/injected",
-        "/selftest/reached",
-    ] {
+    for pointer in ["/selftest/caught", "/selftest/kinds/0/injected", "/selftest/reached"] {
         let mut changed = value.clone();
         *changed.pointer_mut(pointer).unwrap() = Value::from(1);
-        assert!(
-            matches!(read(&changed), Err(JsonError::Contradiction(_))),
-            "{pointer}"
-        );
+        assert!(matches!(read(&changed), Err(JsonError::Contradiction(_))), "{pointer}");
     }
 }

@@ -10,9 +10,7 @@ use similar::TextDiff;
 use std::path::{Path, PathBuf};
 
 fn compare(file: &str, actual: &str) -> Result<(), String> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/expected")
-        .join(file);
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected").join(file);
     if std::env::var_os("WDIFF_BLESS").is_some_and(|value| value == "1") {
         return std::fs::write(&path, actual).map_err(|error| format!("{file}: {error}"));
     }
@@ -22,9 +20,7 @@ fn compare(file: &str, actual: &str) -> Result<(), String> {
     }
     let diff = TextDiff::from_lines(expected.as_str(), actual);
     let diff = diff.unified_diff().header("expected", "actual").to_string();
-    Err(format!(
-        "tests/expected/{file} differs; WDIFF_BLESS=1 rewrites it\n{diff}"
-    ))
+    Err(format!("tests/expected/{file} differs; WDIFF_BLESS=1 rewrites it\n{diff}"))
 }
 
 /// Renders every sample and reports all differences together.
@@ -73,21 +69,14 @@ fn colour_adds_escapes_and_nothing_else() {
         }
         bare.push_str(rest);
         let trimmed: Vec<&str> = bare.lines().map(str::trim_end).collect();
-        assert_eq!(
-            trimmed.join("\n") + "\n",
-            text::render(&report, Style::plain()),
-            "{name}"
-        );
+        assert_eq!(trimmed.join("\n") + "\n", text::render(&report, Style::plain()), "{name}");
         assert!(colored.contains("\u{1b}["), "{name}");
     }
 }
 
 #[test]
 fn nothing_foreign_reaches_the_terminal() {
-    let (_, hostile) = samples::all()
-        .into_iter()
-        .find(|(name, _)| *name == "hostile")
-        .unwrap();
+    let (_, hostile) = samples::all().into_iter().find(|(name, _)| *name == "hostile").unwrap();
     let text = text::render(&hostile, Style::plain());
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
     assert!(!text.contains('\u{202e}'));

@@ -40,21 +40,15 @@ pub(super) fn in_short(d: &Divergence) -> String {
         text.push_str(&format!(", {}", shown(instruction)));
     }
     if let Some(slot) = d.slots.first() {
-        let side = |value: &str| {
-            slot.ty
-                .brief(value)
-                .unwrap_or_else(|| shortened(&clean(value), VALUE))
-        };
+        let side =
+            |value: &str| slot.ty.brief(value).unwrap_or_else(|| shortened(&clean(value), VALUE));
         let actual = slot.actual.as_deref().map_or("none".to_owned(), side);
         text.push_str(&format!("; {} is {actual}", slot.slot));
         if let Some(expected) = &slot.expected {
             text.push_str(&format!(", expected {}", side(expected)));
         }
         if d.slots.len() > 1 {
-            text.push_str(&format!(
-                " (and {} more)",
-                grouped(d.slots.len() as u64 - 1)
-            ));
+            text.push_str(&format!(" (and {} more)", grouped(d.slots.len() as u64 - 1)));
         }
     }
     text
@@ -83,22 +77,13 @@ fn function(func: u32, name: Option<&str>) -> String {
 fn place(d: &Divergence, page: &mut Page) {
     page.title("Where");
     if let Some(func) = d.func {
-        let instance = d
-            .instance
-            .map(|n| format!(", instance {n}"))
-            .unwrap_or_default();
-        page.row(
-            "function",
-            &format!("{}{instance}", function(func, d.name.as_deref())),
-        );
+        let instance = d.instance.map(|n| format!(", instance {n}")).unwrap_or_default();
+        page.row("function", &format!("{}{instance}", function(func, d.name.as_deref())));
     }
     if let Some(offset) = d.offset {
         page.row("offset", &format!("{offset:#x} ({offset})"));
     }
-    page.row(
-        "source",
-        &shown(d.source_line.as_deref().unwrap_or_default()),
-    );
+    page.row("source", &shown(d.source_line.as_deref().unwrap_or_default()));
     let before = counted(d.boundary_index, "boundary", "boundaries");
     page.row("reached after", &before);
     if let Some(pc) = d.native_pc {
@@ -118,10 +103,7 @@ fn listing(d: &Divergence, page: &mut Page) {
         .map(|line| {
             let here = d.offset == Some(line.offset);
             let offset = format!("{:#x}", line.offset);
-            marked(
-                here,
-                [TableCell::right(offset), TableCell::left(shown(&line.text))],
-            )
+            marked(here, [TableCell::right(offset), TableCell::left(shown(&line.text))])
         })
         .collect();
     page.table(2, &rows);
@@ -131,9 +113,7 @@ fn listing(d: &Divergence, page: &mut Page) {
 fn marked<const N: usize>(here: bool, cells: [TableCell; N]) -> Vec<TableCell> {
     let marker = TableCell::left(if here { ">" } else { " " });
     let cells = std::iter::once(marker).chain(cells);
-    cells
-        .map(|cell| if here { cell.role(Role::Bad) } else { cell })
-        .collect()
+    cells.map(|cell| if here { cell.role(Role::Bad) } else { cell }).collect()
 }
 
 fn slots(slots: &[Slot], page: &mut Page) {
@@ -168,10 +148,7 @@ fn slots(slots: &[Slot], page: &mut Page) {
 /// A value's digits, and what a person would write beside them.
 fn value(ty: SlotType, value: Option<&str>) -> [String; 2] {
     match value {
-        Some(text) => [
-            shortened(&clean(text), VALUE),
-            ty.decimal(text).unwrap_or_default(),
-        ],
+        Some(text) => [shortened(&clean(text), VALUE), ty.decimal(text).unwrap_or_default()],
         None => ["none".to_owned(), String::new()],
     }
 }
@@ -181,10 +158,7 @@ fn shortened(text: &str, limit: usize) -> String {
     if text.chars().nth(limit).is_none() {
         return text.to_owned();
     }
-    text.chars()
-        .take(limit.saturating_sub(3))
-        .chain("...".chars())
-        .collect()
+    text.chars().take(limit.saturating_sub(3)).chain("...".chars()).collect()
 }
 
 /// A name or a line that came with the divergence, fit to be shown.
@@ -235,11 +209,7 @@ fn frames(frames: &[Frame], page: &mut Page) {
     let mut rows: Vec<Vec<TableCell>> = all().take(inner).map(row).collect();
     if hidden > 0 {
         let text = format!("{} left out", counted(hidden as u64, "frame", "frames"));
-        rows.push(
-            ["...", &text]
-                .map(|text| TableCell::right(text).role(Role::Faint))
-                .into(),
-        );
+        rows.push(["...", &text].map(|text| TableCell::right(text).role(Role::Faint)).into());
     }
     rows.extend(all().skip(inner + hidden).map(row));
     page.table(2, &rows);
@@ -278,10 +248,7 @@ fn state(states: &StateDiff, page: &mut Page) {
     let longest = states.expected.len().max(states.actual.len());
     let unread = longest.saturating_sub(STATE.0);
     if unread > 0 {
-        let text = format!(
-            "  ... the last {} of state not compared here",
-            grouped(unread as u64)
-        );
+        let text = format!("  ... the last {} of state not compared here", grouped(unread as u64));
         page.line(&page.paint(Role::Faint, &text));
     }
 }
@@ -297,12 +264,6 @@ fn witness(d: &Divergence, page: &mut Page) {
         WitnessVerdict::Contradicts => "contradicts the oracle: this is a bug in wdiff",
         WitnessVerdict::Cannot => "cannot tell",
     };
-    let reason = witness
-        .reason
-        .as_deref()
-        .map(|why| format!(" ({})", clean(why)));
-    page.row(
-        &clean(&witness.engine),
-        &format!("{verdict}{}", reason.unwrap_or_default()),
-    );
+    let reason = witness.reason.as_deref().map(|why| format!(" ({})", clean(why)));
+    page.row(&clean(&witness.engine), &format!("{verdict}{}", reason.unwrap_or_default()));
 }

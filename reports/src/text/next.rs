@@ -13,10 +13,7 @@ use crate::printable::shell_word;
 pub(super) fn write(report: &Report, page: &mut Page) {
     let hints = match (&report.divergence, &report.inconclusive) {
         (Some(_), _) if report.contradicted() => {
-            vec![(
-                "report it",
-                "the program and this report in JSON (--format json)".to_owned(),
-            )]
+            vec![("report it", "the program and this report in JSON (--format json)".to_owned())]
         }
         (Some(divergence), _) => after_divergence(report, divergence),
         (None, Some(why)) => after_nothing(why.reason),
@@ -41,15 +38,10 @@ fn after_divergence(report: &Report, d: &Divergence) -> Vec<(&'static str, Strin
     });
     let rerun = match command {
         Some(command) => command,
-        None => format!(
-            "wdiff run {path}{options} --from-boundary {}",
-            d.boundary_index
-        ),
+        None => format!("wdiff run {path}{options} --from-boundary {}", d.boundary_index),
     };
-    let mut hints = vec![
-        ("again", rerun),
-        ("when it broke", format!("wdiff bisect {path}{options}")),
-    ];
+    let mut hints =
+        vec![("again", rerun), ("when it broke", format!("wdiff bisect {path}{options}"))];
     if let Some(func) = d.func {
         let source = path.trim_end_matches('\'');
         let map = if source.ends_with(".wasm") || source.ends_with(".wat") {
@@ -73,11 +65,7 @@ fn options(report: &Report) -> String {
         ("--anchors", &s.anchors, "trap"),
         ("--target", &s.target, "x86_64"),
         // Another target is only ever reached in one way.
-        (
-            "--engine",
-            &s.engine,
-            if s.target == "x86_64" { "int3" } else { "rsp" },
-        ),
+        ("--engine", &s.engine, if s.target == "x86_64" { "int3" } else { "rsp" }),
     ] {
         if value != default
             && let Some(word) = shell_word(value)

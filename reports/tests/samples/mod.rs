@@ -31,9 +31,7 @@ fn report(outcome: Outcome) -> Report {
     let tool = Tool {
         version: "0.1.0".to_owned(),
         cranelift: Some("0.135.8".to_owned()),
-        cpu_features: ["has_sse41", "has_avx", "has_bmi1"]
-            .map(str::to_owned)
-            .into(),
+        cpu_features: ["has_sse41", "has_avx", "has_bmi1"].map(str::to_owned).into(),
     };
     let program = Program {
         path: "fib.wasm".to_owned(),
@@ -67,10 +65,7 @@ fn report(outcome: Outcome) -> Report {
     report.values.add(ValueClass::Constant, 3145, 0, 3000);
     report.values.add_unavailable("no_longer_live", 20, 0);
     report.values.add_unavailable("folded", 10, 1);
-    report.memory = Memory {
-        bytes_compared: 1_234_567,
-        deferred: 0,
-    };
+    report.memory = Memory { bytes_compared: 1_234_567, deferred: 0 };
     report.host_calls = 12;
     report.time = Time::new(Duration::from_micros(530_123), 18_421, 18_421);
     report
@@ -86,10 +81,7 @@ fn divergence(kind: DivergenceKind) -> Divergence {
         func: FuncIdx::new(12),
         offset: WasmOffset::new(0x1a4),
     };
-    let line = |offset, text: &str| ListingLine {
-        offset,
-        text: text.to_owned(),
-    };
+    let line = |offset, text: &str| ListingLine { offset, text: text.to_owned() };
     Divergence {
         name: Some("fib".to_owned()),
         instruction: Some("i32.add".to_owned()),
@@ -116,13 +108,7 @@ fn divergence(kind: DivergenceKind) -> Divergence {
                 offset: 0x1a4,
                 source_line: Some("fib.c:12:5".to_owned()),
             },
-            Frame {
-                instance: 0,
-                func: 3,
-                name: None,
-                offset: 0xf0,
-                source_line: None,
-            },
+            Frame { instance: 0, func: 3, name: None, offset: 0xf0, source_line: None },
         ],
         witness: Some(Witness {
             verdict: WitnessVerdict::Agrees,
@@ -158,12 +144,8 @@ pub fn inconclusive() -> Report {
     report.boundaries.merged = 150;
     report.boundaries.threaded = 50;
     report.boundaries.longest_merged_run = 3;
-    report.stable_points = StablePoints {
-        r#static: 40,
-        executed: 3000,
-        full: 2999,
-        unavailable_live: 1,
-    };
+    report.stable_points =
+        StablePoints { r#static: 40, executed: 3000, full: 2999, unavailable_live: 1 };
     report.memory.deferred = 512;
     report.time = Time::new(Duration::from_secs(60), 15_000, 15_000);
     report
@@ -173,12 +155,7 @@ pub fn inconclusive() -> Report {
 pub fn operand() -> Report {
     let mut divergence = divergence(DivergenceKind::Operand);
     divergence.slots = vec![
-        Slot::value(
-            SlotName::stack(1),
-            Value::I32(7),
-            Value::I32(-8i32 as u32),
-            "rbx",
-        ),
+        Slot::value(SlotName::stack(1), Value::I32(7), Value::I32(-8i32 as u32), "rbx"),
         Slot::value(
             SlotName::local(3),
             Value::F64(1.5f64.to_bits()),
@@ -203,12 +180,8 @@ pub fn operand() -> Report {
 
 fn control_flow() -> Report {
     let mut divergence = divergence(DivergenceKind::ControlFlow);
-    divergence.slots = vec![Slot::number(
-        SlotName::Boundary,
-        SlotType::Offset,
-        Some(0x1a4),
-        Some(0x1b0),
-    )];
+    divergence.slots =
+        vec![Slot::number(SlotName::Boundary, SlotType::Offset, Some(0x1a4), Some(0x1b0))];
     let rerun = "wdiff run fib.wasm --opt speed --env A=$B --from-boundary 18420 -- 30";
     divergence.rerun = Some(rerun.split(' ').map(str::to_owned).collect());
     diverging(divergence)
@@ -245,24 +218,15 @@ fn host_call() -> Report {
             Some("wasi_snapshot_preview1.fd_write".to_owned()),
             Some("wasi_snapshot_preview1.fd_read".to_owned()),
         ),
-        Slot::value(
-            SlotName::Argument(0),
-            Value::I32(1),
-            Value::I32(0),
-            "argument area",
-        ),
+        Slot::value(SlotName::Argument(0), Value::I32(1), Value::I32(0), "argument area"),
     ];
     diverging(divergence)
 }
 
 fn wrong_constant() -> Report {
     let mut divergence = divergence(DivergenceKind::Map);
-    divergence.slots = vec![Slot::value(
-        SlotName::local(0),
-        Value::I64(3),
-        Value::I64(4),
-        "constant",
-    )];
+    divergence.slots =
+        vec![Slot::value(SlotName::local(0), Value::I64(3), Value::I64(4), "constant")];
     let mut report = diverging(divergence);
     report.values.add(ValueClass::Constant, 0, 1, 1);
     report.program.path = "it's here/fib.elf".to_owned();
@@ -299,15 +263,9 @@ fn deep() -> Report {
             Slot::value(slot, Value::I32(n), Value::I32(n + 1), "CFA-16")
         })
         .collect();
-    let state = |from: u32| {
-        (0..4100)
-            .map(|n| format!("frame{n}.local0  i32  {}", n + from))
-            .collect()
-    };
-    divergence.state_diff = Some(StateDiff {
-        expected: state(0),
-        actual: state(1),
-    });
+    let state =
+        |from: u32| (0..4100).map(|n| format!("frame{n}.local0  i32  {}", n + from)).collect();
+    divergence.state_diff = Some(StateDiff { expected: state(0), actual: state(1) });
     let mut report = diverging(divergence);
     report.values.add(ValueClass::Located, 0, 30, 30);
     report
@@ -315,12 +273,8 @@ fn deep() -> Report {
 
 pub fn contradicted() -> Report {
     let mut divergence = divergence(DivergenceKind::Global);
-    divergence.slots = vec![Slot::value(
-        SlotName::Global(2),
-        Value::FuncRef(None),
-        Value::I64(1 << 32),
-        "0x7000",
-    )];
+    divergence.slots =
+        vec![Slot::value(SlotName::Global(2), Value::FuncRef(None), Value::I64(1 << 32), "0x7000")];
     divergence.witness = Some(Witness {
         verdict: WitnessVerdict::Contradicts,
         engine: "wasmi".to_owned(),
@@ -337,15 +291,10 @@ fn hostile() -> Report {
     divergence.source_line = Some(evil.clone());
     divergence.rerun = Some(vec!["wdiff".to_owned(), evil.clone()]);
     divergence.native_disassembly = vec![evil.clone()];
-    divergence.listing = vec![ListingLine {
-        offset: 0x1a4,
-        text: evil.clone(),
-    }];
+    divergence.listing = vec![ListingLine { offset: 0x1a4, text: evil.clone() }];
     divergence.frames[0].name = Some(evil.clone());
-    divergence.state_diff = Some(StateDiff {
-        expected: vec![evil.clone()],
-        actual: vec![evil.repeat(2)],
-    });
+    divergence.state_diff =
+        Some(StateDiff { expected: vec![evil.clone()], actual: vec![evil.repeat(2)] });
     divergence.slots = vec![
         Slot::text(SlotName::local(0), Some(evil.clone()), None)
             .named(Some(evil.clone()))
