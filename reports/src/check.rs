@@ -19,7 +19,7 @@
 //!   up to the totals.
 
 use crate::divergence::{Divergence, DivergenceKind, WitnessVerdict};
-use crate::model::{Boundaries, Report, Selftest, StablePoints, Values, Verdict};
+use crate::model::{Boundaries, Report, Selftest, SelftestKind, StablePoints, Values, Verdict};
 
 impl Report {
     /// Checks the rules of [`crate::check`]. The error is a sentence about the
@@ -33,10 +33,7 @@ pub(crate) fn report(report: &Report) -> Result<(), String> {
     verdict(report)?;
     let digits = report.program.sha256.as_bytes();
     require(
-        digits.len() == 64
-            && digits
-                .iter()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        digits.len() == 64 && digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
         || "program.sha256 is not 64 digits 0-9 a-f".to_owned(),
     )?;
     boundaries(&report.boundaries)?;
@@ -57,20 +54,10 @@ fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String
 
 /// Checks that `parts` sum up to `total`; a sum beyond 64 bits does not.
 fn sums_up(total: (&str, u64), parts: &[(&str, u64)]) -> Result<(), String> {
-    let sum = parts
-        .iter()
-        .try_fold(0u64, |sum, (_, part)| sum.checked_add(*part));
+    let sum = parts.iter().try_fold(0u64, |sum, (_, part)| sum.checked_add(*part));
     require(sum == Some(total.1), || {
-        let list: Vec<String> = parts
-            .iter()
-            .map(|(name, n)| format!("{name} {n}"))
-            .collect();
-        format!(
-            "{} is {}, but its parts are {}",
-            total.0,
-            total.1,
-            list.join(" + ")
-        )
+        let list: Vec<String> = parts.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        format!("{} is {}, but its parts are {}", total.0, total.1, list.join(" + "))
     })
 }
 
@@ -103,18 +90,10 @@ fn boundaries(b: &Boundaries) -> Result<(), String> {
 
 fn values(v: &Values) -> Result<(), String> {
     let compared = ("values.compared", v.compared);
-    let classes = [
-        ("located", v.located),
-        ("derived", v.derived),
-        ("constant", v.constant),
-    ];
+    let classes = [("located", v.located), ("derived", v.derived), ("constant", v.constant)];
     sums_up(compared, &classes)?;
     sums_up(compared, &[("equal", v.equal), ("wrong", v.wrong)])?;
-    let reasons: Vec<(&str, u64)> = v
-        .reasons
-        .iter()
-        .map(|(name, n)| (name.as_str(), *n))
-        .collect();
+    let reasons: Vec<(&str, u64)> = v.reasons.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     sums_up(("values.unavailable", v.unavailable), &reasons)?;
     for (name, live, all) in [
         ("located", v.live.located, v.located),
@@ -131,40 +110,22 @@ fn values(v: &Values) -> Result<(), String> {
 
 fn stable_points(s: &StablePoints) -> Result<(), String> {
     let lacking = s.executed.checked_sub(s.full).ok_or_else(|| {
-        format!(
-            "stable_points.full is {}, more than executed, {}",
-            s.full, s.executed
-        )
+        format!("stable_points.full is {}, more than executed, {}", s.full, s.executed)
     })?;
-    require(
-        s.unavailable_live >= lacking && (lacking > 0 || s.unavailable_live == 0),
-        || {
-            format!(
-                "{lacking} stable points are not full, but {} live values are unavailable",
-                s.unavailable_live
-            )
-        },
-    )
+    require(s.unavailable_live >= lacking && (lacking > 0 || s.unavailable_live == 0), || {
+        format!(
+            "{lacking} stable points are not full, but {} live values are unavailable",
+            s.unavailable_live
+        )
+    })
 }
 
 fn divergence(d: &Divergence) -> Result<(), String> {
     for (inner, outer, text) in [
-        (
-            d.func.is_some(),
-            d.instance.is_some(),
-            "func without an instance",
-        ),
+        (d.func.is_some(), d.instance.is_some(), "func without an instance"),
         (d.name.is_some(), d.func.is_some(), "name without a func"),
-        (
-            d.offset.is_some(),
-            d.func.is_some(),
-            "offset without a func",
-        ),
-        (
-            d.instruction.is_some(),
-            d.offset.is_some(),
-            "instruction without an offset",
-        ),
+        (d.offset.is_some(), d.func.is_some(), "offset without a func"),
+        (d.instruction.is_some(), d.offset.is_some(), "instruction without an offset"),
     ] {
         require(!inner || outer, || format!("the divergence has a {text}"))?;
     }
@@ -181,9 +142,7 @@ fn divergence(d: &Divergence) -> Result<(), String> {
     })?;
     for slot in &d.slots {
         for value in [&slot.expected, &slot.actual].into_iter().flatten() {
-            slot.ty
-                .check(value)
-                .map_err(|why| format!("slot {}: {why}", slot.slot))?;
+            slot.ty.check(value).map_err(|why| format!("slot {}: {why}", slot.slot))?;
         }
         require(slot.expected != slot.actual, || {
             format!("slot {} has the same value on both sides", slot.slot)
@@ -199,32 +158,28 @@ fn divergence(d: &Divergence) -> Result<(), String> {
     }
 }
 
+/// One count of a kind of fault.
+type Column = fn(&SelftestKind) -> u64;
+
 fn selftest(s: &Selftest) -> Result<(), String> {
     let counts = |name: &str, [injected, reached, effective, caught]: [u64; 4]| {
-        require(
-            injected >= reached && reached >= effective && effective >= caught,
-            || format!("{name}: injected >= reached >= effective >= caught does not hold"),
-        )
+        require(injected >= reached && reached >= effective && effective >= caught, || {
+            format!("{name}: injected >= reached >= effective >= caught does not hold")
+        })
     };
     counts("selftest", [s.injected, s.reached, s.effective, s.caught])?;
     for kind in &s.kinds {
-        counts(
-            &kind.kind,
-            [kind.injected, kind.reached, kind.effective, kind.caught],
-        )?;
+        counts(&kind.kind, [kind.injected, kind.reached, kind.effective, kind.caught])?;
     }
-    let columns: [(&str, u64, fn(&crate::SelftestKind) -> u64); 4] = [
+    let columns: [(&str, u64, Column); 4] = [
         ("selftest.injected", s.injected, |kind| kind.injected),
         ("selftest.reached", s.reached, |kind| kind.reached),
         ("selftest.effective", s.effective, |kind| kind.effective),
         ("selftest.caught", s.caught, |kind| kind.caught),
     ];
     for (name, total, column) in columns {
-        let parts: Vec<(&str, u64)> = s
-            .kinds
-            .iter()
-            .map(|kind| (kind.kind.as_str(), column(kind)))
-            .collect();
+        let parts: Vec<(&str, u64)> =
+            s.kinds.iter().map(|kind| (kind.kind.as_str(), column(kind))).collect();
         sums_up((name, total), &parts)?;
     }
     Ok(())

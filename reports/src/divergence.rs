@@ -56,9 +56,10 @@ pub struct Divergence {
     /// Both states as text.
     #[serde(default)]
     pub state_diff: Option<StateDiff>,
-    /// A shell command that runs up to here again.
+    /// The command line that runs up to here again, one argument each, the
+    /// command itself first. Quoting for a shell is the renderer's business.
     #[serde(default)]
-    pub rerun: Option<String>,
+    pub rerun: Option<Vec<String>>,
 }
 
 impl Divergence {
@@ -104,9 +105,7 @@ impl Divergence {
 
     /// Whether a line of [`Divergence::native_disassembly`] is the PC's.
     pub fn is_native_pc(&self, line: &str) -> bool {
-        let address = line
-            .split_once(':')
-            .and_then(|(address, _)| parse_hex(address.trim()));
+        let address = line.split_once(':').and_then(|(address, _)| parse_hex(address.trim()));
         address.is_some() && address == self.native_pc.map(NativePc::get)
     }
 }
@@ -218,12 +217,8 @@ impl Serialize for NativePc {
 impl<'de> Deserialize<'de> for NativePc {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NativePc, D::Error> {
         let text = String::deserialize(deserializer)?;
-        crate::SlotType::Address
-            .check(&text)
-            .map_err(de::Error::custom)?;
-        parse_hex(&text)
-            .map(NativePc)
-            .ok_or_else(|| de::Error::custom("not an address"))
+        crate::SlotType::Address.check(&text).map_err(de::Error::custom)?;
+        parse_hex(&text).map(NativePc).ok_or_else(|| de::Error::custom("not an address"))
     }
 }
 

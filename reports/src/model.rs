@@ -110,10 +110,7 @@ impl Report {
 
     /// Whether the witness contradicts the oracle.
     pub fn contradicted(&self) -> bool {
-        let witness = self
-            .divergence
-            .as_ref()
-            .and_then(|divergence| divergence.witness.as_ref());
+        let witness = self.divergence.as_ref().and_then(|divergence| divergence.witness.as_ref());
         witness.is_some_and(|witness| witness.verdict == WitnessVerdict::Contradicts)
     }
 }
@@ -403,16 +400,8 @@ impl TryFrom<RawTime> for Time {
     fn try_from(raw: RawTime) -> Result<Time, Self::Error> {
         let sane = |number: f64| number.is_finite() && number >= 0.0;
         if sane(raw.wall_s) && sane(raw.stops_per_s) && sane(raw.boundaries_per_s) {
-            let RawTime {
-                wall_s,
-                stops_per_s,
-                boundaries_per_s,
-            } = raw;
-            return Ok(Time {
-                wall_s,
-                stops_per_s,
-                boundaries_per_s,
-            });
+            let RawTime { wall_s, stops_per_s, boundaries_per_s } = raw;
+            return Ok(Time { wall_s, stops_per_s, boundaries_per_s });
         }
         Err("a time or rate is negative or not finite")
     }
@@ -426,11 +415,7 @@ impl Time {
     pub fn new(wall: Duration, stops: u64, boundaries: u64) -> Time {
         let seconds = wall.as_secs_f64();
         let rate = |count: u64| {
-            if seconds > 0.0 {
-                (count as f64 / seconds * 10.0).round() / 10.0
-            } else {
-                0.0
-            }
+            if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
         };
         Time {
             wall_s: (seconds * 1e6).round() / 1e6,

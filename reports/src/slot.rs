@@ -79,22 +79,12 @@ impl Slot {
             Some(width) => format!("0x{number:0width$x}"),
             None => number.to_string(),
         };
-        Slot {
-            ty,
-            ..Slot::text(slot, expected.map(show), actual.map(show))
-        }
+        Slot { ty, ..Slot::text(slot, expected.map(show), actual.map(show)) }
     }
 
     /// Two texts: names of traps, of host functions, of signals.
     pub fn text(slot: SlotName, expected: Option<String>, actual: Option<String>) -> Slot {
-        Slot {
-            slot,
-            ty: SlotType::Text,
-            expected,
-            actual,
-            location: None,
-            name: None,
-        }
+        Slot { slot, ty: SlotType::Text, expected, actual, location: None, name: None }
     }
 
     /// The same slot with where the subject's value was read.
@@ -181,19 +171,13 @@ impl SlotType {
         let digits = value
             .strip_prefix("0x")
             .ok_or_else(|| format!("a value of type {key} does not begin with 0x"))?;
-        if !digits
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return Err(format!(
-                "a value of type {key} has something but digits 0-9 a-f"
-            ));
+        if !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(format!("a value of type {key} has something but digits 0-9 a-f"));
         }
         match self.digits() {
-            Some(width) if digits.len() != width => Err(format!(
-                "a value of type {key} has {} digits, not {width}",
-                digits.len()
-            )),
+            Some(width) if digits.len() != width => {
+                Err(format!("a value of type {key} has {} digits, not {width}", digits.len()))
+            }
             None if digits.is_empty() || digits.len() % 2 != 0 => {
                 Err(format!("a value of type {key} is not whole bytes"))
             }
@@ -218,6 +202,15 @@ impl SlotType {
             _ => return None,
         };
         Some(Value::from_cell(ty, Cell(parse_hex(value)?)).to_string())
+    }
+
+    /// The shortest form that says the value in running text: as
+    /// [`SlotType::decimal`], but offsets and addresses in hexadecimal.
+    pub(crate) fn brief(self, value: &str) -> Option<String> {
+        match self {
+            SlotType::Offset | SlotType::Address => Some(format!("{:#x}", parse_hex(value)?)),
+            _ => self.decimal(value),
+        }
     }
 }
 
@@ -366,24 +359,15 @@ fn parse(text: &str) -> Option<SlotName> {
     if let Some((slot, _)) = SlotName::PLAIN.iter().find(|(_, name)| *name == text) {
         return Some(*slot);
     }
-    let (frame, rest) = match text
-        .strip_prefix("frame")
-        .and_then(|rest| rest.split_once('.'))
-    {
+    let (frame, rest) = match text.strip_prefix("frame").and_then(|rest| rest.split_once('.')) {
         Some((frame, rest)) => (frame.parse().ok()?, rest),
         None => (0, text),
     };
     if let Some(index) = rest.strip_prefix("local") {
-        return Some(SlotName::Local {
-            frame,
-            index: index.parse().ok()?,
-        });
+        return Some(SlotName::Local { frame, index: index.parse().ok()? });
     }
     if let Some(index) = rest.strip_prefix("stack") {
-        return Some(SlotName::Stack {
-            frame,
-            index: index.parse().ok()?,
-        });
+        return Some(SlotName::Stack { frame, index: index.parse().ok()? });
     }
     if let Some(rest) = text.strip_prefix("memory") {
         return match rest.split_once("+0x") {
@@ -391,9 +375,7 @@ fn parse(text: &str) -> Option<SlotName> {
                 memory: memory.parse().ok()?,
                 address: u64::from_str_radix(address, 16).ok()?,
             }),
-            None => Some(SlotName::MemorySize(
-                rest.strip_suffix(".size")?.parse().ok()?,
-            )),
+            None => Some(SlotName::MemorySize(rest.strip_suffix(".size")?.parse().ok()?)),
         };
     }
     if let Some(rest) = text.strip_prefix("table") {
@@ -402,19 +384,16 @@ fn parse(text: &str) -> Option<SlotName> {
                 table: table.parse().ok()?,
                 element: element.strip_suffix(']')?.parse().ok()?,
             }),
-            None => Some(SlotName::TableSize(
-                rest.strip_suffix(".size")?.parse().ok()?,
-            )),
+            None => Some(SlotName::TableSize(rest.strip_suffix(".size")?.parse().ok()?)),
         };
     }
-    let numbered: [(&str, fn(u32) -> SlotName); 3] = [
-        ("global", SlotName::Global),
-        ("argument", SlotName::Argument),
-        ("result", SlotName::Result),
-    ];
-    numbered
-        .iter()
-        .find_map(|(prefix, make)| Some(make(text.strip_prefix(prefix)?.parse().ok()?)))
+    if let Some(index) = text.strip_prefix("global") {
+        return Some(SlotName::Global(index.parse().ok()?));
+    }
+    if let Some(index) = text.strip_prefix("argument") {
+        return Some(SlotName::Argument(index.parse().ok()?));
+    }
+    Some(SlotName::Result(text.strip_prefix("result")?.parse().ok()?))
 }
 
 impl Serialize for SlotName {
@@ -425,9 +404,7 @@ impl Serialize for SlotName {
 
 impl<'de> Deserialize<'de> for SlotName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SlotName, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -460,24 +437,12 @@ mod tests {
             SlotName::local(3),
             SlotName::Local { frame: 2, index: 3 },
             SlotName::stack(0),
-            SlotName::Stack {
-                frame: 1,
-                index: u32::MAX,
-            },
+            SlotName::Stack { frame: 1, index: u32::MAX },
             SlotName::Global(2),
-            SlotName::Memory {
-                memory: 0,
-                address: 0x1234,
-            },
-            SlotName::Memory {
-                memory: 1,
-                address: u64::MAX,
-            },
+            SlotName::Memory { memory: 0, address: 0x1234 },
+            SlotName::Memory { memory: 1, address: u64::MAX },
             SlotName::MemorySize(0),
-            SlotName::Table {
-                table: 0,
-                element: 5,
-            },
+            SlotName::Table { table: 0, element: 5 },
             SlotName::TableSize(7),
             SlotName::Argument(0),
             SlotName::Result(0),

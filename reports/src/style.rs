@@ -36,18 +36,12 @@ impl Style {
 
     /// No colour.
     pub const fn plain() -> Style {
-        Style {
-            color: false,
-            width: Style::WIDTH,
-        }
+        Style { color: false, width: Style::WIDTH }
     }
 
     /// Colour by ANSI escape sequences.
     pub const fn colored() -> Style {
-        Style {
-            color: true,
-            width: Style::WIDTH,
-        }
+        Style { color: true, width: Style::WIDTH }
     }
 
     /// Colour if `stream` is a terminal and the environment does not say
@@ -62,21 +56,14 @@ impl Style {
     fn decide(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Style {
         let refused = no_color.is_some_and(|value| !value.is_empty())
             || term.is_some_and(|value| value == "dumb");
-        if terminal && !refused {
-            Style::colored()
-        } else {
-            Style::plain()
-        }
+        if terminal && !refused { Style::colored() } else { Style::plain() }
     }
 
     /// The same style with prose wrapped to `columns`, at least 40. Tables,
     /// listings and commands are never wrapped.
     #[must_use]
     pub const fn with_width(self, columns: usize) -> Style {
-        Style {
-            width: if columns < 40 { 40 } else { columns },
-            ..self
-        }
+        Style { width: if columns < 40 { 40 } else { columns }, ..self }
     }
 
     /// Columns that prose is wrapped to.
@@ -117,9 +104,6 @@ mod tests {
     #[test]
     fn plain_text_stays_as_it_is() {
         assert_eq!(Style::plain().paint(Role::Bad, "x"), "x");
-        assert_eq!(
-            Style::colored().paint(Role::Label, "x"),
-            "\u{1b}[1mx\u{1b}[0m"
-        );
+        assert_eq!(Style::colored().paint(Role::Label, "x"), "\u{1b}[1mx\u{1b}[0m");
     }
 }

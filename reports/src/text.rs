@@ -1,10 +1,10 @@
 //! The report for a person at a terminal.
 //!
 //! One line with the verdict, so that it can be read in passing; for a
-//! divergence then the evidence ([`divergence`]); then, for every verdict, what
-//! the verdict rests on ([`summary`]), because a match that looked at nothing
+//! divergence then the evidence (`divergence`); then, for every verdict, what
+//! the verdict rests on (`summary`), because a match that looked at nothing
 //! must not look like one that looked at everything; last, what to do next
-//! ([`next`]). Text from modules and files is cleaned of everything that a
+//! (`next`). Text from modules and files is cleaned of everything that a
 //! terminal would obey.
 
 mod divergence;
@@ -35,11 +35,7 @@ fn verdict_line(report: &Report, page: &mut Page) {
     let (role, head, rest) = match report.verdict {
         Verdict::Match => (Role::Good, "match", match_rest(report)),
         Verdict::Divergence => {
-            let rest = report
-                .divergence
-                .as_ref()
-                .map(divergence::in_short)
-                .unwrap_or_default();
+            let rest = report.divergence.as_ref().map(divergence::in_short).unwrap_or_default();
             let head = if report.contradicted() {
                 "divergence, but the witness contradicts the oracle (a bug in wdiff)"
             } else {
@@ -65,9 +61,6 @@ fn match_rest(report: &Report) -> String {
     let stops = counted(report.boundaries.stops, "stop", "stops");
     match report.values.compared {
         0 => format!("{stops}, no value to compare"),
-        n => format!(
-            "{stops}, {} compared, all equal",
-            counted(n, "value", "values")
-        ),
+        n => format!("{stops}, {} compared, all equal", counted(n, "value", "values")),
     }
 }

@@ -22,8 +22,10 @@ const FRAMES: (usize, usize) = (16, 4);
 const STATE: (usize, usize) = (4000, 120);
 /// Lines of equal state around a difference.
 const CONTEXT: usize = 3;
-/// Most characters of a value shown in a table.
-const VALUE: usize = 40;
+/// Most characters of a value shown: a vector, or 16 bytes and three dots.
+const VALUE: usize = 37;
+/// Most characters of a name or of a line that came with the divergence.
+const LINE: usize = 200;
 
 /// The divergence in half a line.
 pub(super) fn in_short(d: &Divergence) -> String {
@@ -35,25 +37,18 @@ pub(super) fn in_short(d: &Divergence) -> String {
         text.push_str(&format!(" at {offset:#x}"));
     }
     if let Some(instruction) = &d.instruction {
-        text.push_str(&format!(", {}", clean(instruction)));
+        text.push_str(&format!(", {}", shown(instruction)));
     }
     if let Some(slot) = d.slots.first() {
-        let side = |value: &Option<String>| {
-            let Some(value) = value else {
-                return "nothing".to_owned();
-            };
-            slot.ty
-                .decimal(value)
-                .unwrap_or_else(|| shortened(&clean(value)))
-        };
-        text.push_str(&format!(
-            "; {} is {}, expected {}",
-            slot.slot,
-            side(&slot.actual),
-            side(&slot.expected)
-        ));
+        let side =
+            |value: &str| slot.ty.brief(value).unwrap_or_else(|| shortened(&clean(value), VALUE));
+        let actual = slot.actual.as_deref().map_or("none".to_owned(), side);
+        text.push_str(&format!("; {} is {actual}", slot.slot));
+        if let Some(expected) = &slot.expected {
+            text.push_str(&format!(", expected {}", side(expected)));
+        }
         if d.slots.len() > 1 {
-            text.push_str(&format!(", and {} more", grouped(d.slots.len() as u64 - 1)));
+            text.push_str(&format!(" (and {} more)", grouped(d.slots.len() as u64 - 1)));
         }
     }
     text
@@ -74,7 +69,7 @@ pub(super) fn write(d: &Divergence, page: &mut Page) {
 
 fn function(func: u32, name: Option<&str>) -> String {
     match name {
-        Some(name) => format!("#{func} {}", clean(name)),
+        Some(name) => format!("#{func} {}", shown(name)),
         None => format!("#{func}"),
     }
 }
@@ -82,22 +77,13 @@ fn function(func: u32, name: Option<&str>) -> String {
 fn place(d: &Divergence, page: &mut Page) {
     page.title("Where");
     if let Some(func) = d.func {
-        let instance = d
-            .instance
-            .map(|n| format!(", instance {n}"))
-            .unwrap_or_default();
-        page.row(
-            "function",
-            &format!("{}{instance}", function(func, d.name.as_deref())),
-        );
+        let instance = d.instance.map(|n| format!(", instance {n}")).unwrap_or_default();
+        page.row("function", &format!("{}{instance}", function(func, d.name.as_deref())));
     }
     if let Some(offset) = d.offset {
         page.row("offset", &format!("{offset:#x} ({offset})"));
     }
-    page.row(
-        "source",
-        &clean(d.source_line.as_deref().unwrap_or_default()),
-    );
+    page.row("source", &shown(d.source_line.as_deref().unwrap_or_default()));
     let before = counted(d.boundary_index, "boundary", "boundaries");
     page.row("reached after", &before);
     if let Some(pc) = d.native_pc {
@@ -117,10 +103,7 @@ fn listing(d: &Divergence, page: &mut Page) {
         .map(|line| {
             let here = d.offset == Some(line.offset);
             let offset = format!("{:#x}", line.offset);
-            marked(
-                here,
-                [TableCell::right(offset), TableCell::left(clean(&line.text))],
-            )
+            marked(here, [TableCell::right(offset), TableCell::left(shown(&line.text))])
         })
         .collect();
     page.table(2, &rows);
@@ -130,9 +113,7 @@ fn listing(d: &Divergence, page: &mut Page) {
 fn marked<const N: usize>(here: bool, cells: [TableCell; N]) -> Vec<TableCell> {
     let marker = TableCell::left(if here { ">" } else { " " });
     let cells = std::iter::once(marker).chain(cells);
-    cells
-        .map(|cell| if here { cell.role(Role::Bad) } else { cell })
-        .collect()
+    cells.map(|cell| if here { cell.role(Role::Bad) } else { cell }).collect()
 }
 
 fn slots(slots: &[Slot], page: &mut Page) {
@@ -145,7 +126,7 @@ fn slots(slots: &[Slot], page: &mut Page) {
     let mut rows: Vec<Vec<TableCell>> = vec![titles.into()];
     for slot in slots.iter().take(SLOTS) {
         let name = match &slot.name {
-            Some(name) => format!("{} ({})", slot.slot, clean(name)),
+            Some(name) => format!("{} ({})", slot.slot, shown(name)),
             None => slot.slot.to_string(),
         };
         let [expected, expected_decimal] = value(slot.ty, slot.expected.as_deref());
@@ -157,7 +138,7 @@ fn slots(slots: &[Slot], page: &mut Page) {
             TableCell::left(expected_decimal).role(Role::Good),
             TableCell::left(actual).role(Role::Bad),
             TableCell::left(actual_decimal).role(Role::Bad),
-            TableCell::left(clean(slot.location.as_deref().unwrap_or("-"))),
+            TableCell::left(shown(slot.location.as_deref().unwrap_or("-"))),
         ]);
     }
     page.table(2, &rows);
@@ -167,19 +148,22 @@ fn slots(slots: &[Slot], page: &mut Page) {
 /// A value's digits, and what a person would write beside them.
 fn value(ty: SlotType, value: Option<&str>) -> [String; 2] {
     match value {
-        Some(text) => [
-            shortened(&clean(text)),
-            ty.decimal(text).unwrap_or_default(),
-        ],
-        None => ["nothing".to_owned(), String::new()],
+        Some(text) => [shortened(&clean(text), VALUE), ty.decimal(text).unwrap_or_default()],
+        None => ["none".to_owned(), String::new()],
     }
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= VALUE {
+/// The text, with dots for what goes beyond `limit` characters.
+fn shortened(text: &str, limit: usize) -> String {
+    if text.chars().nth(limit).is_none() {
         return text.to_owned();
     }
-    text.chars().take(VALUE - 3).chain("...".chars()).collect()
+    text.chars().take(limit.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+/// A name or a line that came with the divergence, fit to be shown.
+fn shown(text: &str) -> String {
+    shortened(&clean(text), LINE)
 }
 
 fn left_out(count: usize, one: &str, many: &str, page: &mut Page) {
@@ -196,7 +180,7 @@ fn native(d: &Divergence, page: &mut Page) {
     page.title("Native");
     for line in &d.native_disassembly {
         let here = d.is_native_pc(line);
-        let text = format!("  {}  {}", if here { ">" } else { " " }, clean(line));
+        let text = format!("  {}  {}", if here { ">" } else { " " }, shown(line));
         if here {
             page.line(&page.paint(Role::Bad, &text));
         } else {
@@ -211,40 +195,29 @@ fn frames(frames: &[Frame], page: &mut Page) {
     }
     page.title("Call stack");
     let (inner, outer) = FRAMES;
+    let row = |(number, frame): (usize, &Frame)| {
+        vec![
+            TableCell::right(number.to_string()),
+            TableCell::left(function(frame.func, frame.name.as_deref())),
+            TableCell::left(format!("instance {}", frame.instance)),
+            TableCell::right(format!("{:#x}", frame.offset)),
+            TableCell::left(shown(frame.source_line.as_deref().unwrap_or_default())),
+        ]
+    };
     let hidden = frames.len().saturating_sub(inner + outer);
-    let resume = if hidden > 0 { inner + hidden } else { inner };
-    let rows: Vec<Vec<TableCell>> = frames
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number < inner || *number >= resume)
-        .map(|(number, frame)| {
-            vec![
-                TableCell::right(number.to_string()),
-                TableCell::left(function(frame.func, frame.name.as_deref())),
-                TableCell::left(format!("instance {}", frame.instance)),
-                TableCell::right(format!("{:#x}", frame.offset)),
-                TableCell::left(clean(frame.source_line.as_deref().unwrap_or_default())),
-            ]
-        })
-        .collect();
-    page.table(2, &rows);
+    let all = || frames.iter().enumerate();
+    let mut rows: Vec<Vec<TableCell>> = all().take(inner).map(row).collect();
     if hidden > 0 {
-        let between = format!("{} to {}", inner, inner + hidden - 1);
-        let text = format!(
-            "  ... {} left out, {between}",
-            counted(hidden as u64, "frame", "frames")
-        );
-        page.line(&page.paint(Role::Faint, &text));
+        let text = format!("{} left out", counted(hidden as u64, "frame", "frames"));
+        rows.push(["...", &text].map(|text| TableCell::right(text).role(Role::Faint)).into());
     }
+    rows.extend(all().skip(inner + hidden).map(row));
+    page.table(2, &rows);
 }
 
 fn state(states: &StateDiff, page: &mut Page) {
     let side = |lines: &'_ [String]| -> Vec<String> {
-        lines
-            .iter()
-            .take(STATE.0)
-            .map(|line| clean(line).into_owned())
-            .collect()
+        lines.iter().take(STATE.0).map(|line| shown(line)).collect()
     };
     let (expected, actual) = (side(&states.expected), side(&states.actual));
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
@@ -275,10 +248,7 @@ fn state(states: &StateDiff, page: &mut Page) {
     let longest = states.expected.len().max(states.actual.len());
     let unread = longest.saturating_sub(STATE.0);
     if unread > 0 {
-        let text = format!(
-            "  ... the last {} of state not compared here",
-            grouped(unread as u64)
-        );
+        let text = format!("  ... the last {} of state not compared here", grouped(unread as u64));
         page.line(&page.paint(Role::Faint, &text));
     }
 }
@@ -290,16 +260,10 @@ fn witness(d: &Divergence, page: &mut Page) {
         return;
     };
     let verdict = match witness.verdict {
-        WitnessVerdict::Agrees => "agrees with the oracle: the subject is wrong",
+        WitnessVerdict::Agrees => "agrees with the oracle",
         WitnessVerdict::Contradicts => "contradicts the oracle: this is a bug in wdiff",
         WitnessVerdict::Cannot => "cannot tell",
     };
-    let reason = witness
-        .reason
-        .as_deref()
-        .map(|why| format!(" ({})", clean(why)));
-    page.row(
-        &clean(&witness.engine),
-        &format!("{verdict}{}", reason.unwrap_or_default()),
-    );
+    let reason = witness.reason.as_deref().map(|why| format!(" ({})", clean(why)));
+    page.row(&clean(&witness.engine), &format!("{verdict}{}", reason.unwrap_or_default()));
 }

@@ -7,16 +7,13 @@
 use super::page::Page;
 use crate::divergence::Divergence;
 use crate::model::{InconclusiveReason, Report};
-use crate::printable::{clean, shell_word};
+use crate::printable::shell_word;
 
 /// Writes the hints for a report; a match needs none.
 pub(super) fn write(report: &Report, page: &mut Page) {
     let hints = match (&report.divergence, &report.inconclusive) {
         (Some(_), _) if report.contradicted() => {
-            vec![(
-                "report it",
-                "the program and this report in JSON (--format json)".to_owned(),
-            )]
+            vec![("report it", "the program and this report in JSON (--format json)".to_owned())]
         }
         (Some(divergence), _) => after_divergence(report, divergence),
         (None, Some(why)) => after_nothing(why.reason),
@@ -35,17 +32,16 @@ fn after_divergence(report: &Report, d: &Divergence) -> Vec<(&'static str, Strin
     // A name that cannot be typed is left for the reader to fill in.
     let path = shell_word(&report.program.path).unwrap_or("PROG".into());
     let options = options(report);
-    let rerun = match &d.rerun {
-        Some(command) => clean(command).into_owned(),
-        None => format!(
-            "wdiff run {path}{options} --from-boundary {}",
-            d.boundary_index
-        ),
+    let command = d.rerun.as_ref().and_then(|arguments| {
+        let words: Option<Vec<_>> = arguments.iter().map(|word| shell_word(word)).collect();
+        words.map(|words| words.join(" "))
+    });
+    let rerun = match command {
+        Some(command) => command,
+        None => format!("wdiff run {path}{options} --from-boundary {}", d.boundary_index),
     };
-    let mut hints = vec![
-        ("again", rerun),
-        ("when it broke", format!("wdiff bisect {path}{options}")),
-    ];
+    let mut hints =
+        vec![("again", rerun), ("when it broke", format!("wdiff bisect {path}{options}"))];
     if let Some(func) = d.func {
         let source = path.trim_end_matches('\'');
         let map = if source.ends_with(".wasm") || source.ends_with(".wat") {
@@ -68,6 +64,8 @@ fn options(report: &Report) -> String {
         ("--stable", &s.stable, "off"),
         ("--anchors", &s.anchors, "trap"),
         ("--target", &s.target, "x86_64"),
+        // Another target is only ever reached in one way.
+        ("--engine", &s.engine, if s.target == "x86_64" { "int3" } else { "rsp" }),
     ] {
         if value != default
             && let Some(word) = shell_word(value)

@@ -27,20 +27,12 @@ pub(super) struct TableCell {
 impl TableCell {
     /// A cell at the left of its column.
     pub(super) fn left(text: impl Into<String>) -> TableCell {
-        TableCell {
-            text: text.into(),
-            role: None,
-            right: false,
-        }
+        TableCell { text: text.into(), role: None, right: false }
     }
 
     /// A cell at the right of its column.
     pub(super) fn right(text: impl Into<String>) -> TableCell {
-        TableCell {
-            text: text.into(),
-            role: None,
-            right: true,
-        }
+        TableCell { text: text.into(), role: None, right: true }
     }
 
     /// The same cell in the colours of a role.
@@ -53,10 +45,7 @@ impl TableCell {
 impl Page {
     /// An empty page.
     pub(super) fn new(style: Style) -> Page {
-        Page {
-            style,
-            text: String::new(),
-        }
+        Page { style, text: String::new() }
     }
 
     /// The page.
@@ -95,7 +84,8 @@ impl Page {
 
     /// A label and one line beside it, as it is.
     pub(super) fn labelled(&mut self, label: &str, line: &str) {
-        let label = self.paint(Role::Label, &format!("{label:<LABEL$}"));
+        let gap = if label.chars().count() >= LABEL { "  " } else { "" };
+        let label = self.paint(Role::Label, &format!("{label:<LABEL$}{gap}"));
         self.line(&format!("  {label}{line}"));
     }
 
@@ -105,10 +95,7 @@ impl Page {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|cell| cell.text.chars().count())
-                .max()
-                .unwrap_or(0)
+            cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in rows {

@@ -67,29 +67,18 @@ fn subject(report: &Report, page: &mut Page) {
 fn boundaries(report: &Report, page: &mut Page) {
     let b = &report.boundaries;
     let mut kinds = vec![format!("{} anchored", share(b.anchored, b.r#static))];
-    for (count, kind) in [
-        (b.merged, "merged"),
-        (b.threaded, "threaded"),
-        (b.eliminated, "eliminated"),
-    ] {
+    for (count, kind) in
+        [(b.merged, "merged"), (b.threaded, "threaded"), (b.eliminated, "eliminated")]
+    {
         if count > 0 {
             kinds.push(format!("{} {kind}", grouped(count)));
         }
     }
-    page.row(
-        "boundaries",
-        &format!("{} static: {}", grouped(b.r#static), kinds.join(", ")),
-    );
-    let mut executed = format!(
-        "{} executed, {}",
-        grouped(b.executed),
-        counted(b.stops, "stop", "stops")
-    );
+    page.row("boundaries", &format!("{} static: {}", grouped(b.r#static), kinds.join(", ")));
+    let mut executed =
+        format!("{} executed, {}", grouped(b.executed), counted(b.stops, "stop", "stops"));
     if b.longest_merged_run > 0 {
-        executed.push_str(&format!(
-            ", longest merged run {}",
-            grouped(b.longest_merged_run)
-        ));
+        executed.push_str(&format!(", longest merged run {}", grouped(b.longest_merged_run)));
     }
     page.row("", &executed);
 }
@@ -109,11 +98,7 @@ fn values(v: &Values, page: &mut Page) {
     };
     page.labelled(
         "values",
-        &format!(
-            "{} compared: {} equal, {wrong}",
-            grouped(v.compared),
-            grouped(v.equal)
-        ),
+        &format!("{} compared: {} equal, {wrong}", grouped(v.compared), grouped(v.equal)),
     );
     let live = v.live;
     let all = v.compared.saturating_add(v.unavailable);
@@ -141,27 +126,17 @@ fn values(v: &Values, page: &mut Page) {
         ]);
     }
     page.table(16, &rows);
-    let reasons: Vec<String> = v
-        .reasons
-        .iter()
-        .map(|(why, n)| format!("{} {}", clean(why), grouped(*n)))
-        .collect();
+    let reasons: Vec<String> =
+        v.reasons.iter().map(|(why, n)| format!("{} {}", clean(why), grouped(*n))).collect();
     page.row("unavailable", &reasons.join(", "));
 }
 
 fn state(report: &Report, page: &mut Page) {
     let s = &report.stable_points;
     if s.r#static > 0 || s.executed > 0 {
-        let mut text = format!(
-            "{} static, {} executed",
-            grouped(s.r#static),
-            grouped(s.executed)
-        );
+        let mut text = format!("{} static, {} executed", grouped(s.r#static), grouped(s.executed));
         if s.executed > 0 {
-            text.push_str(&format!(
-                ", {} with every live value",
-                share(s.full, s.executed)
-            ));
+            text.push_str(&format!(", {} with every live value", share(s.full, s.executed)));
         }
         if s.unavailable_live > 0 {
             let lacking = counted(s.unavailable_live, "live value", "live values");
@@ -206,18 +181,11 @@ fn selftest(s: &Selftest, page: &mut Page) {
             TableCell::right(grouped(reached)),
             TableCell::right(grouped(effective)),
             TableCell::right(grouped(caught)),
-            if caught < effective {
-                share.role(Role::Bad)
-            } else {
-                share
-            },
+            if caught < effective { share.role(Role::Bad) } else { share },
         ]);
     };
     for kind in &s.kinds {
-        row(
-            &kind.kind,
-            [kind.injected, kind.reached, kind.effective, kind.caught],
-        );
+        row(&kind.kind, [kind.injected, kind.reached, kind.effective, kind.caught]);
     }
     row("all", [s.injected, s.reached, s.effective, s.caught]);
     page.table(2, &rows);

@@ -1,0 +1,339 @@
+//! Reports as runs would make them, one per kind of ending that matters.
+
+use reports::{
+    Boundaries, Divergence, DivergenceKind, Frame, Inconclusive, InconclusiveReason, ListingLine,
+    Memory, NativePc, Outcome, Program, Report, Selftest, SelftestKind, Slot, SlotName, SlotType,
+    StablePoints, StateDiff, Subject, Time, Tool, ValueClass, Witness, WitnessVerdict,
+};
+use std::time::Duration;
+use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
+
+/// Every sample with the name of its expectation.
+pub fn all() -> Vec<(&'static str, Report)> {
+    vec![
+        ("match", matching()),
+        ("inconclusive", inconclusive()),
+        ("operand", operand()),
+        ("control_flow", control_flow()),
+        ("memory", memory()),
+        ("trap", trap()),
+        ("host_call", host_call()),
+        ("map", wrong_constant()),
+        ("sandbox", sandbox()),
+        ("deep", deep()),
+        ("contradicted", contradicted()),
+        ("hostile", hostile()),
+        ("selftest", selftest()),
+    ]
+}
+
+fn report(outcome: Outcome) -> Report {
+    let tool = Tool {
+        version: "0.1.0".to_owned(),
+        cranelift: Some("0.135.8".to_owned()),
+        cpu_features: ["has_sse41", "has_avx", "has_bmi1"].map(str::to_owned).into(),
+    };
+    let program = Program {
+        path: "fib.wasm".to_owned(),
+        sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned(),
+        functions: 14,
+        exit_code: None,
+        trap: None,
+    };
+    let subject = Subject {
+        backend: "cranelift".to_owned(),
+        opt: "speed".to_owned(),
+        stable: "off".to_owned(),
+        target: "x86_64".to_owned(),
+        engine: "int3".to_owned(),
+        anchors: "trap".to_owned(),
+        sandbox: "seccomp".to_owned(),
+    };
+    let mut report = Report::new(tool, program, subject, outcome);
+    report.boundaries = Boundaries {
+        r#static: 1204,
+        anchored: 1200,
+        merged: 0,
+        threaded: 0,
+        eliminated: 4,
+        executed: 18_421,
+        stops: 18_421,
+        longest_merged_run: 0,
+    };
+    report.values.add(ValueClass::Located, 98_000, 0, 80_000);
+    report.values.add(ValueClass::Derived, 1200, 0, 200);
+    report.values.add(ValueClass::Constant, 3145, 0, 3000);
+    report.values.add_unavailable("no_longer_live", 20, 0);
+    report.values.add_unavailable("folded", 10, 1);
+    report.memory = Memory { bytes_compared: 1_234_567, deferred: 0 };
+    report.host_calls = 12;
+    report.time = Time::new(Duration::from_micros(530_123), 18_421, 18_421);
+    report
+}
+
+fn diverging(divergence: Divergence) -> Report {
+    report(Outcome::Divergence(Box::new(divergence)))
+}
+
+fn divergence(kind: DivergenceKind) -> Divergence {
+    let boundary = Boundary {
+        instance: InstanceId::new(0),
+        func: FuncIdx::new(12),
+        offset: WasmOffset::new(0x1a4),
+    };
+    let line = |offset, text: &str| ListingLine { offset, text: text.to_owned() };
+    Divergence {
+        name: Some("fib".to_owned()),
+        instruction: Some("i32.add".to_owned()),
+        source_line: Some("fib.c:12:5".to_owned()),
+        listing: vec![
+            line(0x19e, "  call 12"),
+            line(0x1a0, "  local.get 0"),
+            line(0x1a2, "  local.get 1"),
+            line(0x1a4, "  i32.add"),
+            line(0x1a5, "end"),
+        ],
+        native_pc: Some(NativePc::new(0x40_10a3)),
+        native_disassembly: vec![
+            Divergence::native_line(0x40_10a0, "mov ecx, eax"),
+            Divergence::native_line(0x40_10a2, "nop"),
+            Divergence::native_line(0x40_10a3, "int3"),
+            Divergence::native_line(0x40_10a4, "add eax, ebx"),
+        ],
+        frames: vec![
+            Frame {
+                instance: 0,
+                func: 12,
+                name: Some("fib".to_owned()),
+                offset: 0x1a4,
+                source_line: Some("fib.c:12:5".to_owned()),
+            },
+            Frame { instance: 0, func: 3, name: None, offset: 0xf0, source_line: None },
+        ],
+        witness: Some(Witness {
+            verdict: WitnessVerdict::Agrees,
+            engine: "wasmi".to_owned(),
+            reason: None,
+        }),
+        ..Divergence::new(kind).at(boundary, 18_420)
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+pub fn matching() -> Report {
+    let mut report = report(Outcome::Match);
+    report.program.exit_code = Some(0);
+    report.adoptions.insert("nan_payload".to_owned(), 3);
+    report.adoptions.insert("memory_grow".to_owned(), 1);
+    report
+}
+
+pub fn inconclusive() -> Report {
+    let mut report = report(Outcome::Inconclusive(Inconclusive {
+        reason: InconclusiveReason::Timeout,
+        detail: "the time limit of 60 s was reached after 18,421 boundaries, in function #12 fib \
+                 at 0x1a4"
+            .to_owned(),
+    }));
+    report.subject.stable = "calls".to_owned();
+    report.subject.anchors = "srcloc".to_owned();
+    report.boundaries.anchored = 1000;
+    report.boundaries.merged = 150;
+    report.boundaries.threaded = 50;
+    report.boundaries.longest_merged_run = 3;
+    report.stable_points =
+        StablePoints { r#static: 40, executed: 3000, full: 2999, unavailable_live: 1 };
+    report.memory.deferred = 512;
+    report.time = Time::new(Duration::from_secs(60), 15_000, 15_000);
+    report
+}
+
+/// Two wrong values, one read through the map at its place, one computed.
+pub fn operand() -> Report {
+    let mut divergence = divergence(DivergenceKind::Operand);
+    divergence.slots = vec![
+        Slot::value(SlotName::stack(1), Value::I32(7), Value::I32(-8i32 as u32), "rbx"),
+        Slot::value(
+            SlotName::local(3),
+            Value::F64(1.5f64.to_bits()),
+            Value::F64(0x7ff8_0000_0000_0001),
+            "CFA-24",
+        )
+        .named(Some("scale".to_owned())),
+    ];
+    divergence.state_diff = Some(StateDiff {
+        expected: lines(
+            "local0  i32  30\nlocal1  i32  7\nlocal3  f64  1.5\nstack0  i32  5\nstack1  i32  7",
+        ),
+        actual: lines(
+            "local0  i32  30\nlocal1  i32  7\nlocal3  f64  NaN\nstack0  i32  5\nstack1  i32  -8",
+        ),
+    });
+    let mut report = diverging(divergence);
+    report.values.add(ValueClass::Located, 0, 1, 1);
+    report.values.add(ValueClass::Derived, 0, 1, 0);
+    report
+}
+
+fn control_flow() -> Report {
+    let mut divergence = divergence(DivergenceKind::ControlFlow);
+    divergence.slots =
+        vec![Slot::number(SlotName::Boundary, SlotType::Offset, Some(0x1a4), Some(0x1b0))];
+    let rerun = "wdiff run fib.wasm --opt speed --env A=$B --from-boundary 18420 -- 30";
+    divergence.rerun = Some(rerun.split(' ').map(str::to_owned).collect());
+    diverging(divergence)
+}
+
+fn memory() -> Report {
+    let mut divergence = divergence(DivergenceKind::Memory);
+    divergence.slots = vec![
+        Slot::bytes(0, 0x1234, &[0x0a], &[0x0b]),
+        Slot::bytes(0, 0x2000, &[0; 64], &[0xff; 64]),
+        Slot::number(SlotName::MemorySize(0), SlotType::U64, Some(2), Some(1)),
+    ];
+    divergence.source_line = None;
+    diverging(divergence)
+}
+
+fn trap() -> Report {
+    let mut divergence = divergence(DivergenceKind::Trap);
+    let text = "integer divide by zero".to_owned();
+    divergence.slots = vec![Slot::text(SlotName::Trap, Some(text), None)];
+    divergence.witness = Some(Witness {
+        verdict: WitnessVerdict::Cannot,
+        engine: "wasmi".to_owned(),
+        reason: Some("the program imports env.callback, which the log does not hold".to_owned()),
+    });
+    diverging(divergence)
+}
+
+fn host_call() -> Report {
+    let mut divergence = divergence(DivergenceKind::HostCall);
+    divergence.slots = vec![
+        Slot::text(
+            SlotName::HostCall,
+            Some("wasi_snapshot_preview1.fd_write".to_owned()),
+            Some("wasi_snapshot_preview1.fd_read".to_owned()),
+        ),
+        Slot::value(SlotName::Argument(0), Value::I32(1), Value::I32(0), "argument area"),
+    ];
+    diverging(divergence)
+}
+
+fn wrong_constant() -> Report {
+    let mut divergence = divergence(DivergenceKind::Map);
+    divergence.slots =
+        vec![Slot::value(SlotName::local(0), Value::I64(3), Value::I64(4), "constant")];
+    let mut report = diverging(divergence);
+    report.values.add(ValueClass::Constant, 0, 1, 1);
+    report.program.path = "it's here/fib.elf".to_owned();
+    report
+}
+
+/// Outside any function, nothing known but the fault.
+fn sandbox() -> Report {
+    let mut divergence = Divergence::new(DivergenceKind::Sandbox);
+    divergence.native_pc = Some(NativePc::new(0xdead_beef));
+    divergence.boundary_index = 18_421;
+    divergence.slots = vec![
+        Slot::number(SlotName::Pc, SlotType::Address, None, Some(0xdead_beef)),
+        Slot::text(SlotName::Signal, None, Some("SIGSEGV".to_owned())),
+    ];
+    diverging(divergence)
+}
+
+/// A runaway recursion: more frames, slots and state than fit a screen.
+fn deep() -> Report {
+    let mut divergence = divergence(DivergenceKind::Local);
+    divergence.frames = (0..5000)
+        .map(|n| Frame {
+            instance: 0,
+            func: 12,
+            name: Some("fib".to_owned()),
+            offset: if n == 0 { 0x1a4 } else { 0x19e },
+            source_line: None,
+        })
+        .collect();
+    divergence.slots = (0..30)
+        .map(|n| {
+            let slot = SlotName::Local { frame: n, index: 0 };
+            Slot::value(slot, Value::I32(n), Value::I32(n + 1), "CFA-16")
+        })
+        .collect();
+    let state =
+        |from: u32| (0..4100).map(|n| format!("frame{n}.local0  i32  {}", n + from)).collect();
+    divergence.state_diff = Some(StateDiff { expected: state(0), actual: state(1) });
+    let mut report = diverging(divergence);
+    report.values.add(ValueClass::Located, 0, 30, 30);
+    report
+}
+
+pub fn contradicted() -> Report {
+    let mut divergence = divergence(DivergenceKind::Global);
+    divergence.slots =
+        vec![Slot::value(SlotName::Global(2), Value::FuncRef(None), Value::I64(1 << 32), "0x7000")];
+    divergence.witness = Some(Witness {
+        verdict: WitnessVerdict::Contradicts,
+        engine: "wasmi".to_owned(),
+        reason: Some("it ends with exit code 0, the oracle with 1".to_owned()),
+    });
+    diverging(divergence)
+}
+
+/// Names that would command a terminal or a shell.
+fn hostile() -> Report {
+    let evil = "\u{1b}[2J\u{9b}31m\r\n\u{202e}x'; rm -rf $HOME".to_owned();
+    let mut divergence = divergence(DivergenceKind::Local);
+    divergence.name = Some(evil.clone());
+    divergence.source_line = Some(evil.clone());
+    divergence.rerun = Some(vec!["wdiff".to_owned(), evil.clone()]);
+    divergence.native_disassembly = vec![evil.clone()];
+    divergence.listing = vec![ListingLine { offset: 0x1a4, text: evil.clone() }];
+    divergence.frames[0].name = Some(evil.clone());
+    divergence.state_diff =
+        Some(StateDiff { expected: vec![evil.clone()], actual: vec![evil.repeat(2)] });
+    divergence.slots = vec![
+        Slot::text(SlotName::local(0), Some(evil.clone()), None)
+            .named(Some(evil.clone()))
+            .read_from(evil.clone()),
+    ];
+    if let Some(witness) = &mut divergence.witness {
+        witness.engine = evil.clone();
+        witness.reason = Some(evil.clone());
+    }
+    let mut report = diverging(divergence);
+    report.program.path = evil.clone();
+    report.program.trap = Some(evil.clone());
+    report.subject.backend = evil.clone();
+    report.subject.opt = evil.clone();
+    report.tool.version = evil.clone();
+    report.tool.cpu_features = vec![evil.clone()];
+    report.values.add_unavailable(&evil, 1, 1);
+    report.adoptions.insert(evil, 1);
+    report
+}
+
+fn selftest() -> Report {
+    let mut report = matching();
+    let kind = |kind: &str, injected, reached, effective, caught| SelftestKind {
+        kind: kind.to_owned(),
+        injected,
+        reached,
+        effective,
+        caught,
+    };
+    report.selftest = Some(Selftest {
+        injected: 300,
+        reached: 250,
+        effective: 200,
+        caught: 199,
+        kinds: vec![
+            kind("swap-registers", 100, 90, 90, 90),
+            kind("wrong-offset", 200, 160, 110, 109),
+        ],
+    });
+    report
+}
