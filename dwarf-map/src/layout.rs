@@ -110,7 +110,8 @@ impl InstanceLayout {
         if self.is_imported_global(global) {
             self.imported_globals() + global.get() * 8
         } else {
-            self.defined_globals() + (global.get() - self.counts.imported_globals) * Self::GLOBAL_SIZE
+            self.defined_globals()
+                + (global.get() - self.counts.imported_globals) * Self::GLOBAL_SIZE
         }
     }
     /// The entry of an imported function.
@@ -125,7 +126,8 @@ impl InstanceLayout {
     }
     /// The descriptor of a function.
     pub const fn descriptor(&self, func: FuncIdx) -> u32 {
-        self.signature(TypeIdx::new(self.counts.types)).next_multiple_of(16)
+        self.signature(TypeIdx::new(self.counts.types))
+            .next_multiple_of(16)
             + func.get() * Self::DESCRIPTOR_SIZE
     }
     /// Bytes of the whole block.

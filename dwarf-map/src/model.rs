@@ -44,8 +44,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its code in `.wasm_map`.
-    pub const ALL: &'static [Reason] =
-        &[Reason::NoLongerLive, Reason::Folded, Reason::Clobbered, Reason::NotExpressible];
+    pub const ALL: &'static [Reason] = &[
+        Reason::NoLongerLive,
+        Reason::Folded,
+        Reason::Clobbered,
+        Reason::NotExpressible,
+    ];
 
     /// The key used in reports.
     pub const fn key(self) -> &'static str {
@@ -128,6 +132,8 @@ pub struct FunctionMap {
     pub func: FuncIdx,
     /// Its type, in the module's type section.
     pub ty: TypeIdx,
+    /// How many of its locals are parameters.
+    pub params: u32,
     /// Its name in the module's name section, else its export name.
     pub name: Option<String>,
     /// Its code.

@@ -1,0 +1,81 @@
+//! The stretches of code in which a function's slots have known locations.
+//!
+//! A debugger asks for a variable at an address. Two addresses matter at a
+//! boundary: that of its trap instruction (a breakpoint there) and the one
+//! after it, which is the PC that the processor reports when the trap itself
+//! was executed. So a boundary's locations hold for `[pc, pc + 2)`, cut short
+//! where the next trap begins. In an outer frame debuggers look one byte
+//! before the return address, so as to find the call instruction: there, and
+//! only there, a call site's locations hold.
+
+use crate::{Anchor, FunctionMap};
+
+/// Where the locations of a [`Point`] come from, as a position in the
+/// function's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `FunctionMap::boundaries`.
+    Boundary(usize),
+    /// `FunctionMap::call_sites`.
+    CallSite(usize),
+}
+
+/// Code `begin..end`, offsets in bytes from the start of the text, in which
+/// the locations of one boundary or call site hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// First byte.
+    pub begin: u32,
+    /// The byte after the last; more than `begin`.
+    pub end: u32,
+    /// Whose locations hold.
+    pub source: Source,
+}
+
+/// Bytes of a trap instruction and the one that is reported after it.
+const TRAP_REACH: u32 = 2;
+
+/// The points of a function in order of address. They do not overlap and lie
+/// in the function's code; anchors elsewhere are left out.
+pub fn of(function: &FunctionMap) -> Vec<Point> {
+    let code = function.code.start.get()..function.code.end.get();
+    let mut anchors: Vec<(u32, usize)> = Vec::new();
+    for (position, boundary) in function.boundaries.iter().enumerate() {
+        if let Anchor::Trap(pc) = boundary.anchor
+            && code.contains(&pc.get())
+        {
+            anchors.push((pc.get(), position));
+        }
+    }
+    anchors.sort_unstable();
+    anchors.dedup_by_key(|(pc, _)| *pc);
+    let mut points = Vec::with_capacity(anchors.len() + function.call_sites.len());
+    for (nth, &(begin, position)) in anchors.iter().enumerate() {
+        let next = anchors.get(nth + 1).map_or(code.end, |(pc, _)| *pc);
+        let end = begin.saturating_add(TRAP_REACH).min(next);
+        points.push(Point {
+            begin,
+            end,
+            source: Source::Boundary(position),
+        });
+    }
+    let boundaries = points.len();
+    for (position, site) in function.call_sites.iter().enumerate() {
+        let end = site.return_address.get();
+        let Some(begin) = end.checked_sub(1).filter(|begin| code.contains(begin)) else {
+            continue;
+        };
+        let after = points[..boundaries].partition_point(|point| point.begin <= begin);
+        let covered = after.checked_sub(1).and_then(|at| points.get(at));
+        if covered.is_none_or(|point| point.end <= begin) {
+            points.push(Point {
+                begin,
+                end,
+                source: Source::CallSite(position),
+            });
+        }
+    }
+    points.sort_by_key(|point| point.begin);
+    points.dedup_by_key(|point| point.begin);
+    points
+}
