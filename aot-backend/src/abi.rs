@@ -1,0 +1,92 @@
+//! How Wasm values and functions look natively.
+//!
+//! System V x86-64: the first parameter is the address of the instance data,
+//! the Wasm parameters follow, results are as many as the type has (Cranelift
+//! returns what does not fit in registers through a hidden pointer).
+
+use cranelift_codegen::ir::{AbiParam, Signature, TrapCode, Type, types};
+use cranelift_codegen::isa::CallConv;
+use wasm_view::{FuncType, Trap, ValType};
+
+/// Type of addresses and of native references.
+pub(crate) const POINTER: Type = types::I64;
+
+/// The native type of a Wasm value.
+pub(crate) fn native_type(ty: ValType) -> Type {
+    match ty {
+        ValType::I32 => types::I32,
+        ValType::I64 => types::I64,
+        ValType::F32 => types::F32,
+        ValType::F64 => types::F64,
+        ValType::Ref(_) => POINTER,
+    }
+}
+
+/// The native signature of a Wasm function.
+pub(crate) fn signature(ty: &FuncType) -> Signature {
+    let param = |&ty: &ValType| AbiParam::new(native_type(ty));
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(POINTER));
+    signature.params.extend(ty.params.iter().map(param));
+    signature.returns.extend(ty.results.iter().map(param));
+    signature
+}
+
+/// The native signature of an entry: argument instance, code, callee instance.
+pub(crate) fn entry_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(POINTER); 3]);
+    signature
+}
+
+/// Cranelift's number for a trap: ours, which it carries through untouched.
+/// Every code is between 1 and 10, far below those that Cranelift reserves.
+pub(crate) fn trap_code(trap: Trap) -> TrapCode {
+    TrapCode::unwrap_user(trap.code())
+}
+
+/// The trap behind a number in a compiled function's trap table.
+pub(crate) fn trap_of(code: TrapCode) -> Option<Trap> {
+    Some(match code {
+        TrapCode::STACK_OVERFLOW => Trap::CallStackExhausted,
+        TrapCode::INTEGER_OVERFLOW => Trap::IntegerOverflow,
+        TrapCode::HEAP_OUT_OF_BOUNDS => Trap::MemoryOutOfBounds,
+        TrapCode::INTEGER_DIVISION_BY_ZERO => Trap::IntegerDivideByZero,
+        TrapCode::BAD_CONVERSION_TO_INTEGER => Trap::InvalidConversionToInteger,
+        other => return Trap::from_code(other.as_raw().get()),
+    })
+}
+
+/// What a relocation refers to. Everything in an image is addressed by one of
+/// these, carried in Cranelift's two-part user names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Symbol {
+    /// A Wasm function defined by the module.
+    Function(wasm_view::FuncIdx),
+    /// A thunk, by its position among the thunks.
+    Thunk(u32),
+    /// An entry, by its position among the entries.
+    Entry(u32),
+}
+
+impl Symbol {
+    /// As Cranelift wants it.
+    pub fn name(self) -> cranelift_codegen::ir::UserExternalName {
+        let (namespace, index) = match self {
+            Symbol::Function(func) => (0, func.get()),
+            Symbol::Thunk(index) => (1, index),
+            Symbol::Entry(index) => (2, index),
+        };
+        cranelift_codegen::ir::UserExternalName::new(namespace, index)
+    }
+
+    /// Back from Cranelift.
+    pub fn from_name(name: &cranelift_codegen::ir::UserExternalName) -> Option<Self> {
+        Some(match name.namespace {
+            0 => Symbol::Function(wasm_view::FuncIdx::new(name.index)),
+            1 => Symbol::Thunk(name.index),
+            2 => Symbol::Entry(name.index),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! From debug tags to the PCs of trap instructions.
+//!
+//! A tag marks the place before its trap instruction, but the register
+//! allocator may have put moves between the two, at which values are not yet
+//! where the map says. So the code is decoded forward from the tag to the
+//! trap, and anything but plain data movement on the way is a bug.
+
+use crate::error::CompileError;
+use cranelift_codegen::CompiledCode;
+use cranelift_codegen::ir::DebugTag;
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl};
+use std::collections::HashSet;
+
+/// What the tags of a function's code say.
+#[derive(Default)]
+pub(crate) struct Tags {
+    /// PC of the trap of each boundary, by its tag; `None` if it has no code.
+    pub traps: Vec<Option<u32>>,
+    /// Return address of each call site, by its tag; likewise.
+    pub calls: Vec<Option<u32>>,
+}
+
+impl Tags {
+    /// Reads the tags of a function with that many boundaries and calls.
+    pub fn of(code: &CompiledCode, boundaries: usize, calls: usize) -> Result<Self, CompileError> {
+        let mut tags = Tags {
+            traps: vec![None; boundaries],
+            calls: vec![None; calls],
+        };
+        let returns: Vec<u32> = code.buffer.call_sites().map(|site| site.ret_addr).collect();
+        let mut seen = HashSet::new();
+        for list in code.buffer.debug_tags() {
+            for tag in list.tags {
+                let &DebugTag::User(tag) = tag else { continue };
+                let is_call = tag & crate::translate::CALL_TAG != 0;
+                let (place, pc) = if is_call {
+                    // The tag follows the call and what unpacks its results.
+                    let after = returns.partition_point(|&address| address <= list.offset);
+                    let address = after.checked_sub(1).and_then(|at| returns.get(at));
+                    let number = (tag & !crate::translate::CALL_TAG) as usize;
+                    (tags.calls.get_mut(number), address.copied())
+                } else {
+                    let trap = trap_after(code.buffer.data(), list.offset);
+                    (tags.traps.get_mut(tag as usize), trap)
+                };
+                let (Some(place), Some(pc)) = (place, pc) else {
+                    return Err(CompileError::bug(format!("tag {tag:#x} leads nowhere")));
+                };
+                if place.replace(pc).is_some() || !seen.insert((is_call, pc)) {
+                    return Err(CompileError::bug(format!("tag {tag:#x} shares its place")));
+                }
+            }
+        }
+        Ok(tags)
+    }
+}
+
+/// The first trap instruction at or after `start`, straight ahead.
+fn trap_after(code: &[u8], start: u32) -> Option<u32> {
+    let bytes = code.get(start as usize..)?;
+    let mut decoder = Decoder::with_ip(64, bytes, u64::from(start), DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        if instruction.code() == Code::Int3 {
+            return u32::try_from(instruction.ip()).ok();
+        }
+        if instruction.is_invalid() || instruction.flow_control() != FlowControl::Next {
+            return None;
+        }
+    }
+    None
+}

@@ -1,0 +1,422 @@
+//! One module, from bytes to image.
+
+use crate::abi::Symbol;
+use crate::anchors::Tags;
+use crate::error::CompileError;
+use crate::image::{self, FRAME_SECTION, Image, Label};
+use crate::libcalls;
+use crate::link::Text;
+use crate::listing::Listing;
+use crate::locations::Locator;
+use crate::lower::{Lowered, Lowerer, Target};
+use crate::module::{self, Module};
+use crate::options::{self, CRANELIFT_VERSION, CompileOptions};
+use crate::thunks::{self, Thunks};
+use crate::translate::{self, BodyError, Environment, Translated};
+use cranelift_codegen::ir::Function;
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::FunctionBuilderContext;
+use dwarf_map::dwarf::{self, DwarfInput};
+use dwarf_map::{
+    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, ImageMap, InstanceLayout,
+    Producer, ThunkMap, TrapSite,
+};
+use gimli::write::{DebugFrame, EndianVec, FrameTable};
+use std::ops::Range;
+use wasm_view::{FuncIdx, WasmOffset};
+use wasmparser::{
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, ValidPayload, Validator,
+    ValidatorResources, WasmFeatures,
+};
+
+/// Compiles a module.
+///
+/// The same bytes with the same options (and, for a native CPU, on the same
+/// machine) give the same image. Any input is answered with an image or an
+/// error.
+pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileError> {
+    if u32::try_from(wasm.len()).is_err() {
+        return Err(CompileError::too_large("modules end at 4 GiB"));
+    }
+    let isa = options::target(options.opt, &options.cpu)?;
+    let mut compiler = Compiler {
+        module: Module::default(),
+        lowerer: Lowerer::new(&*isa),
+        context: FunctionBuilderContext::new(),
+        options,
+        layout: InstanceLayout::default(),
+        thunks: Thunks::default(),
+        text: Text::default(),
+        functions: Vec::new(),
+        budget: crate::MAX_SLOTS,
+    };
+    compiler.functions(wasm).map_err(|error| match error {
+        BodyError::Compile(error) => error,
+        BodyError::Wasm(error) => classify(wasm, &error),
+    })?;
+    compiler.finish(wasm)
+}
+
+/// What may be used. Whatever else a valid module uses is refused by name.
+fn features() -> WasmFeatures {
+    (WasmFeatures::WASM2 - WasmFeatures::SIMD) | WasmFeatures::EXTENDED_CONST
+}
+
+/// Says whether a module that does not pass with our features is invalid or
+/// only ahead of us.
+fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
+    let offset = module::offset(error.offset());
+    match Validator::new_with_features(WasmFeatures::all()).validate_all(wasm) {
+        Ok(_) => {
+            let message = error.message();
+            let name = [
+                " support is not enabled",
+                " is not enabled",
+                " not supported",
+            ]
+            .iter()
+            .find_map(|end| message.strip_suffix(end));
+            let feature = name.unwrap_or(message).to_owned();
+            CompileError::Unsupported { offset, feature }
+        }
+        Err(_) => CompileError::Invalid {
+            offset,
+            message: error.message().to_owned(),
+        },
+    }
+}
+
+struct Compiler<'a> {
+    module: Module,
+    lowerer: Lowerer<'a>,
+    context: FunctionBuilderContext,
+    options: &'a CompileOptions,
+    layout: InstanceLayout,
+    thunks: Thunks,
+    text: Text,
+    functions: Vec<FunctionMap>,
+    /// Slots that may still be mapped.
+    budget: usize,
+}
+
+impl Compiler<'_> {
+    /// Validates the module and compiles its functions as they pass.
+    fn functions(&mut self, wasm: &[u8]) -> Result<(), BodyError> {
+        let mut validator = Validator::new_with_features(features());
+        let mut allocations = FuncValidatorAllocations::default();
+        let mut prepared = false;
+        for payload in Parser::new(0).parse_all(wasm) {
+            let payload = payload?;
+            match validator.payload(&payload)? {
+                ValidPayload::Func(function, body) => {
+                    if !std::mem::replace(&mut prepared, true) {
+                        self.prepare()?;
+                    }
+                    allocations = self.function(function, &body, allocations)?;
+                }
+                ValidPayload::Ok | ValidPayload::End(_) => self.module.add(&payload)?,
+                // A component, which these features do not admit.
+                ValidPayload::Parser(_) => {
+                    return Err(CompileError::bug("a module within the module").into());
+                }
+            }
+        }
+        if !prepared {
+            self.prepare()?;
+        }
+        Ok(())
+    }
+
+    /// Once all sections before the code are known.
+    fn prepare(&mut self) -> Result<(), CompileError> {
+        self.layout = self.module.layout()?;
+        for func in self.module.imports() {
+            let missing = || CompileError::bug(format!("import {func} has no type"));
+            let ty = self.module.function_type(func).ok_or_else(missing)?;
+            self.thunks.add_import(func, ty)?;
+        }
+        Ok(())
+    }
+
+    fn function(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+        allocations: FuncValidatorAllocations,
+    ) -> Result<FuncValidatorAllocations, BodyError> {
+        let func = FuncIdx::new(function.index);
+        let mut validator = function.into_validator(allocations);
+        let environment = Environment {
+            module: &self.module,
+            layout: self.layout,
+            opt: self.options.opt,
+            frontend: self.lowerer.isa.frontend_config(),
+        };
+        let mut translated = translate::translate(
+            &environment,
+            &mut self.thunks,
+            &mut self.context,
+            func,
+            body,
+            &mut validator,
+            &mut self.budget,
+        )?;
+        let clif = std::mem::replace(&mut translated.function, Function::new());
+        let lowered = self.lowerer.lower(clif, &mut translated.values)?;
+        let body = module::offset(body.range().start)..module::offset(body.range().end);
+        let piece = lowered.piece(self.lowerer.isa, body.start)?;
+        let code = self
+            .text
+            .add(Target::Symbol(Symbol::Function(func)), piece)?;
+        let map = self.function_map(func, body, code, &lowered, translated)?;
+        self.functions.push(map);
+        Ok(validator.into_allocations())
+    }
+
+    fn function_map(
+        &self,
+        func: FuncIdx,
+        body: Range<WasmOffset>,
+        code: Range<CodeOffset>,
+        lowered: &Lowered,
+        translated: Translated,
+    ) -> Result<FunctionMap, CompileError> {
+        let missing = || CompileError::bug(format!("function {func} has no type"));
+        let ty = *self
+            .module
+            .functions
+            .get(func.index())
+            .ok_or_else(missing)?;
+        let params = self
+            .module
+            .function_type(func)
+            .ok_or_else(missing)?
+            .params
+            .len();
+        let at = |pc: u32| CodeOffset::new(code.start.get() + pc);
+        let Translated {
+            locals,
+            boundaries,
+            calls,
+            values,
+            ..
+        } = translated;
+        let tags = Tags::of(&lowered.code, boundaries.len(), calls.len())?;
+        let locator = Locator::new(lowered, self.lowerer.isa);
+
+        let boundaries = boundaries
+            .into_iter()
+            .zip(tags.traps)
+            .map(|(draft, trap)| {
+                let slots = locals.len() + draft.operands.len();
+                let values = &values[draft.first_value..draft.first_value + slots];
+                let locations = values.iter().map(|&value| match trap {
+                    Some(pc) => locator.at(value, pc),
+                    None => dwarf_map::Location::Unavailable(dwarf_map::Reason::NoLongerLive),
+                });
+                BoundaryMap {
+                    offset: draft.offset,
+                    anchor: trap.map_or(Anchor::Eliminated, |pc| Anchor::Trap(at(pc))),
+                    stable: draft.stable,
+                    operands: draft.operands,
+                    locations: locations.collect(),
+                }
+            })
+            .collect();
+        let mut call_sites: Vec<CallSite> = calls
+            .into_iter()
+            .zip(tags.calls)
+            .filter_map(|(draft, address)| {
+                let address = address?;
+                let values = &values[draft.values];
+                Some(CallSite {
+                    return_address: at(address),
+                    offset: draft.offset,
+                    locations: values
+                        .iter()
+                        .map(|&v| locator.suspended(v, address))
+                        .collect(),
+                })
+            })
+            .collect();
+        call_sites.sort_by_key(|site| site.return_address);
+        let traps = lowered
+            .traps()?
+            .into_iter()
+            // A trap without a Wasm instruction is one of Cranelift's own
+            // making that no execution reaches.
+            .filter_map(|(pc, trap, offset)| {
+                Some(TrapSite {
+                    pc: at(pc),
+                    offset: offset?,
+                    trap,
+                })
+            })
+            .collect();
+        Ok(FunctionMap {
+            func,
+            ty,
+            params: u32::try_from(params).map_err(CompileError::bug)?,
+            name: None,
+            code: code.clone(),
+            body,
+            locals,
+            local_names: Vec::new(),
+            frame_size: lowered.frame_size()?,
+            boundaries,
+            call_sites,
+            traps,
+        })
+    }
+
+    /// Compiles something small that holds at most one trap for the kernel.
+    fn helper(
+        &mut self,
+        target: Target,
+        function: Function,
+    ) -> Result<(Range<CodeOffset>, Option<CodeOffset>), CompileError> {
+        let lowered = self.lowerer.lower(function, &mut [])?;
+        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, 0)?;
+        let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
+        let code = self.text.add(target, piece)?;
+        let trap = tags.traps.first().copied().flatten();
+        Ok((
+            code.clone(),
+            trap.map(|pc| CodeOffset::new(code.start.get() + pc)),
+        ))
+    }
+
+    fn finish(mut self, wasm: &[u8]) -> Result<Image, CompileError> {
+        let frontend = self.lowerer.isa.frontend_config();
+        let no_trap = || CompileError::bug("a thunk or entry lost its trap");
+        let mut thunk_maps = Vec::new();
+        for (index, (kind, ty)) in (0..).zip(std::mem::take(&mut self.thunks).into_list()) {
+            let symbol = Symbol::Thunk(index);
+            let clif = thunks::thunk(symbol, &ty, self.layout, &mut self.context, frontend)?;
+            let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
+            thunk_maps.push(ThunkMap {
+                kind,
+                ty,
+                code,
+                trap: trap.ok_or_else(no_trap)?,
+            });
+        }
+        let mut entry_maps = Vec::new();
+        for (index, ty) in (0..).zip(self.module.types_in_use()) {
+            let symbol = Symbol::Entry(index);
+            let clif = thunks::entry(symbol, &ty, self.layout, &mut self.context, frontend)?;
+            let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
+            entry_maps.push(EntryMap {
+                ty,
+                code,
+                finish: trap.ok_or_else(no_trap)?,
+            });
+        }
+        let mut labels = Vec::new();
+        for index in self.text.libraries() {
+            let Some(&call) = libcalls::PROVIDED.get(index) else {
+                continue;
+            };
+            let clif = libcalls::function(call, &mut self.context, frontend)?;
+            let (code, _) = self.helper(Target::Library(index), clif)?;
+            labels.push(label(format!("library.{call}"), &code));
+        }
+        for map in &mut self.functions {
+            map.name = self.module.names.function(map.func).map(str::to_owned);
+            map.local_names = self.module.names.locals(map.func, map.locals.len());
+        }
+        let map = ImageMap {
+            functions: self.functions,
+            thunks: thunk_maps,
+            entries: entry_maps,
+            layout: self.layout,
+            producer: producer(self.options, self.lowerer.isa),
+        };
+        labels.extend(map_labels(&map));
+        let frames = self.text.frames(image::text_address(), self.lowerer.isa)?;
+        let text = self.text.finish()?;
+        let sections = if self.options.debug_info {
+            debug_sections(&map, text.len(), frames, self.options, wasm)?
+        } else {
+            vec![(FRAME_SECTION, frame_section(&frames)?)]
+        };
+        Image::build(map, text, labels, &sections, wasm)
+    }
+}
+
+fn label(name: String, code: &Range<CodeOffset>) -> Label {
+    let start = code.start.at(image::text_address());
+    // Symbol names end at a NUL.
+    let name = name.replace('\0', "\u{fffd}");
+    Label {
+        name,
+        start,
+        size: u64::from(code.end.get() - code.start.get()),
+    }
+}
+
+/// Symbols of everything in the map. Wasm functions carry their index, since
+/// names need not be unique.
+fn map_labels(map: &ImageMap) -> impl Iterator<Item = Label> {
+    let functions = map.functions.iter().map(|function| {
+        let index = function.func.get();
+        let name = match &function.name {
+            Some(name) => format!("wasm.{index}.{name}"),
+            None => format!("wasm.{index}"),
+        };
+        label(name, &function.code)
+    });
+    let thunks = (0..)
+        .zip(&map.thunks)
+        .map(|(index, thunk): (u32, _)| label(format!("thunk.{index}"), &thunk.code));
+    let entries = (0..)
+        .zip(&map.entries)
+        .map(|(index, entry): (u32, _)| label(format!("entry.{index}"), &entry.code));
+    functions.chain(thunks).chain(entries)
+}
+
+fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
+    Producer {
+        backend: "cranelift".to_owned(),
+        version: CRANELIFT_VERSION.to_owned(),
+        opt: options.opt.name().to_owned(),
+        stable: "off".to_owned(),
+        anchors: "trap".to_owned(),
+        target: "x86_64".to_owned(),
+        cpu_features: options::enabled_features(isa),
+    }
+}
+
+fn frame_section(frames: &FrameTable) -> Result<Vec<u8>, CompileError> {
+    let mut section = DebugFrame::from(EndianVec::new(gimli::LittleEndian));
+    frames
+        .write_debug_frame(&mut section)
+        .map_err(CompileError::bug)?;
+    Ok(section.0.into_vec())
+}
+
+/// What debuggers read, call frame information included.
+fn debug_sections(
+    map: &ImageMap,
+    text_size: usize,
+    frames: FrameTable,
+    options: &CompileOptions,
+    wasm: &[u8],
+) -> Result<Vec<(&'static str, Vec<u8>)>, CompileError> {
+    // DWARF wants names; these stand in for what the caller did not say.
+    fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+        if text.is_empty() { default } else { text }
+    }
+    let listing = Listing::new(wasm.into());
+    let input = DwarfInput {
+        map,
+        text: image::text_address(),
+        text_size: u32::try_from(text_size).map_err(CompileError::bug)?,
+        program: or(&options.program, "module.wasm"),
+        listing_dir: or(&options.listing_dir, "."),
+        listing_file: or(&options.listing_file, "module.wat"),
+        lines: listing.lines(),
+        frames,
+    };
+    dwarf::write(input).map_err(CompileError::bug)
+}

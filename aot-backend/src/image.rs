@@ -1,0 +1,311 @@
+//! The image: an ELF executable with code, map and the module it came from.
+//!
+//! ```text
+//!   0x400000  ELF header and program headers
+//!   0x401000  gadget page: int3 .. syscall; int3      one segment,
+//!   0x402000  .text                                   readable and executable
+//!   (unloaded) .wasm_map  .wasm  .debug_*  .symtab  .strtab
+//! ```
+//! Nothing else is in it: no data, no interpreter, no runtime. The subject is
+//! born at `_start`, a trap instruction; everything from there on its kernel,
+//! the tracer, makes it do.
+
+use crate::error::{CompileError, ImageError};
+use crate::listing::Listing;
+use dwarf_map::{ImageMap, SubjectAddr, section};
+use object::elf;
+use object::read::elf::ElfFile64;
+use object::write::StringId;
+use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, SectionIndex, Sym, Writer};
+use object::{Endianness, Object, ObjectSection};
+use std::sync::Arc;
+
+/// Where the file's first byte is loaded.
+const LOAD_ADDRESS: u64 = 0x40_0000;
+const PAGE: u64 = 0x1000;
+/// The gadget page.
+const GADGET_PAGE: u64 = LOAD_ADDRESS + PAGE;
+/// Code starts on the page after the gadgets.
+const TEXT: u64 = GADGET_PAGE + PAGE;
+
+/// Where the subject starts: a trap instruction.
+const START: SubjectAddr = SubjectAddr::new(GADGET_PAGE);
+/// `syscall; int3`, with which the tracer makes the subject's system calls.
+const SYSCALL: SubjectAddr = SubjectAddr::new(GADGET_PAGE + GADGET_OFFSET);
+const GADGET_OFFSET: u64 = 16;
+const INT3: u8 = 0xcc;
+const SYSCALL_CODE: [u8; 3] = [0x0f, 0x05, INT3];
+
+const TEXT_SECTION: &str = ".text";
+const MAP_SECTION: &str = ".wasm_map";
+const WASM_SECTION: &str = ".wasm";
+/// Call frame information, in every image: the unwinder needs it.
+pub(crate) const FRAME_SECTION: &str = ".debug_frame";
+
+/// A compiled program.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The executable file.
+    pub elf: Vec<u8>,
+    /// From Wasm to native code.
+    pub map: ImageMap,
+    /// The code, traps in place.
+    pub text: Vec<u8>,
+    /// Where the code is loaded.
+    pub text_address: SubjectAddr,
+    /// Where the subject starts: at a trap instruction.
+    pub start: SubjectAddr,
+    /// A `syscall` instruction followed by a trap instruction.
+    pub syscall: SubjectAddr,
+    /// The program as text; made when first looked at.
+    pub listing: Listing,
+    /// Call frame information: the content of `.debug_frame`.
+    pub frames: Vec<u8>,
+    /// The module.
+    pub wasm: Arc<[u8]>,
+}
+
+/// Where text is loaded, known before it exists.
+pub(crate) const fn text_address() -> SubjectAddr {
+    SubjectAddr::new(TEXT)
+}
+
+/// A name for a range of text.
+pub(crate) struct Label {
+    pub name: String,
+    pub start: SubjectAddr,
+    pub size: u64,
+}
+
+impl Image {
+    /// Puts the parts together. `sections` are unloaded ones with their ELF
+    /// names, the call frame information among them.
+    pub(crate) fn build(
+        map: ImageMap,
+        text: Vec<u8>,
+        labels: Vec<Label>,
+        sections: &[(&'static str, Vec<u8>)],
+        wasm: &[u8],
+    ) -> Result<Image, CompileError> {
+        let wasm: Arc<[u8]> = wasm.into();
+        let mut contents: Vec<(&'static str, &[u8])> = vec![];
+        let encoded = section::write(&map);
+        contents.push((MAP_SECTION, &encoded));
+        contents.push((WASM_SECTION, &wasm));
+        contents.extend(
+            sections
+                .iter()
+                .map(|(name, bytes)| (*name, bytes.as_slice())),
+        );
+        let elf = write_elf(&text, &labels, &contents).map_err(CompileError::bug)?;
+        let frames = sections.iter().find(|(name, _)| *name == FRAME_SECTION);
+        let frames = frames.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
+        Ok(Image {
+            elf,
+            map,
+            text,
+            text_address: text_address(),
+            start: START,
+            syscall: SYSCALL,
+            listing: Listing::new(Arc::clone(&wasm)),
+            frames,
+            wasm,
+        })
+    }
+
+    /// Reads an image back from its file. The bytes may be anyone's.
+    pub fn from_elf(bytes: &[u8]) -> Result<Image, ImageError> {
+        let file = ElfFile64::<Endianness>::parse(bytes)?;
+        if file.elf_header().e_machine.get(file.endian()) != elf::EM_X86_64 {
+            return Err(ImageError::NotAnImage("it is not for x86-64"));
+        }
+        if file.elf_header().e_type.get(file.endian()) != elf::ET_EXEC {
+            return Err(ImageError::NotAnImage("it is no static executable"));
+        }
+        if file.entry() != START.get() {
+            return Err(ImageError::NotAnImage("it starts elsewhere"));
+        }
+        let find = |name: &'static str| {
+            file.section_by_name(name)
+                .ok_or(ImageError::MissingSection(name))
+        };
+        let text = find(TEXT_SECTION)?;
+        if text.address() != TEXT {
+            return Err(ImageError::NotAnImage("its code lies elsewhere"));
+        }
+        if gadgets(&file) != Some(()) {
+            return Err(ImageError::NotAnImage("its gadget page is not ours"));
+        }
+        let wasm: Arc<[u8]> = find(WASM_SECTION)?.data()?.into();
+        Ok(Image {
+            elf: bytes.to_vec(),
+            map: section::read(find(MAP_SECTION)?.data()?)?,
+            text: text.data()?.to_vec(),
+            text_address: text_address(),
+            start: START,
+            syscall: SYSCALL,
+            listing: Listing::new(Arc::clone(&wasm)),
+            frames: find(FRAME_SECTION)?.data()?.to_vec(),
+            wasm,
+        })
+    }
+}
+
+/// Whether the gadgets are where they belong.
+fn gadgets(file: &ElfFile64<'_, Endianness>) -> Option<()> {
+    let section = file.section_by_name(".gadget")?;
+    let code = section.data().ok()?;
+    let at = usize::try_from(GADGET_OFFSET).ok()?;
+    let as_written = section.address() == GADGET_PAGE
+        && code.first() == Some(&INT3)
+        && code.get(at..)?.starts_with(&SYSCALL_CODE);
+    as_written.then_some(())
+}
+
+/// The gadget page's code.
+fn gadget_code() -> Vec<u8> {
+    let mut code = vec![INT3; GADGET_OFFSET as usize];
+    code.extend(SYSCALL_CODE);
+    code
+}
+
+/// One section to write: name, where it is in the file and in memory.
+struct Placed<'a> {
+    name: StringId,
+    file_offset: usize,
+    address: u64,
+    bytes: &'a [u8],
+}
+
+fn write_elf(
+    text: &[u8],
+    labels: &[Label],
+    sections: &[(&'static str, &[u8])],
+) -> object::write::Result<Vec<u8>> {
+    let page = PAGE as usize;
+    let gadget = gadget_code();
+    let mut buffer = Vec::new();
+    let mut writer = Writer::new(Endianness::Little, true, &mut buffer);
+
+    // Sections: null, gadget, text, the unloaded ones, then the tables.
+    writer.reserve_null_section_index();
+    let mut names = vec![
+        writer.add_section_name(b".gadget"),
+        writer.add_section_name(TEXT_SECTION.as_bytes()),
+    ];
+    names.extend(
+        sections
+            .iter()
+            .map(|(name, _)| writer.add_section_name(name.as_bytes())),
+    );
+    let indices: Vec<SectionIndex> = names
+        .iter()
+        .map(|_| writer.reserve_section_index())
+        .collect();
+    let [gadget_index, text_index] = [indices[0], indices[1]];
+    writer.reserve_symtab_section_index();
+    writer.reserve_strtab_section_index();
+    writer.reserve_shstrtab_section_index();
+
+    let mut symbols = vec![
+        (writer.add_string(b"_start"), gadget_index, START.get(), 1),
+        (
+            writer.add_string(b"gadget"),
+            gadget_index,
+            SYSCALL.get(),
+            SYSCALL_CODE.len() as u64,
+        ),
+    ];
+    for label in labels {
+        let name = writer.add_string(label.name.as_bytes());
+        symbols.push((name, text_index, label.start.get(), label.size));
+    }
+    writer.reserve_null_symbol_index();
+    for (_, section, ..) in &symbols {
+        writer.reserve_symbol_index(Some(*section));
+    }
+
+    // Layout of the file; what is loaded has the same layout in memory.
+    writer.reserve_file_header();
+    writer.reserve_program_headers(1);
+    let loaded = [(&gadget[..], GADGET_PAGE), (text, TEXT)];
+    let unloaded = sections.iter().map(|&(_, bytes)| (bytes, 0));
+    let mut placed = Vec::new();
+    for (name, (bytes, address)) in names.into_iter().zip(loaded.into_iter().chain(unloaded)) {
+        let alignment = if address == 0 { 8 } else { page };
+        let file_offset = writer.reserve(bytes.len(), alignment);
+        placed.push(Placed {
+            name,
+            file_offset,
+            address,
+            bytes,
+        });
+    }
+    writer.reserve_symtab();
+    writer.reserve_strtab();
+    writer.reserve_shstrtab();
+    writer.reserve_section_headers();
+
+    writer.write_file_header(&FileHeader {
+        os_abi: elf::ELFOSABI_NONE,
+        abi_version: 0,
+        e_type: elf::ET_EXEC,
+        e_machine: elf::EM_X86_64,
+        e_entry: START.get(),
+        e_flags: 0,
+    })?;
+    writer.write_align_program_headers();
+    let loaded_size = TEXT - LOAD_ADDRESS + text.len() as u64;
+    writer.write_program_header(&ProgramHeader {
+        p_type: elf::PT_LOAD,
+        p_flags: elf::PF_R | elf::PF_X,
+        p_offset: 0,
+        p_vaddr: LOAD_ADDRESS,
+        p_paddr: LOAD_ADDRESS,
+        p_filesz: loaded_size,
+        p_memsz: loaded_size,
+        p_align: PAGE,
+    });
+    for section in &placed {
+        writer.pad_until(section.file_offset);
+        writer.write(section.bytes);
+    }
+    writer.write_null_symbol();
+    for (name, section, value, size) in symbols {
+        writer.write_symbol(&Sym {
+            name: Some(name),
+            section: Some(section),
+            st_info: elf::STB_GLOBAL << 4 | elf::STT_FUNC,
+            st_other: elf::STV_DEFAULT,
+            st_shndx: 0,
+            st_value: value,
+            st_size: size,
+        });
+    }
+    writer.write_strtab();
+    writer.write_shstrtab();
+    writer.write_null_section_header();
+    for section in &placed {
+        let is_loaded = section.address != 0;
+        writer.write_section_header(&SectionHeader {
+            name: Some(section.name),
+            sh_type: elf::SHT_PROGBITS,
+            sh_flags: if is_loaded {
+                u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR)
+            } else {
+                0
+            },
+            sh_addr: section.address,
+            sh_offset: section.file_offset as u64,
+            sh_size: section.bytes.len() as u64,
+            sh_link: 0,
+            sh_info: 0,
+            sh_addralign: if is_loaded { PAGE } else { 8 },
+            sh_entsize: 0,
+        });
+    }
+    writer.write_symtab_section_header(1);
+    writer.write_strtab_section_header();
+    writer.write_shstrtab_section_header();
+    Ok(buffer)
+}

@@ -1,0 +1,119 @@
+//! Text: pieces of code one after the other, calls between them resolved.
+//!
+//! All pieces are in one image, so every reference is a 32-bit displacement.
+
+use crate::abi::Symbol;
+use crate::error::CompileError;
+use crate::lower::{Piece, Target};
+use cranelift_codegen::isa::unwind::systemv::UnwindInfo;
+use dwarf_map::{CodeOffset, SubjectAddr};
+use gimli::write::{Address, FrameTable};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Alignment of functions: what Cranelift prefers on x86-64.
+const ALIGNMENT: usize = 16;
+
+/// Fills the gaps: running into one stops at once.
+const FILLER: u8 = 0xcc;
+
+/// Most bytes of text; displacements reach no further.
+const MAX_TEXT: usize = i32::MAX as usize;
+
+/// Text under construction.
+#[derive(Default)]
+pub(crate) struct Text {
+    bytes: Vec<u8>,
+    places: HashMap<Key, CodeOffset>,
+    fixups: Vec<(u32, Target, i64)>,
+    unwind: Vec<(CodeOffset, UnwindInfo)>,
+}
+
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum Key {
+    Symbol(Symbol),
+    Library(usize),
+}
+
+impl From<Target> for Key {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Symbol(symbol) => Key::Symbol(symbol),
+            Target::Library(index) => Key::Library(index),
+        }
+    }
+}
+
+impl Text {
+    /// Appends a piece and says where it lies.
+    pub fn add(&mut self, target: Target, piece: Piece) -> Result<Range<CodeOffset>, CompileError> {
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        let end = start.saturating_add(piece.code.len());
+        if end > MAX_TEXT {
+            return Err(CompileError::too_large("over 2 GiB of machine code"));
+        }
+        let [start, end] = [start, end].map(|at| at as u32);
+        self.bytes.resize(start as usize, FILLER);
+        self.bytes.extend_from_slice(&piece.code);
+        let fixups = piece.fixups.into_iter();
+        self.fixups
+            .extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
+        self.unwind.push((CodeOffset::new(start), piece.unwind));
+        self.places.insert(target.into(), CodeOffset::new(start));
+        Ok(CodeOffset::new(start)..CodeOffset::new(end))
+    }
+
+    /// Library functions that are referred to, by position.
+    pub fn libraries(&self) -> Vec<usize> {
+        let mut used: Vec<usize> = self
+            .fixups
+            .iter()
+            .filter_map(|&(_, target, _)| match target {
+                Target::Library(index) => Some(index),
+                Target::Symbol(_) => None,
+            })
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+
+    /// Call frame information of all pieces, for text loaded at `text`.
+    pub fn frames(
+        &self,
+        text: SubjectAddr,
+        isa: &dyn cranelift_codegen::isa::TargetIsa,
+    ) -> Result<FrameTable, CompileError> {
+        let mut table = FrameTable::default();
+        let common = isa
+            .create_systemv_cie()
+            .ok_or_else(|| CompileError::bug("no common frame information"))?;
+        let common = table.add_cie(common);
+        for (start, unwind) in &self.unwind {
+            table.add_fde(
+                common,
+                unwind.to_fde(Address::Constant(start.at(text).get())),
+            );
+        }
+        Ok(table)
+    }
+
+    /// Resolves everything.
+    pub fn finish(mut self) -> Result<Vec<u8>, CompileError> {
+        for (at, target, addend) in self.fixups {
+            let place = self
+                .places
+                .get(&target.into())
+                .ok_or_else(|| CompileError::bug(format!("{target:?} was not compiled")))?;
+            let displacement = i64::from(place.get()) + addend - i64::from(at);
+            let displacement = i32::try_from(displacement).map_err(CompileError::bug)?;
+            let field = self
+                .bytes
+                .get_mut(at as usize..)
+                .and_then(|bytes| bytes.first_chunk_mut::<4>())
+                .ok_or_else(|| CompileError::bug("a relocation beyond the code"))?;
+            *field = displacement.to_le_bytes();
+        }
+        Ok(self.bytes)
+    }
+}

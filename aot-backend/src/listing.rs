@@ -1,0 +1,164 @@
+//! The program as text, one Wasm instruction a line.
+//!
+//! Debuggers show it as the source, reports quote from it. Making it takes
+//! longer than compiling a small module, and a run needs it only when something
+//! diverged: so it is made when first asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use wasm_view::WasmOffset;
+
+/// A module's listing. Cheap until it is looked at, and to clone.
+#[derive(Clone)]
+pub struct Listing {
+    wasm: Arc<[u8]>,
+    printed: Arc<OnceLock<Printed>>,
+}
+
+/// The listing once made.
+#[derive(Default)]
+struct Printed {
+    text: String,
+    /// Where in `text` each line starts, and its instruction.
+    starts: Vec<(usize, Option<WasmOffset>)>,
+    lines: BTreeMap<WasmOffset, u32>,
+}
+
+impl std::fmt::Debug for Listing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines = self.printed.get().map(|printed| printed.starts.len());
+        f.debug_struct("Listing")
+            .field("lines", &lines)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listing {
+    /// The listing of a module. Bytes that are no module have an empty one.
+    pub fn new(wasm: Arc<[u8]>) -> Self {
+        Listing {
+            wasm,
+            printed: Arc::default(),
+        }
+    }
+
+    fn printed(&self) -> &Printed {
+        self.printed
+            .get_or_init(|| Printed::of(&self.wasm).unwrap_or_default())
+    }
+
+    /// The whole text, each line ended by a line feed.
+    pub fn text(&self) -> &str {
+        &self.printed().text
+    }
+
+    /// Line of each instruction, counted from 1.
+    pub fn lines(&self) -> &BTreeMap<WasmOffset, u32> {
+        &self.printed().lines
+    }
+
+    /// The line of the instruction at an offset, counted from 1.
+    pub fn line_of(&self, offset: WasmOffset) -> Option<u32> {
+        self.lines().get(&offset).copied()
+    }
+
+    /// The instruction at an offset as text, without indentation and offset.
+    pub fn text_at(&self, offset: WasmOffset) -> Option<&str> {
+        Some(instruction(self.line(self.line_of(offset)?)?))
+    }
+
+    /// The lines around the instruction at an offset, up to `context` on
+    /// either side, each with its number. Empty if there is no such line.
+    pub fn around(&self, offset: WasmOffset, context: u32) -> Vec<(u32, &str)> {
+        let Some(line) = self.line_of(offset) else {
+            return Vec::new();
+        };
+        let first = line.saturating_sub(context).max(1);
+        (first..=line.saturating_add(context))
+            .map_while(|number| Some((number, self.line(number)?)))
+            .collect()
+    }
+
+    /// A line by its number from 1, without its line feed.
+    pub fn line(&self, number: u32) -> Option<&str> {
+        let printed = self.printed();
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        let start = printed.starts.get(index)?.0;
+        let end = printed
+            .starts
+            .get(index + 1)
+            .map_or(printed.text.len(), |next| next.0);
+        Some(printed.text.get(start..end)?.trim_end_matches('\n'))
+    }
+}
+
+impl Printed {
+    fn of(wasm: &[u8]) -> Option<Printed> {
+        let mut storage = String::new();
+        let printed = wasmprinter::Config::new()
+            .offsets_and_lines(wasm, &mut storage)
+            .ok()?
+            .map(|(offset, line)| (offset.and_then(|raw| u32::try_from(raw).ok()), line));
+        let mut result = Printed::default();
+        for (offset, line) in printed {
+            let offset = offset.map(WasmOffset::new);
+            let line = line.trim_end_matches('\n');
+            // A string literal never holds a raw line feed, but one line of
+            // output must stay one line of text whatever the printer does.
+            for part in line.split('\n') {
+                result.starts.push((result.text.len(), offset));
+                result.text.push_str(part);
+                result.text.push('\n');
+            }
+            let number = u32::try_from(result.starts.len()).ok()?;
+            if let Some(offset) = offset {
+                result.lines.entry(offset).or_insert(number);
+            }
+        }
+        Some(result)
+    }
+}
+
+/// The instruction in a printed line.
+fn instruction(line: &str) -> &str {
+    line.trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_texts() {
+        let wasm = wat::parse_str(
+            "(module (func (export \"f\") (param i32) (result i32)
+               local.get 0 i32.const 7 i32.add))",
+        )
+        .expect("valid text");
+        let listing = Listing::new(wasm.clone().into());
+        let opcode = wasm
+            .iter()
+            .rposition(|&byte| byte == 0x6a)
+            .expect("i32.add");
+        let add = WasmOffset::new(opcode as u32);
+        assert_eq!(listing.text_at(add), Some("i32.add"), "{}", listing.text());
+        let around = listing.around(add, 1);
+        assert_eq!(around.len(), 3);
+        assert_eq!(
+            around[1],
+            (listing.line_of(add).expect("listed"), "    i32.add")
+        );
+        assert_eq!(
+            listing.text().lines().nth(around[0].0 as usize - 1),
+            Some(around[0].1)
+        );
+    }
+
+    #[test]
+    fn no_module_no_listing() {
+        let listing = Listing::new(Arc::from(&b"\0asm nonsense"[..]));
+        assert_eq!(listing.text(), "");
+        assert_eq!(listing.line_of(WasmOffset::new(0)), None);
+        assert!(listing.around(WasmOffset::new(0), 3).is_empty());
+    }
+}

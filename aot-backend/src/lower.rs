@@ -1,0 +1,255 @@
+//! CLIF to machine code, with a label for every value the map asks about.
+//!
+//! This is `Context::compile` taken apart, because two things must happen in
+//! its middle. The values that the translator wrote down must be followed
+//! through aliases before the aliases are deleted; and labels must be put on
+//! what the mid-end left. One label stands for one SSA value, never for a Wasm
+//! local: a label's range ends only at its next definition in code order, so a
+//! label with several definitions names a stale place on some paths.
+
+use crate::abi::{Symbol, trap_of};
+use crate::equal::Classes;
+use crate::error::CompileError;
+use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{
+    ExternalName, Function, LibCall, RelSourceLoc, Value, ValueDef, ValueLabel,
+    ValueLabelAssignments, ValueLabelStart,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::isa::unwind::UnwindInfo;
+use cranelift_codegen::isa::unwind::systemv;
+use cranelift_codegen::settings::OptLevel;
+use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
+use std::collections::BTreeMap;
+use wasm_view::{Trap, WasmOffset};
+
+/// Reusable storage for compiling one function after the other.
+pub(crate) struct Lowerer<'a> {
+    pub isa: &'a dyn TargetIsa,
+    context: Context,
+    control: ControlPlane,
+    registers: regalloc2::Ctx,
+}
+
+/// A compiled function and what is needed to explain it.
+pub(crate) struct Lowered {
+    pub code: CompiledCode,
+    /// The function as it was lowered.
+    pub function: Function,
+    /// Which of its values are equal.
+    pub classes: Classes,
+}
+
+impl<'a> Lowerer<'a> {
+    pub fn new(isa: &'a dyn TargetIsa) -> Self {
+        Lowerer {
+            isa,
+            context: Context::new(),
+            control: ControlPlane::default(),
+            registers: regalloc2::Ctx::default(),
+        }
+    }
+
+    /// Compiles a function. `values` come in as the translator knew them and
+    /// go out as the compiled function knows them.
+    pub fn lower(
+        &mut self,
+        function: Function,
+        values: &mut [Value],
+    ) -> Result<Lowered, CompileError> {
+        self.context.clear();
+        self.context.func = function;
+        let code = self.run(values).map_err(codegen_error)?;
+        let function = std::mem::replace(&mut self.context.func, Function::new());
+        Ok(Lowered {
+            code: code.0,
+            function,
+            classes: code.1,
+        })
+    }
+
+    fn run(&mut self, values: &mut [Value]) -> Result<(CompiledCode, Classes), CodegenError> {
+        let (isa, context) = (self.isa, &mut self.context);
+        context.verify_if(isa)?;
+        context.compute_cfg();
+        context.compute_domtree();
+        context.eliminate_unreachable_code(isa)?;
+        context.remove_constant_phis(isa)?;
+        for value in values.iter_mut() {
+            *value = context.func.dfg.resolve_aliases(*value);
+        }
+        context.func.dfg.resolve_all_aliases();
+        let classes = if isa.flags().opt_level() == OptLevel::None {
+            Classes::identity()
+        } else {
+            context.egraph_pass(isa, &mut self.control)?;
+            Classes::of(&context.func)
+        };
+        label(&mut context.func, &classes, values);
+        let stencil = isa.compile_function(
+            &context.func,
+            &context.domtree,
+            &mut self.registers,
+            false,
+            &mut self.control,
+        )?;
+        Ok((stencil.apply_params(&context.func.params), classes))
+    }
+}
+
+/// Labels each asked-for value, and its equals, with its own number.
+fn label(function: &mut Function, classes: &Classes, values: &[Value]) {
+    let mut labels = BTreeMap::new();
+    for value in values {
+        if labels.contains_key(value) {
+            continue;
+        }
+        for &member in classes.members(value) {
+            if is_placed(function, member) {
+                let start = ValueLabelStart {
+                    from: RelSourceLoc::default(),
+                    label: ValueLabel::from_u32(member.as_u32()),
+                };
+                labels.insert(member, ValueLabelAssignments::Starts(vec![start]));
+            }
+        }
+    }
+    function.dfg.values_labels = Some(labels);
+}
+
+/// Whether a value is defined by the code that will be lowered.
+fn is_placed(function: &Function, value: Value) -> bool {
+    if !function.dfg.value_is_real(value) {
+        return false;
+    }
+    match function.dfg.value_def(value) {
+        ValueDef::Result(inst, _) => function.layout.inst_block(inst).is_some(),
+        ValueDef::Param(block, _) => function.layout.is_block_inserted(block),
+        ValueDef::Union(..) => false,
+    }
+}
+
+fn codegen_error(error: CodegenError) -> CompileError {
+    match error {
+        CodegenError::ImplLimitExceeded => {
+            CompileError::too_large("a function has too many values")
+        }
+        CodegenError::CodeTooLarge => CompileError::too_large("the code of a function"),
+        other => CompileError::bug(format!("{other:?}")),
+    }
+}
+
+/// Something that code refers to by a 32-bit displacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Symbol(Symbol),
+    /// By position in [`crate::libcalls::PROVIDED`].
+    Library(usize),
+}
+
+/// A displacement to fill in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixup {
+    /// Where, in the function's code.
+    pub at: u32,
+    pub target: Target,
+    pub addend: i64,
+}
+
+/// A piece of text: machine code ready to be placed.
+pub(crate) struct Piece {
+    pub code: Vec<u8>,
+    pub fixups: Vec<Fixup>,
+    pub unwind: systemv::UnwindInfo,
+}
+
+impl Lowered {
+    /// What the linker needs of it. `offset` names the function in refusals.
+    pub fn piece(&self, isa: &dyn TargetIsa, offset: WasmOffset) -> Result<Piece, CompileError> {
+        let mut fixups = Vec::new();
+        for reloc in self.code.buffer.relocs() {
+            if !matches!(reloc.kind, Reloc::X86CallPCRel4 | Reloc::X86PCRel4) {
+                return Err(CompileError::bug(format!("relocation {:?}", reloc.kind)));
+            }
+            let target = self.target(&reloc.target, offset)?;
+            fixups.push(Fixup {
+                at: reloc.offset,
+                target,
+                addend: reloc.addend,
+            });
+        }
+        let unwind = self.code.create_unwind_info(isa).map_err(codegen_error)?;
+        let Some(UnwindInfo::SystemV(unwind)) = unwind else {
+            return Err(CompileError::bug("no call frame information"));
+        };
+        Ok(Piece {
+            code: self.code.buffer.data().to_vec(),
+            fixups,
+            unwind,
+        })
+    }
+
+    fn target(
+        &self,
+        target: &FinalizedRelocTarget,
+        offset: WasmOffset,
+    ) -> Result<Target, CompileError> {
+        let unknown = || CompileError::bug(format!("relocation to {target:?}"));
+        match target {
+            FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                let name = self
+                    .function
+                    .params
+                    .user_named_funcs()
+                    .get(*name)
+                    .ok_or_else(unknown)?;
+                Symbol::from_name(name)
+                    .map(Target::Symbol)
+                    .ok_or_else(unknown)
+            }
+            FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => library(*call)
+                .ok_or_else(|| CompileError::Unsupported {
+                    offset,
+                    feature: format!("the library call {call}"),
+                }),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// The trap table: PC, trap, Wasm instruction if known, in PC order.
+    pub fn traps(&self) -> Result<Vec<(u32, Trap, Option<WasmOffset>)>, CompileError> {
+        let locations = self.code.buffer.get_srclocs_sorted();
+        let mut traps = Vec::with_capacity(self.code.buffer.traps().len());
+        for site in self.code.buffer.traps() {
+            let trap = trap_of(site.code)
+                .ok_or_else(|| CompileError::bug(format!("trap code {}", site.code)))?;
+            let next = locations.partition_point(|range| range.start <= site.offset);
+            let offset = next
+                .checked_sub(1)
+                .and_then(|at| locations.get(at))
+                .filter(|range| site.offset < range.end && !range.loc.is_default())
+                .map(|range| WasmOffset::new(range.loc.bits()));
+            traps.push((site.offset, trap, offset));
+        }
+        traps.sort_by_key(|&(pc, ..)| pc);
+        Ok(traps)
+    }
+
+    /// Bytes from the stack pointer in the body to the canonical frame
+    /// address, which on x86-64 lies above the saved rbp and return address.
+    pub fn frame_size(&self) -> Result<u32, CompileError> {
+        const SAVED: u32 = 16;
+        let layout = self.code.buffer.frame_layout();
+        let layout = layout.ok_or_else(|| CompileError::bug("no frame layout"))?;
+        Ok(layout.frame_to_fp_offset + SAVED)
+    }
+}
+
+fn library(call: LibCall) -> Option<Target> {
+    crate::libcalls::PROVIDED
+        .iter()
+        .position(|&known| known == call)
+        .map(Target::Library)
+}

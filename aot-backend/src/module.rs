@@ -1,0 +1,271 @@
+//! What a function body needs to know about the module around it.
+//!
+//! Collected from the sections while the validator passes over them, so every
+//! index that a validated instruction uses is in range here. The translator
+//! still looks them up fallibly: a mistake is then an error, not a panic.
+
+use crate::error::CompileError;
+use dwarf_map::{InstanceCounts, InstanceLayout};
+use std::collections::{BTreeMap, BTreeSet};
+use wasm_view::{FuncIdx, FuncType, GlobalType, MemoryIdx, RefType, TableIdx, TypeIdx, ValType};
+use wasm_view::{GlobalIdx, WasmOffset};
+use wasmparser::{KnownCustom, Name, Payload, TypeRef};
+
+/// Cells that the argument area has in any case: no operation served by a
+/// thunk takes more than three arguments.
+const MIN_ARGUMENT_CELLS: u32 = 3;
+
+/// Definitions of a module, by index space.
+#[derive(Debug, Default)]
+pub(crate) struct Module {
+    pub types: Vec<FuncType>,
+    /// Type of each function, imports first.
+    pub functions: Vec<TypeIdx>,
+    pub imported_functions: u32,
+    /// Element type of each table, imports first.
+    pub tables: Vec<RefType>,
+    pub memories: u32,
+    pub globals: Vec<GlobalType>,
+    pub imported_globals: u32,
+    pub names: Names,
+}
+
+/// Names from the name section and, for functions without one, the exports.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    exports: BTreeMap<FuncIdx, String>,
+    functions: BTreeMap<FuncIdx, String>,
+    locals: BTreeMap<FuncIdx, BTreeMap<u32, String>>,
+}
+
+impl Module {
+    /// Takes in one section that has passed validation.
+    pub fn add(&mut self, payload: &Payload<'_>) -> Result<(), wasmparser::Error> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for ty in section.clone().into_iter_err_on_gc_types() {
+                    self.types.push(func_type(&ty?));
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    match import?.ty {
+                        TypeRef::Func(ty) | TypeRef::FuncExact(ty) => {
+                            self.functions.push(TypeIdx::new(ty));
+                            self.imported_functions += 1;
+                        }
+                        TypeRef::Table(ty) => self.tables.push(ref_type(ty.element_type)),
+                        TypeRef::Memory(_) => self.memories += 1,
+                        TypeRef::Global(ty) => {
+                            self.globals.push(global_type(ty));
+                            self.imported_globals += 1;
+                        }
+                        // Refused by the validator (exceptions are off).
+                        TypeRef::Tag(_) => {}
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section.clone() {
+                    self.functions.push(TypeIdx::new(ty?));
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section.clone() {
+                    self.tables.push(ref_type(table?.ty.element_type));
+                }
+            }
+            Payload::MemorySection(section) => self.memories += section.count(),
+            Payload::GlobalSection(section) => {
+                for global in section.clone() {
+                    self.globals.push(global_type(global?.ty));
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == wasmparser::ExternalKind::Func {
+                        self.names
+                            .exports
+                            .entry(FuncIdx::new(export.index))
+                            .or_insert_with(|| export.name.to_owned());
+                    }
+                }
+            }
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    // Custom sections are not validated: what does not parse
+                    // is ignored, as the specification wants.
+                    for name in names {
+                        let Ok(name) = name else { break };
+                        self.names.add(name);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The type of a function.
+    pub fn function_type(&self, func: FuncIdx) -> Option<&FuncType> {
+        self.types.get(self.functions.get(func.index())?.index())
+    }
+
+    /// Whether the host, or another instance, provides a function.
+    pub fn is_import(&self, func: FuncIdx) -> bool {
+        func.get() < self.imported_functions
+    }
+
+    /// The imported functions.
+    pub fn imports(&self) -> impl Iterator<Item = FuncIdx> + use<> {
+        (0..self.imported_functions).map(FuncIdx::new)
+    }
+
+    /// Distinct function types that the module has functions of, each once, in
+    /// the order of the first function that has it.
+    pub fn types_in_use(&self) -> Vec<FuncType> {
+        let mut seen = std::collections::HashSet::new();
+        self.indices_in_use()
+            .into_iter()
+            .filter_map(|ty| self.types.get(ty.index()))
+            .filter(|ty| seen.insert(*ty))
+            .cloned()
+            .collect()
+    }
+
+    fn indices_in_use(&self) -> BTreeSet<TypeIdx> {
+        self.functions.iter().copied().collect()
+    }
+
+    /// Lays out instance data. Complete once the function section is read.
+    pub fn layout(&self) -> Result<InstanceLayout, CompileError> {
+        let count = |n: usize, what: &str| {
+            u32::try_from(n).map_err(|_| CompileError::too_large(format!("{n} {what}")))
+        };
+        let cells = self
+            .indices_in_use()
+            .into_iter()
+            .filter_map(|ty| self.types.get(ty.index()))
+            .map(|ty| ty.params.len().max(ty.results.len()))
+            .max()
+            .unwrap_or(0);
+        let globals = count(self.globals.len(), "globals")?;
+        Ok(InstanceLayout::new(InstanceCounts {
+            argument_cells: count(cells, "parameters")?.max(MIN_ARGUMENT_CELLS),
+            memories: self.memories,
+            tables: count(self.tables.len(), "tables")?,
+            imported_globals: self.imported_globals,
+            defined_globals: globals.saturating_sub(self.imported_globals),
+            imported_functions: self.imported_functions,
+            types: count(self.types.len(), "types")?,
+            functions: count(self.functions.len(), "functions")?,
+        }))
+    }
+
+    /// The element type of a table.
+    pub fn table(&self, table: TableIdx) -> Option<RefType> {
+        self.tables.get(table.index()).copied()
+    }
+
+    /// The type of a global.
+    pub fn global(&self, global: GlobalIdx) -> Option<GlobalType> {
+        self.globals.get(global.index()).copied()
+    }
+
+    /// Whether a memory exists.
+    pub fn has_memory(&self, memory: MemoryIdx) -> bool {
+        memory.get() < self.memories
+    }
+}
+
+impl Names {
+    fn add(&mut self, name: Name<'_>) {
+        match name {
+            Name::Function(map) => {
+                for naming in map {
+                    let Ok(naming) = naming else { return };
+                    self.functions
+                        .insert(FuncIdx::new(naming.index), naming.name.to_owned());
+                }
+            }
+            Name::Local(map) => {
+                for function in map {
+                    let Ok(function) = function else { return };
+                    let locals = self.locals.entry(FuncIdx::new(function.index)).or_default();
+                    for naming in function.names {
+                        let Ok(naming) = naming else { return };
+                        locals.insert(naming.index, naming.name.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A function's name.
+    pub fn function(&self, func: FuncIdx) -> Option<&str> {
+        self.functions
+            .get(&func)
+            .or_else(|| self.exports.get(&func))
+            .map(String::as_str)
+    }
+
+    /// Names of a function's first locals; as long as the last one named among
+    /// its `locals`.
+    pub fn locals(&self, func: FuncIdx, locals: usize) -> Vec<Option<String>> {
+        let mut names = Vec::new();
+        for (&index, name) in self.locals.get(&func).into_iter().flatten() {
+            let index = index as usize;
+            if index >= locals {
+                break;
+            }
+            names.resize(index, None);
+            names.push(Some(name.clone()));
+        }
+        names
+    }
+}
+
+/// A value type; `None` for one that is not supported.
+pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
+    Some(match ty {
+        wasmparser::ValType::I32 => ValType::I32,
+        wasmparser::ValType::I64 => ValType::I64,
+        wasmparser::ValType::F32 => ValType::F32,
+        wasmparser::ValType::F64 => ValType::F64,
+        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty)),
+        wasmparser::ValType::V128 => return None,
+    })
+}
+
+/// With the features that are enabled, only two reference types validate.
+fn ref_type(ty: wasmparser::RefType) -> RefType {
+    if ty == wasmparser::RefType::EXTERNREF {
+        RefType::Extern
+    } else {
+        RefType::Func
+    }
+}
+
+fn func_type(ty: &wasmparser::FuncType) -> FuncType {
+    // Vectors do not validate, so nothing is lost here.
+    let list =
+        |types: &[wasmparser::ValType]| types.iter().filter_map(|&ty| val_type(ty)).collect();
+    FuncType {
+        params: list(ty.params()),
+        results: list(ty.results()),
+    }
+}
+
+fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
+    GlobalType {
+        content: val_type(ty.content_type).unwrap_or(ValType::I64),
+        mutable: ty.mutable,
+    }
+}
+
+/// An offset that the parser reports. Modules of 4 GiB are refused at the door.
+pub(crate) fn offset(raw: usize) -> WasmOffset {
+    WasmOffset::new(u32::try_from(raw).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,245 @@
+//! What the caller can choose, and the Cranelift target made from it.
+//!
+//! The settings follow Wasmtime's where Wasmtime has an opinion, so that a
+//! finding here says something about code that people run.
+
+use crate::error::CompileError;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use std::str::FromStr;
+
+/// Version of the compiler that makes the code.
+pub const CRANELIFT_VERSION: &str = cranelift_codegen::VERSION;
+
+/// Log2 of the stack guard's size that the code relies on: a frame larger than
+/// this touches each 4,096-byte page on its way down (`probestack_size_log2`,
+/// Wasmtime's default), so one unmapped page below the stack catches every
+/// overflow.
+pub const STACK_GUARD_LOG2: u8 = 12;
+
+/// How hard the compiler tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OptLevel {
+    /// No mid-end; values are kept alive for the map.
+    #[default]
+    None,
+    /// Cranelift's `speed`.
+    Speed,
+}
+
+impl OptLevel {
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OptLevel::None => "none",
+            OptLevel::Speed => "speed",
+        }
+    }
+}
+
+/// Which instructions the code may use.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum CpuSpec {
+    /// x86-64 with SSE2 and nothing more.
+    Baseline,
+    /// Whatever this machine has.
+    #[default]
+    Native,
+    /// One of those, with single features switched.
+    Edited {
+        /// Whether the edits start from this machine's features.
+        native: bool,
+        /// Features without Cranelift's `has_`, such as `sse41`, in order.
+        edits: Vec<CpuEdit>,
+    },
+}
+
+/// One feature switched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuEdit {
+    /// The feature, such as `bmi1`.
+    pub feature: String,
+    /// On or off.
+    pub enable: bool,
+}
+
+/// A CPU description that does not read as one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither `baseline`, `native`, `+FEATURE` nor `-FEATURE`")]
+pub struct CpuSpecError(String);
+
+impl FromStr for CpuSpec {
+    type Err = CpuSpecError;
+
+    /// `baseline` or `native` (understood when missing), then any number of
+    /// `+FEATURE` and `-FEATURE`, separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut native = true;
+        let mut edits = Vec::new();
+        for (position, part) in text.split(',').enumerate() {
+            match (position, part) {
+                (0, "baseline") => native = false,
+                (0, "native") => {}
+                _ => {
+                    let edit = match part.split_at_checked(1) {
+                        Some(("+", feature)) if !feature.is_empty() => (feature, true),
+                        Some(("-", feature)) if !feature.is_empty() => (feature, false),
+                        _ => return Err(CpuSpecError(part.to_owned())),
+                    };
+                    edits.push(CpuEdit {
+                        feature: edit.0.to_owned(),
+                        enable: edit.1,
+                    });
+                }
+            }
+        }
+        Ok(match (native, edits.is_empty()) {
+            (true, true) => CpuSpec::Native,
+            (false, true) => CpuSpec::Baseline,
+            (native, false) => CpuSpec::Edited { native, edits },
+        })
+    }
+}
+
+/// How to compile a module.
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// How hard the compiler tries.
+    pub opt: OptLevel,
+    /// Which instructions it may use.
+    pub cpu: CpuSpec,
+    /// Whether to write DWARF for debuggers (and for it, the listing).
+    pub debug_info: bool,
+    /// The program's name, for DWARF.
+    pub program: String,
+    /// Directory in which a debugger will find the listing.
+    pub listing_dir: String,
+    /// File name of the listing.
+    pub listing_file: String,
+}
+
+/// The features that code for this CPU may use, by Cranelift's names without
+/// `has_`, in alphabetical order. Empty when the description is not valid;
+/// [`crate::compile`] says why.
+pub fn cpu_features(cpu: &CpuSpec) -> Vec<String> {
+    target(OptLevel::None, cpu)
+        .map(|isa| enabled_features(&*isa))
+        .unwrap_or_default()
+}
+
+/// The enabled features of a target.
+pub(crate) fn enabled_features(isa: &dyn isa::TargetIsa) -> Vec<String> {
+    let mut features: Vec<String> = isa
+        .isa_flags()
+        .into_iter()
+        .filter(|flag| flag.as_bool() == Some(true))
+        .filter_map(|flag| flag.name.strip_prefix("has_").map(str::to_owned))
+        .collect();
+    features.sort();
+    features
+}
+
+/// The Cranelift target for these options.
+pub(crate) fn target(opt: OptLevel, cpu: &CpuSpec) -> Result<OwnedTargetIsa, CompileError> {
+    let (native, edits) = match cpu {
+        CpuSpec::Baseline => (false, &[][..]),
+        CpuSpec::Native => (true, &[][..]),
+        CpuSpec::Edited { native, edits } => (*native, &edits[..]),
+    };
+    let mut builder = isa::lookup_by_name("x86_64-unknown-linux-gnu").map_err(CompileError::bug)?;
+    if native {
+        cranelift_native::infer_native_flags(&mut builder).map_err(CompileError::bug)?;
+    }
+    for CpuEdit { feature, enable } in edits {
+        let known = || {
+            builder
+                .iter()
+                .filter_map(|setting| setting.name.strip_prefix("has_"))
+                .collect::<Vec<_>>()
+        };
+        if !known().contains(&feature.as_str()) {
+            return Err(CompileError::UnknownCpuFeature {
+                name: feature.clone(),
+                known: known().join(" "),
+            });
+        }
+        builder
+            .set(
+                &format!("has_{feature}"),
+                if *enable { "true" } else { "false" },
+            )
+            .map_err(CompileError::bug)?;
+    }
+    builder.finish(flags(opt)?).map_err(CompileError::bug)
+}
+
+/// Target-independent settings.
+fn flags(opt: OptLevel) -> Result<settings::Flags, CompileError> {
+    let verify = if cfg!(debug_assertions) {
+        "true"
+    } else {
+        "false"
+    };
+    let guard = STACK_GUARD_LOG2.to_string();
+    let mut builder = settings::builder();
+    for (name, value) in [
+        ("opt_level", opt.name()),
+        ("is_pic", "false"),
+        // The image calls its own rounding functions (`libcalls`).
+        ("use_colocated_libcalls", "true"),
+        ("unwind_info", "true"),
+        // The unwinder and people with a debugger both want rbp chains.
+        ("preserve_frame_pointers", "true"),
+        ("enable_multi_ret_implicit_sret", "true"),
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        ("probestack_size_log2", guard.as_str()),
+        // Wasmtime's defaults (`Config::new`).
+        ("enable_heap_access_spectre_mitigation", "true"),
+        ("enable_table_access_spectre_mitigation", "true"),
+        ("enable_nan_canonicalization", "false"),
+        ("enable_verifier", verify),
+    ] {
+        builder.set(name, value).map_err(CompileError::bug)?;
+    }
+    Ok(settings::Flags::new(builder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_descriptions_read_back() {
+        assert_eq!("native".parse(), Ok(CpuSpec::Native));
+        assert_eq!("baseline".parse(), Ok(CpuSpec::Baseline));
+        let edited = "baseline,+sse41,-avx".parse::<CpuSpec>();
+        let edit = |feature: &str, enable| CpuEdit {
+            feature: feature.into(),
+            enable,
+        };
+        let edits = vec![edit("sse41", true), edit("avx", false)];
+        assert_eq!(
+            edited,
+            Ok(CpuSpec::Edited {
+                native: false,
+                edits
+            })
+        );
+        for bad in ["", "fast", "+", "native,baseline", "+a,,+b"] {
+            assert!(bad.parse::<CpuSpec>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn edits_change_the_features() {
+        assert_eq!(cpu_features(&CpuSpec::Baseline), Vec::<String>::new());
+        let spec = "baseline,+sse41,+bmi1,-sse41".parse().expect("well formed");
+        assert_eq!(cpu_features(&spec), ["bmi1"]);
+        let unknown = "baseline,+sse5".parse().expect("well formed");
+        assert!(matches!(
+            target(OptLevel::None, &unknown),
+            Err(CompileError::UnknownCpuFeature { name, .. }) if name == "sse5"
+        ));
+    }
+}

@@ -1,0 +1,533 @@
+//! Wasm function bodies to CLIF, with a trap at every boundary.
+//!
+//! The translation is one instruction at a time: first the boundary (a
+//! `sequence_point` carrying the boundary's number as debug tag, then a
+//! `debugtrap`, which becomes a one-byte INT3), then what the instruction does.
+//! Which SSA values the locals and operands have is written down at each
+//! boundary and each call; `locations` finds out later where they ended up.
+//!
+//! **One trap, one boundary.** Every boundary gets its trap exactly once, in
+//! the block that all paths into it pass and no other path does. For that,
+//! branches go to the block after an `end`, while the `end` itself belongs to
+//! the falling-through path; see `control`.
+//!
+//! **Keeping operands alive.** Instruction selection computes a comparison or
+//! a shift within the instruction that consumes it, and then the operand is
+//! nowhere at the consumer's boundary. At opt none, such operands are stored
+//! to a scratch stack slot right after the consumer's trap. Nothing reads the
+//! slot; the store alone forces the value into a register until then.
+
+mod call;
+mod control;
+mod memory;
+mod numeric;
+mod state;
+mod table;
+
+use crate::abi;
+use crate::error::CompileError;
+use crate::module::{self, Module};
+use crate::options::OptLevel;
+use crate::thunks::Thunks;
+use control::Frame;
+use cranelift_codegen::ir::{
+    self, DebugTag, FuncRef, Function, InstBuilder, MemFlagsData, Opcode, SigRef, SourceLoc,
+    StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
+};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use dwarf_map::{InstanceLayout, StableKind};
+use state::State;
+use std::collections::HashMap;
+use std::ops::Range;
+use wasm_view::{FuncIdx, FuncType, TypeIdx, ValType, WasmOffset};
+use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
+
+/// Set in a debug tag that numbers a call site instead of a boundary.
+pub(crate) const CALL_TAG: u32 = 1 << 31;
+
+/// A boundary, as far as the translator knows it.
+#[derive(Debug)]
+pub(crate) struct BoundaryDraft {
+    pub offset: WasmOffset,
+    pub stable: Option<StableKind>,
+    /// Types of the operands, bottom first.
+    pub operands: Vec<ValType>,
+    /// Position of the first local's value in [`Translated::values`].
+    pub first_value: usize,
+}
+
+/// A call that may suspend the frame, as far as the translator knows it.
+#[derive(Debug)]
+pub(crate) struct CallDraft {
+    pub offset: WasmOffset,
+    /// Values of locals and remaining operands in [`Translated::values`].
+    pub values: Range<usize>,
+}
+
+/// A function in CLIF, and what was written down on the way.
+pub(crate) struct Translated {
+    pub function: Function,
+    pub locals: Vec<ValType>,
+    /// In the order of their tags, which is the order of translation.
+    pub boundaries: Vec<BoundaryDraft>,
+    pub calls: Vec<CallDraft>,
+    /// Values of all boundaries and calls.
+    pub values: Vec<Value>,
+}
+
+/// What stays the same for all functions of a module.
+pub(crate) struct Environment<'m> {
+    pub module: &'m Module,
+    pub layout: InstanceLayout,
+    pub opt: OptLevel,
+    pub frontend: TargetFrontendConfig,
+}
+
+/// Translates one function, validating it on the way. `budget` is the number
+/// of values that may still be written down for the whole module.
+pub(crate) fn translate(
+    env: &Environment<'_>,
+    thunks: &mut Thunks,
+    context: &mut FunctionBuilderContext,
+    func: FuncIdx,
+    body: &FunctionBody<'_>,
+    validator: &mut FuncValidator<ValidatorResources>,
+    budget: &mut usize,
+) -> Result<Translated, BodyError> {
+    let missing = || CompileError::bug(format!("function {func} has no type"));
+    let ty = env.module.function_type(func).ok_or_else(missing)?.clone();
+    let mut function = Function::with_name_signature(function_name(func), abi::signature(&ty));
+    let mut builder = FunctionBuilder::new(&mut function, context);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    builder.seal_block(entry);
+    let params = builder.block_params(entry).to_vec();
+    let Some((&instance, params)) = params.split_first() else {
+        return Err(CompileError::bug("a signature without instance data").into());
+    };
+
+    let mut state = State::new();
+    let mut locals = ty.params.clone();
+    for (&ty, &value) in ty.params.iter().zip(params) {
+        state.add_local(&mut builder, ty, value);
+    }
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader)?;
+    for local in body.get_locals_reader()? {
+        let (count, ty) = local?;
+        let ty = module::val_type(ty).ok_or_else(|| unsupported(body.range().start, "SIMD"))?;
+        if count > 0 {
+            // One constant serves all of them: it is what they all hold.
+            let zero = zero(&mut builder, ty);
+            for _ in 0..count {
+                state.add_local(&mut builder, ty, zero);
+                locals.push(ty);
+            }
+        }
+    }
+
+    let exit = builder.create_block();
+    let scratch = (env.opt == OptLevel::None).then(|| {
+        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3))
+    });
+    let mut translator = Translator {
+        builder,
+        env,
+        thunks,
+        state,
+        instance,
+        scratch,
+        frames: vec![Frame::function(exit, &ty)],
+        reachable: true,
+        dead_depth: 0,
+        next_stable: Some(StableKind::Entry),
+        boundaries: Vec::new(),
+        calls: Vec::new(),
+        values: Vec::new(),
+        budget,
+        callees: HashMap::new(),
+        signatures: HashMap::new(),
+    };
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        let (operator, offset) = operators.read_with_offset()?;
+        validator.op(offset, &operator)?;
+        translator.operator(module::offset(offset), &operator)?;
+    }
+    operators.finish()?;
+
+    let Translator {
+        mut builder,
+        boundaries,
+        calls,
+        values,
+        ..
+    } = translator;
+    builder.seal_all_blocks();
+    builder.finalize(env.frontend);
+    Ok(Translated {
+        function,
+        locals,
+        boundaries,
+        calls,
+        values,
+    })
+}
+
+/// A function's name inside Cranelift; shown in its own dumps only.
+pub(crate) fn function_name(func: FuncIdx) -> UserFuncName {
+    UserFuncName::User(abi::Symbol::Function(func).name())
+}
+
+/// Why a body could not be translated: the parser or validator objects, which
+/// the caller sorts into invalid and unsupported, or we do.
+pub(crate) enum BodyError {
+    Wasm(wasmparser::Error),
+    Compile(CompileError),
+}
+
+impl From<wasmparser::Error> for BodyError {
+    fn from(error: wasmparser::Error) -> Self {
+        BodyError::Wasm(error)
+    }
+}
+
+impl From<CompileError> for BodyError {
+    fn from(error: CompileError) -> Self {
+        BodyError::Compile(error)
+    }
+}
+
+fn unsupported(offset: usize, feature: &str) -> CompileError {
+    CompileError::Unsupported {
+        offset: module::offset(offset),
+        feature: feature.to_owned(),
+    }
+}
+
+/// What a local of this type holds at first.
+fn zero(builder: &mut FunctionBuilder<'_>, ty: ValType) -> Value {
+    match ty {
+        ValType::F32 => builder.ins().f32const(0.0),
+        ValType::F64 => builder.ins().f64const(0.0),
+        other => builder.ins().iconst(abi::native_type(other), 0),
+    }
+}
+
+/// Whether instruction selection for x86-64 may compute the result of such an
+/// instruction within one that uses it (fused comparisons and bit tests,
+/// addressing modes and LEA, ANDN and the BMI1 idioms, masked shift counts,
+/// free extensions), so that it never has a register of its own.
+fn may_be_folded(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Icmp
+            | Opcode::Fcmp
+            | Opcode::Uextend
+            | Opcode::Sextend
+            | Opcode::Ireduce
+            | Opcode::Iadd
+            | Opcode::Isub
+            | Opcode::Ineg
+            | Opcode::Band
+            | Opcode::Bor
+            | Opcode::Bxor
+            | Opcode::Bnot
+            | Opcode::Ishl
+            | Opcode::Ushr
+            | Opcode::Sshr
+            | Opcode::Rotl
+            | Opcode::Rotr
+            | Opcode::Imul
+            | Opcode::Bitcast
+    )
+}
+
+/// Translation of one function.
+struct Translator<'f, 'm> {
+    builder: FunctionBuilder<'f>,
+    env: &'f Environment<'m>,
+    thunks: &'f mut Thunks,
+    state: State,
+    /// Address of the instance data: the first native parameter.
+    instance: Value,
+    /// Where operands are kept alive (see the module's text).
+    scratch: Option<StackSlot>,
+    /// Open constructs, the function itself first. Those that open within
+    /// statically unreachable code are only counted, in `dead_depth`.
+    frames: Vec<Frame>,
+    reachable: bool,
+    dead_depth: u32,
+    /// What the next boundary is by virtue of its position.
+    next_stable: Option<StableKind>,
+    boundaries: Vec<BoundaryDraft>,
+    calls: Vec<CallDraft>,
+    values: Vec<Value>,
+    budget: &'f mut usize,
+    callees: HashMap<abi::Symbol, FuncRef>,
+    signatures: HashMap<FuncType, SigRef>,
+}
+
+/// Result of translating an instruction.
+type Outcome = Result<(), CompileError>;
+
+impl Translator<'_, '_> {
+    /// Translates one validated instruction.
+    fn operator(&mut self, offset: WasmOffset, operator: &Operator<'_>) -> Outcome {
+        if !self.reachable {
+            return self.unreachable_operator(offset, operator);
+        }
+        // Where these stand depends on the construct they close.
+        match operator {
+            Operator::End => return self.end(offset),
+            Operator::Else => return self.else_(offset),
+            _ => {}
+        }
+        self.boundary(
+            offset,
+            matches!(
+                operator,
+                Operator::Call { .. } | Operator::CallIndirect { .. }
+            ),
+        )?;
+        let done = self.control_operator(offset, operator)?
+            || self.parametric_operator(operator)?
+            || self.numeric_operator(operator)?
+            || self.memory_operator(offset, operator)?
+            || self.table_operator(offset, operator)?
+            || self.call_operator(offset, operator)?;
+        if done {
+            return Ok(());
+        }
+        // The validator's features leave nothing else; should they ever, it
+        // is refused like the rest.
+        let feature = format!("the instruction {}", operator_name(operator));
+        Err(CompileError::Unsupported { offset, feature })
+    }
+
+    /// Places the trap of the boundary at `offset` and writes down the state.
+    fn boundary(&mut self, offset: WasmOffset, is_call: bool) -> Outcome {
+        let tag = u32::try_from(self.boundaries.len()).unwrap_or(CALL_TAG);
+        if tag >= CALL_TAG {
+            return Err(CompileError::too_large(
+                "a function has too many instructions",
+            ));
+        }
+        self.builder.set_srcloc(SourceLoc::new(offset.get()));
+        let marker = self.builder.ins().sequence_point();
+        self.builder
+            .func
+            .debug_tags
+            .set(marker, [DebugTag::User(tag)]);
+        self.builder.ins().debugtrap();
+        let stable = self
+            .next_stable
+            .take()
+            .or(is_call.then_some(StableKind::Call));
+        let range = self.record_values()?;
+        self.boundaries.push(BoundaryDraft {
+            offset,
+            stable,
+            operands: self.state.types().to_vec(),
+            first_value: range.start,
+        });
+        Ok(())
+    }
+
+    /// Writes down the values of all locals and operands.
+    fn record_values(&mut self) -> Result<Range<usize>, CompileError> {
+        let start = self.values.len();
+        self.state.record(&mut self.builder, &mut self.values);
+        let range = start..self.values.len();
+        *self.budget = self.budget.checked_sub(range.len()).ok_or_else(|| {
+            CompileError::too_large(format!(
+                "more than {} slots over all boundaries",
+                crate::MAX_SLOTS
+            ))
+        })?;
+        Ok(range)
+    }
+
+    /// Tags a call instruction and writes down the state while it runs; its
+    /// arguments must have been popped.
+    fn call_site(&mut self, offset: WasmOffset, call: ir::Inst) -> Outcome {
+        let tag = u32::try_from(self.calls.len()).unwrap_or(CALL_TAG);
+        if tag >= CALL_TAG {
+            return Err(CompileError::too_large("a function has too many calls"));
+        }
+        self.builder
+            .func
+            .debug_tags
+            .set(call, [DebugTag::User(CALL_TAG | tag)]);
+        let values = self.record_values()?;
+        self.calls.push(CallDraft { offset, values });
+        Ok(())
+    }
+
+    fn push(&mut self, ty: ValType, value: Value) {
+        self.state.push(&mut self.builder, ty, value);
+    }
+
+    /// Pops an operand that stays where it is, whatever happens to it next.
+    fn pop_typed(&mut self) -> Result<(ValType, Value), CompileError> {
+        self.state
+            .pop(&mut self.builder)
+            .ok_or_else(|| CompileError::bug("operand stack underflow"))
+    }
+
+    /// Pops an operand that moves on as it is (to a local, an argument, ..).
+    fn pop(&mut self) -> Result<Value, CompileError> {
+        Ok(self.pop_typed()?.1)
+    }
+
+    /// Pops an operand to compute with, kept alive if need be.
+    fn operand(&mut self) -> Result<Value, CompileError> {
+        let value = self.pop()?;
+        if let Some(slot) = self.scratch {
+            let resolved = self.builder.func.dfg.resolve_aliases(value);
+            if let ValueDef::Result(inst, _) = self.builder.func.dfg.value_def(resolved)
+                && may_be_folded(self.builder.func.dfg.insts[inst].opcode())
+            {
+                self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
+            }
+        }
+        Ok(value)
+    }
+
+    /// Pops several operands, first pushed first.
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Value>, CompileError> {
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            values.push(self.pop()?);
+        }
+        values.reverse();
+        Ok(values)
+    }
+
+    /// Loads a field of the instance data.
+    fn load_field(
+        &mut self,
+        ty: ir::Type,
+        offset: u32,
+        readonly: bool,
+    ) -> Result<Value, CompileError> {
+        let offset = field(offset)?;
+        Ok(self
+            .builder
+            .ins()
+            .load(ty, instance_flags(readonly), self.instance, offset))
+    }
+
+    /// Locals, constants, `select` and the like.
+    fn parametric_operator(&mut self, operator: &Operator<'_>) -> Result<bool, CompileError> {
+        match *operator {
+            Operator::Nop => {}
+            Operator::Drop => {
+                self.pop()?;
+            }
+            Operator::LocalGet { local_index } => {
+                let value = self
+                    .state
+                    .local(&mut self.builder, local_index)
+                    .ok_or_else(|| no_local(local_index))?;
+                let ty = self.local_type(local_index)?;
+                self.push(ty, value);
+            }
+            Operator::LocalSet { local_index } => {
+                let value = self.pop()?;
+                self.set_local(local_index, value)?;
+            }
+            Operator::LocalTee { local_index } => {
+                let (ty, value) = self.pop_typed()?;
+                self.set_local(local_index, value)?;
+                self.push(ty, value);
+            }
+            Operator::Select | Operator::TypedSelect { .. } => {
+                let condition = self.operand()?;
+                let (ty, if_zero) = self.pop_typed()?;
+                let if_true = self.pop()?;
+                let value = self.builder.ins().select(condition, if_true, if_zero);
+                self.push(ty, value);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn set_local(&mut self, index: u32, value: Value) -> Outcome {
+        self.state
+            .set_local(&mut self.builder, index, value)
+            .ok_or_else(|| no_local(index))
+    }
+
+    fn local_type(&self, index: u32) -> Result<ValType, CompileError> {
+        self.state.local_type(index).ok_or_else(|| no_local(index))
+    }
+
+    /// The reference to a function by which it is called from this one.
+    fn callee(&mut self, symbol: abi::Symbol, ty: &FuncType) -> FuncRef {
+        if let Some(&known) = self.callees.get(&symbol) {
+            return known;
+        }
+        let signature = self.signature(ty);
+        let name = self
+            .builder
+            .func
+            .declare_imported_user_function(symbol.name());
+        let callee = self.builder.import_function(ir::ExtFuncData {
+            name: ir::ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        self.callees.insert(symbol, callee);
+        callee
+    }
+
+    fn signature(&mut self, ty: &FuncType) -> SigRef {
+        if let Some(&known) = self.signatures.get(ty) {
+            return known;
+        }
+        let signature = self.builder.import_signature(abi::signature(ty));
+        self.signatures.insert(ty.clone(), signature);
+        signature
+    }
+
+    fn wasm_type(&self, index: u32) -> Result<FuncType, CompileError> {
+        let ty = self.env.module.types.get(TypeIdx::new(index).index());
+        ty.cloned()
+            .ok_or_else(|| CompileError::bug(format!("no type {index}")))
+    }
+}
+
+fn no_local(index: u32) -> CompileError {
+    CompileError::bug(format!("no local {index}"))
+}
+
+/// An offset into instance data, as an instruction carries it.
+pub(crate) fn field(offset: u32) -> Result<i32, CompileError> {
+    i32::try_from(offset).map_err(|_| CompileError::too_large("instance data over 2 GiB"))
+}
+
+/// Flags of accesses to instance data. `readonly` means that the field never
+/// changes while the instance lives.
+pub(crate) fn instance_flags(readonly: bool) -> MemFlagsData {
+    let flags = MemFlagsData::trusted();
+    if readonly {
+        flags.with_readonly().with_can_move()
+    } else {
+        flags
+    }
+}
+
+/// The instruction's name, without its immediates.
+fn operator_name(operator: &Operator<'_>) -> String {
+    let debug = format!("{operator:?}");
+    debug
+        .split([' ', '{', '('])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
