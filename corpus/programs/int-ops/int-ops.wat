@@ -1,0 +1,173 @@
+;; Every integer instruction on every pair of eight edge values.
+;;
+;; Each instruction is a function of its own in the table; `run` calls them all
+;; with all values and mixes the results into one hash. Division is guarded:
+;; what would trap gives a marker instead (the traps are in ../traps).
+(module
+  (type $bin32 (func (param i32 i32) (result i32)))
+  (type $bin64 (func (param i64 i64) (result i64)))
+  (type $un32 (func (param i32) (result i32)))
+  (type $un64 (func (param i64) (result i64)))
+  (memory 1)
+  ;; The edge values: eight i32 at 0, eight i64 at 64.
+  (data (i32.const 0) "\00\00\00\00\01\00\00\00\ff\ff\ff\ff\ff\ff\ff\7f\00\00\00\80\aa\aa\aa\aa\1f\00\00\00\80\80\ff\ff")
+  (data (i32.const 64) "\00\00\00\00\00\00\00\00\01\00\00\00\00\00\00\00\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\7f\00\00\00\00\00\00\00\80\55\55\55\55\aa\aa\aa\aa\3f\00\00\00\00\00\00\00\80\80\00\80\ff\ff\ff\ff")
+  (global $hash (mut i64) (i64.const 0x9e3779b97f4a7c15))
+  (func $i32.add (type $bin32) (i32.add (local.get 0) (local.get 1)))
+  (func $i32.sub (type $bin32) (i32.sub (local.get 0) (local.get 1)))
+  (func $i32.mul (type $bin32) (i32.mul (local.get 0) (local.get 1)))
+  (func $i32.and (type $bin32) (i32.and (local.get 0) (local.get 1)))
+  (func $i32.or (type $bin32) (i32.or (local.get 0) (local.get 1)))
+  (func $i32.xor (type $bin32) (i32.xor (local.get 0) (local.get 1)))
+  (func $i32.shl (type $bin32) (i32.shl (local.get 0) (local.get 1)))
+  (func $i32.shr_s (type $bin32) (i32.shr_s (local.get 0) (local.get 1)))
+  (func $i32.shr_u (type $bin32) (i32.shr_u (local.get 0) (local.get 1)))
+  (func $i32.rotl (type $bin32) (i32.rotl (local.get 0) (local.get 1)))
+  (func $i32.rotr (type $bin32) (i32.rotr (local.get 0) (local.get 1)))
+  (func $i32.div_s (type $bin32)
+    (if (result i32) (i32.eqz (local.get 1))
+      (then (i32.const 0x6469763a))
+      (else
+        (if (result i32) (i32.and (i32.eq (local.get 0) (i32.const 0x80000000)) (i32.eq (local.get 1) (i32.const -1)))
+          (then (i32.const 0x6f766572))
+          (else (i32.div_s (local.get 0) (local.get 1)))))))
+  (func $i32.div_u (type $bin32)
+    (if (result i32) (i32.eqz (local.get 1))
+      (then (i32.const 0x6469763a))
+      (else (i32.div_u (local.get 0) (local.get 1)))))
+  (func $i32.rem_s (type $bin32)
+    (if (result i32) (i32.eqz (local.get 1))
+      (then (i32.const 0x6469763a))
+      (else (i32.rem_s (local.get 0) (local.get 1)))))
+  (func $i32.rem_u (type $bin32)
+    (if (result i32) (i32.eqz (local.get 1))
+      (then (i32.const 0x6469763a))
+      (else (i32.rem_u (local.get 0) (local.get 1)))))
+  (func $i32.eq (type $bin32) (i32.eq (local.get 0) (local.get 1)))
+  (func $i32.ne (type $bin32) (i32.ne (local.get 0) (local.get 1)))
+  (func $i32.lt_s (type $bin32) (i32.lt_s (local.get 0) (local.get 1)))
+  (func $i32.lt_u (type $bin32) (i32.lt_u (local.get 0) (local.get 1)))
+  (func $i32.gt_s (type $bin32) (i32.gt_s (local.get 0) (local.get 1)))
+  (func $i32.gt_u (type $bin32) (i32.gt_u (local.get 0) (local.get 1)))
+  (func $i32.le_s (type $bin32) (i32.le_s (local.get 0) (local.get 1)))
+  (func $i32.le_u (type $bin32) (i32.le_u (local.get 0) (local.get 1)))
+  (func $i32.ge_s (type $bin32) (i32.ge_s (local.get 0) (local.get 1)))
+  (func $i32.ge_u (type $bin32) (i32.ge_u (local.get 0) (local.get 1)))
+  (func $i64.add (type $bin64) (i64.add (local.get 0) (local.get 1)))
+  (func $i64.sub (type $bin64) (i64.sub (local.get 0) (local.get 1)))
+  (func $i64.mul (type $bin64) (i64.mul (local.get 0) (local.get 1)))
+  (func $i64.and (type $bin64) (i64.and (local.get 0) (local.get 1)))
+  (func $i64.or (type $bin64) (i64.or (local.get 0) (local.get 1)))
+  (func $i64.xor (type $bin64) (i64.xor (local.get 0) (local.get 1)))
+  (func $i64.shl (type $bin64) (i64.shl (local.get 0) (local.get 1)))
+  (func $i64.shr_s (type $bin64) (i64.shr_s (local.get 0) (local.get 1)))
+  (func $i64.shr_u (type $bin64) (i64.shr_u (local.get 0) (local.get 1)))
+  (func $i64.rotl (type $bin64) (i64.rotl (local.get 0) (local.get 1)))
+  (func $i64.rotr (type $bin64) (i64.rotr (local.get 0) (local.get 1)))
+  (func $i64.div_s (type $bin64)
+    (if (result i64) (i64.eqz (local.get 1))
+      (then (i64.const 0x6469763a))
+      (else
+        (if (result i64) (i32.and (i64.eq (local.get 0) (i64.const 0x8000000000000000)) (i64.eq (local.get 1) (i64.const -1)))
+          (then (i64.const 0x6f766572))
+          (else (i64.div_s (local.get 0) (local.get 1)))))))
+  (func $i64.div_u (type $bin64)
+    (if (result i64) (i64.eqz (local.get 1))
+      (then (i64.const 0x6469763a))
+      (else (i64.div_u (local.get 0) (local.get 1)))))
+  (func $i64.rem_s (type $bin64)
+    (if (result i64) (i64.eqz (local.get 1))
+      (then (i64.const 0x6469763a))
+      (else (i64.rem_s (local.get 0) (local.get 1)))))
+  (func $i64.rem_u (type $bin64)
+    (if (result i64) (i64.eqz (local.get 1))
+      (then (i64.const 0x6469763a))
+      (else (i64.rem_u (local.get 0) (local.get 1)))))
+  (func $i64.eq (type $bin64) (i64.extend_i32_u (i64.eq (local.get 0) (local.get 1))))
+  (func $i64.ne (type $bin64) (i64.extend_i32_u (i64.ne (local.get 0) (local.get 1))))
+  (func $i64.lt_s (type $bin64) (i64.extend_i32_u (i64.lt_s (local.get 0) (local.get 1))))
+  (func $i64.lt_u (type $bin64) (i64.extend_i32_u (i64.lt_u (local.get 0) (local.get 1))))
+  (func $i64.gt_s (type $bin64) (i64.extend_i32_u (i64.gt_s (local.get 0) (local.get 1))))
+  (func $i64.gt_u (type $bin64) (i64.extend_i32_u (i64.gt_u (local.get 0) (local.get 1))))
+  (func $i64.le_s (type $bin64) (i64.extend_i32_u (i64.le_s (local.get 0) (local.get 1))))
+  (func $i64.le_u (type $bin64) (i64.extend_i32_u (i64.le_u (local.get 0) (local.get 1))))
+  (func $i64.ge_s (type $bin64) (i64.extend_i32_u (i64.ge_s (local.get 0) (local.get 1))))
+  (func $i64.ge_u (type $bin64) (i64.extend_i32_u (i64.ge_u (local.get 0) (local.get 1))))
+  (func $i32.clz (type $un32) (i32.clz (local.get 0)))
+  (func $i32.ctz (type $un32) (i32.ctz (local.get 0)))
+  (func $i32.popcnt (type $un32) (i32.popcnt (local.get 0)))
+  (func $i32.extend8_s (type $un32) (i32.extend8_s (local.get 0)))
+  (func $i32.extend16_s (type $un32) (i32.extend16_s (local.get 0)))
+  (func $i32.eqz (type $un32) (i32.eqz (local.get 0)))
+  (func $i64.clz (type $un64) (i64.clz (local.get 0)))
+  (func $i64.ctz (type $un64) (i64.ctz (local.get 0)))
+  (func $i64.popcnt (type $un64) (i64.popcnt (local.get 0)))
+  (func $i64.extend8_s (type $un64) (i64.extend8_s (local.get 0)))
+  (func $i64.extend16_s (type $un64) (i64.extend16_s (local.get 0)))
+  (func $i64.extend32_s (type $un64) (i64.extend32_s (local.get 0)))
+  (func $i64.eqz (type $un64) (i64.extend_i32_u (i64.eqz (local.get 0))))
+  (func $i32.wrap_i64 (type $un64) (i64.extend_i32_u (i32.wrap_i64 (local.get 0))))
+  (func $i64.extend_i32_s (type $un64) (i64.extend_i32_s (i32.wrap_i64 (local.get 0))))
+  (func $i64.extend_i32_u (type $un64) (i64.extend_i32_u (i32.wrap_i64 (i64.rotr (local.get 0) (i64.const 17)))))
+  (table funcref (elem
+    $i32.add $i32.sub $i32.mul $i32.and $i32.or $i32.xor
+    $i32.shl $i32.shr_s $i32.shr_u $i32.rotl $i32.rotr $i32.div_s
+    $i32.div_u $i32.rem_s $i32.rem_u $i32.eq $i32.ne $i32.lt_s
+    $i32.lt_u $i32.gt_s $i32.gt_u $i32.le_s $i32.le_u $i32.ge_s
+    $i32.ge_u $i64.add $i64.sub $i64.mul $i64.and $i64.or
+    $i64.xor $i64.shl $i64.shr_s $i64.shr_u $i64.rotl $i64.rotr
+    $i64.div_s $i64.div_u $i64.rem_s $i64.rem_u $i64.eq $i64.ne
+    $i64.lt_s $i64.lt_u $i64.gt_s $i64.gt_u $i64.le_s $i64.le_u
+    $i64.ge_s $i64.ge_u $i32.clz $i32.ctz $i32.popcnt $i32.extend8_s
+    $i32.extend16_s $i32.eqz $i64.clz $i64.ctz $i64.popcnt $i64.extend8_s
+    $i64.extend16_s $i64.extend32_s $i64.eqz $i32.wrap_i64 $i64.extend_i32_s $i64.extend_i32_u
+  ))
+  (func $mix (param $value i64)
+    (global.set $hash
+      (i64.mul
+        (i64.xor (i64.rotl (global.get $hash) (i64.const 7)) (local.get $value))
+        (i64.const 0x100000001b3))))
+  (func $bin32_all (local $op i32) (local $a i32) (local $b i32)
+    (local.set $op (i32.const 0))
+    (loop $ops
+      (local.set $a (i32.const 0))
+      (loop $as
+        (local.set $b (i32.const 0))
+        (loop $bs
+          (call $mix (i64.extend_i32_u (call_indirect (type $bin32) (i32.load offset=0 (i32.shl (local.get $a) (i32.const 2))) (i32.load offset=0 (i32.shl (local.get $b) (i32.const 2))) (local.get $op))))
+          (br_if $bs (i32.lt_u (local.tee $b (i32.add (local.get $b) (i32.const 1))) (i32.const 8))))
+        (br_if $as (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (i32.const 8))))
+      (br_if $ops (i32.lt_u (local.tee $op (i32.add (local.get $op) (i32.const 1))) (i32.const 25)))))
+  (func $bin64_all (local $op i32) (local $a i32) (local $b i32)
+    (local.set $op (i32.const 25))
+    (loop $ops
+      (local.set $a (i32.const 0))
+      (loop $as
+        (local.set $b (i32.const 0))
+        (loop $bs
+          (call $mix (call_indirect (type $bin64) (i64.load offset=64 (i32.shl (local.get $a) (i32.const 3))) (i64.load offset=64 (i32.shl (local.get $b) (i32.const 3))) (local.get $op)))
+          (br_if $bs (i32.lt_u (local.tee $b (i32.add (local.get $b) (i32.const 1))) (i32.const 8))))
+        (br_if $as (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (i32.const 8))))
+      (br_if $ops (i32.lt_u (local.tee $op (i32.add (local.get $op) (i32.const 1))) (i32.const 50)))))
+  (func $un32_all (local $op i32) (local $a i32) (local $b i32)
+    (local.set $op (i32.const 50))
+    (loop $ops
+      (local.set $a (i32.const 0))
+      (loop $as
+        (call $mix (i64.extend_i32_u (call_indirect (type $un32) (i32.load offset=0 (i32.shl (local.get $a) (i32.const 2))) (local.get $op))))
+        (br_if $as (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (i32.const 8))))
+      (br_if $ops (i32.lt_u (local.tee $op (i32.add (local.get $op) (i32.const 1))) (i32.const 56)))))
+  (func $un64_all (local $op i32) (local $a i32) (local $b i32)
+    (local.set $op (i32.const 56))
+    (loop $ops
+      (local.set $a (i32.const 0))
+      (loop $as
+        (call $mix (call_indirect (type $un64) (i64.load offset=64 (i32.shl (local.get $a) (i32.const 3))) (local.get $op)))
+        (br_if $as (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (i32.const 8))))
+      (br_if $ops (i32.lt_u (local.tee $op (i32.add (local.get $op) (i32.const 1))) (i32.const 66)))))
+  (func (export "run") (result i64)
+    (call $bin32_all)
+    (call $bin64_all)
+    (call $un32_all)
+    (call $un64_all)
+    (global.get $hash)))

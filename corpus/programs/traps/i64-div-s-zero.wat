@@ -1,0 +1,5 @@
+;; i64.div_s by a zero that is not known when compiling.
+(module
+  (func $zero (result i64) (i64.const 0))
+  (func (export "run") (result i64)
+    (i64.div_s (i64.const 7) (call $zero))))

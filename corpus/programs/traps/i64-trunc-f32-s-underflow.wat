@@ -1,0 +1,4 @@
+;; i64.trunc_f32_s of the first number that is too small.
+(module
+  (func (export "run") (result i64)
+    (i64.trunc_f32_s (f32.const -9223373136366403584))))
