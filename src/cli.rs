@@ -6,6 +6,7 @@
 //! of it is a usage error, exit code 2.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Checks AOT-compiled WebAssembly against an interpreter, one Wasm
@@ -29,16 +30,14 @@ pub enum Command {
     Compile(CompileArgs),
     /// Print or check the map of an image
     Map(MapArgs),
-    /// Inject faults into code and map, and show that they are caught
-    Selftest(SelftestArgs),
     /// What the contract names and this version has not built
     #[command(external_subcommand)]
-    Other(Vec<std::ffi::OsString>),
+    Other(Vec<OsString>),
 }
 
 /// Subcommands of the contract that are not built yet.
 pub const NOT_BUILT: &[&str] = &[
-    "wast", "migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument",
+    "wast", "selftest", "migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument",
     "explain",
 ];
 
@@ -199,29 +198,6 @@ pub struct MapArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
-}
-
-/// Options of `wdiff selftest`.
-#[derive(Clone, Debug, Args)]
-pub struct SelftestArgs {
-    /// Programs to inject faults into (default: the quick ones of the corpus)
-    #[arg(value_name = "PROG")]
-    pub programs: Vec<PathBuf>,
-    /// Draws the faults
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// How many faults of each sort, code and map
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub count: u64,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub backend: BackendArgs,
-    /// Form of the report
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
-    /// Where the report goes (default: standard error)
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -3,7 +3,8 @@
 use crate::cli::CompileArgs;
 use crate::error::CommandError;
 use crate::{program, refuse, run};
-use std::path::PathBuf;
+use aot_backend::CompileOptions;
+use std::path::{Path, PathBuf};
 
 /// Runs the subcommand.
 ///
@@ -20,20 +21,30 @@ pub fn main(args: &CompileArgs) -> Result<u8, CommandError> {
     }
     let listing = listing_path(&args.output);
     let mut options = run::options(&program, &args.backend, true)?;
-    options.set_listing_path(&listing);
+    set_listing(&mut options, &listing);
     let image = run::compile_with(&program, &options)?;
     write(&args.output, &image.elf)?;
-    write(&listing, image.listing_text(&program.wasm).as_bytes())?;
+    write(&listing, image.listing.text().as_bytes())?;
     Ok(0)
 }
 
+/// Tells the backend where the listing will lie, for the line table.
+pub fn set_listing(options: &mut CompileOptions, listing: &Path) {
+    let absolute = std::path::absolute(listing).unwrap_or_else(|_| listing.to_owned());
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    options.listing_dir = text(absolute.parent().map(Path::as_os_str));
+    options.listing_file = text(absolute.file_name());
+}
+
 /// Where the listing of an image goes.
-pub fn listing_path(image: &std::path::Path) -> PathBuf {
+pub fn listing_path(image: &Path) -> PathBuf {
     let mut name = image.as_os_str().to_owned();
     name.push(".lst");
     PathBuf::from(name)
 }
 
-fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), CommandError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     std::fs::write(path, bytes).map_err(|e| CommandError::file("write", path, e))
 }

@@ -65,10 +65,10 @@ impl CoreRequest {
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub fn write_image(&self, image: &Image, wasm: &[u8]) -> Result<(), CommandError> {
+    pub fn write_image(&self, image: &Image) -> Result<(), CommandError> {
         let path = image_path(&self.path);
         write(&path, &image.elf)?;
-        write(&listing_path(&path), image.listing_text(wasm).as_bytes())
+        write(&listing_path(&path), image.listing.text().as_bytes())
     }
 
     /// Where the listing will be, for the image's line table.

@@ -4,7 +4,7 @@ use crate::disasm;
 use crate::lockstep::Finding;
 use crate::program::Program;
 use crate::source::Source;
-use aot_backend::{Image, Listing};
+use aot_backend::Image;
 use reports::{Divergence, Frame, ListingLine, NativePc, StateDiff, Witness};
 use wasm_view::{Boundary, FuncIdx};
 
@@ -19,14 +19,14 @@ pub fn divergence(
     program: &Program,
     image: &Image,
     witness: Option<Witness>,
-    rerun: String,
+    rerun: Vec<String>,
 ) -> Divergence {
     let source = Source::of(program);
-    let listing = Listing::new(&program.wasm).ok();
+    let listing = &image.listing;
     let line = |at: &Boundary| source.as_ref().and_then(|source| source.line(at.offset));
     let name = |func: FuncIdx| program.module.func_name(func).map(ToString::to_string);
     let instruction = |at: &Boundary| {
-        listing.as_ref().and_then(|listing| listing.text_at(at.offset)).map(ToString::to_string)
+        listing.text_at(at.offset).map(ToString::to_string)
     };
     let mut divergence = Divergence::new(finding.kind).at(finding.at, finding.index);
     divergence.summary = finding.what.clone();
@@ -66,13 +66,18 @@ pub fn divergence(
             source_line: line(frame),
         })
         .collect();
-    if let Some(listing) = &listing {
-        divergence.listing = listing
-            .around(finding.at.offset, LISTING_AROUND)
-            .into_iter()
-            .map(|(offset, text)| ListingLine { offset: offset.get(), text: text.to_string() })
-            .collect();
-    }
+    let before = listing.lines().range(..finding.at.offset).rev().take(LISTING_AROUND);
+    let from = before.last().map_or(finding.at.offset, |(offset, _)| *offset);
+    let count = listing.lines().range(from..finding.at.offset).count() + LISTING_AROUND + 1;
+    divergence.listing = listing
+        .lines()
+        .range(from..)
+        .take(count)
+        .filter_map(|(offset, _)| {
+            let text = listing.text_at(*offset)?.to_string();
+            Some(ListingLine { offset: offset.get(), text })
+        })
+        .collect();
     if finding.expected_state != finding.actual_state {
         divergence.state_diff = Some(StateDiff {
             expected: finding.expected_state.clone(),

@@ -12,6 +12,7 @@ pub mod core_file;
 pub mod describe;
 pub mod disasm;
 pub mod error;
+pub mod inject;
 pub mod invoke;
 pub mod lockstep;
 pub mod map;

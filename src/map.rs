@@ -5,7 +5,10 @@ use crate::error::CommandError;
 use crate::lockstep::compare::REGISTERS;
 use crate::lockstep::stops::parse_function;
 use crate::{disasm, program, run};
-use aot_backend::{Image, Listing};
+use aot_backend::Image;
+use dwarf_map::check::Violation;
+use dwarf_map::unwind::Unwinder;
+use object::{Object, ObjectSection};
 use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Location};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -19,9 +22,8 @@ pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
     let mut program = program::load(&args.image)?;
     let image = match program.image.take() {
         Some(image) => image,
-        None => run::compile(&program, &args.backend, true)?,
+        None => run::compile_program(&program, &args.backend, true)?,
     };
-    let listing = Listing::new(&program.wasm).map_err(CommandError::bug)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let result = if args.check {
         return check(&image);
@@ -31,7 +33,7 @@ pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
         let function = function.ok_or_else(|| {
             CommandError::input(format_args!("--func {name}: function {func} is imported"))
         })?;
-        print_function(&mut out, &image, function, &listing)
+        print_function(&mut out, &image, function)
     } else {
         print_summary(&mut out, &image)
     };
@@ -41,9 +43,10 @@ pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
 }
 
 fn check(image: &Image) -> Result<u8, CommandError> {
-    let unwinder = image.unwinder().map_err(CommandError::input)?;
+    let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
+        .map_err(CommandError::input)?;
     let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
-    violations.extend(image.check_dwarf());
+    violations.extend(check_dwarf(image)?);
     let mut out = io::stdout().lock();
     for violation in &violations {
         let _ = writeln!(out, "{violation}");
@@ -56,6 +59,15 @@ fn check(image: &Image) -> Result<u8, CommandError> {
         violations.len()
     );
     Ok(u8::from(!violations.is_empty()))
+}
+
+/// Holds the DWARF of an image against its map.
+fn check_dwarf(image: &Image) -> Result<Vec<Violation>, CommandError> {
+    let file = object::File::parse(&*image.elf).map_err(CommandError::input)?;
+    let section = |name: &str| {
+        file.section_by_name(name).and_then(|section| section.data().ok()).unwrap_or_default()
+    };
+    Ok(dwarf_map::check::check_dwarf(&image.map, image.text_address, &section))
 }
 
 fn print_summary(out: &mut impl Write, image: &Image) -> io::Result<()> {
@@ -92,7 +104,6 @@ fn print_function(
     out: &mut impl Write,
     image: &Image,
     function: &FunctionMap,
-    listing: &Listing,
 ) -> io::Result<()> {
     let text = image.text_address;
     writeln!(
@@ -117,7 +128,7 @@ fn print_function(
                 out,
                 "\n{} {}{}",
                 boundary.offset,
-                listing.text_at(boundary.offset).unwrap_or("?"),
+                image.listing.text_at(boundary.offset).unwrap_or("?"),
                 stable.unwrap_or_default()
             )?;
             let types = function.locals.iter().chain(&boundary.operands);

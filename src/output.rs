@@ -16,6 +16,11 @@ pub fn complain(error: &CommandError) {
     let _ = writeln!(std::io::stderr(), "wdiff: {kind}: {error}");
 }
 
+/// A remark on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "wdiff: {text}");
+}
+
 /// Writes a report to its place.
 ///
 /// # Errors
@@ -25,7 +30,7 @@ pub fn report(report: &Report, format: Format, to: Option<&Path>) -> Result<(), 
         Format::Json => reports::json::to_string(report).map_err(CommandError::bug)? + "\n",
         _ => {
             let style = match to {
-                Some(_) => Style::PLAIN,
+                Some(_) => Style::plain(),
                 None => Style::for_stream(&std::io::stderr()),
             };
             reports::text::render(report, style)

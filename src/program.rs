@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Program, CommandError> {
                 path.display()
             ))
         })?;
-        (image.wasm.clone(), Some(image))
+        (image.wasm.to_vec(), Some(image))
     } else {
         (assemble(path, &bytes)?, None)
     };

@@ -1,9 +1,11 @@
 //! `wdiff run`: a program in lockstep, and a verdict.
 
+use crate::compile;
 use crate::cli::{BackendArgs, Opt, RunArgs};
 use crate::core_file::CoreRequest;
 use crate::describe;
 use crate::error::CommandError;
+use crate::inject::Fault;
 use crate::invoke;
 use crate::lockstep::stops::{self, Control};
 use crate::lockstep::{Ending, Finding, follow::Requests};
@@ -30,16 +32,21 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
     refuse::run(args)?;
     output::probe(args.output.as_deref())?;
     let mut program = program::load(&args.program)?;
-    let image = match program.image.take() {
+    let mut image = match program.image.take() {
         Some(image) => image,
         None => {
             let mut options = options(&program, &args.backend, args.core.is_some())?;
             if let Some(core) = &args.core {
-                options.set_listing_path(&CoreRequest::listing_path(core));
+                compile::set_listing(&mut options, &CoreRequest::listing_path(core));
             }
             compile_with(&program, &options)?
         }
     };
+    if let Some(text) = &args.inject {
+        let fault = Fault::parse(text, &program.module, &image)?;
+        let injected = fault.inject(&mut image)?;
+        output::note(&format!("injected {fault}: {}", injected.change));
+    }
     let calls = invoke::calls(args, &program)?;
     let places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
     let core = match (&args.core, &args.at) {
@@ -47,7 +54,7 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
         _ => None,
     };
     if let Some(core) = &core {
-        core.write_image(&image, &program.wasm)?;
+        core.write_image(&image)?;
     }
     let session = Session { program: &program, image: &image, calls: &calls };
     let control = Control::new();
@@ -86,7 +93,7 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
 ///
 /// # Errors
 /// What the backend does not support, by name and byte offset.
-pub fn compile(
+pub fn compile_program(
     program: &Program,
     args: &BackendArgs,
     debug_info: bool,
@@ -97,7 +104,7 @@ pub fn compile(
 /// Compiles a program with the backend's own options.
 ///
 /// # Errors
-/// As [`compile`].
+/// As [`compile_program`].
 pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image, CommandError> {
     aot_backend::compile(&program.wasm, options).map_err(|error| {
         let path = program.path.display();
@@ -110,7 +117,7 @@ pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image
                 reason: "limit",
                 detail: format!("{path}: {error}"),
             },
-            CompileError::Options(error) => CommandError::input(error),
+            CompileError::UnknownCpuFeature { .. } => CommandError::input(error),
             error => CommandError::bug(format_args!("{path}: {error}")),
         }
     })
@@ -304,13 +311,7 @@ fn fill(report: &mut Report, executed: &Executed) {
     report.host_calls = stats.host_calls;
 }
 
-/// This command line, quoted for a shell.
-fn rerun_command() -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,#@%".contains(c);
-    let words = std::env::args().enumerate().map(|(index, word)| match index {
-        0 => "wdiff".to_string(),
-        _ if !word.is_empty() && word.chars().all(plain) => word,
-        _ => format!("'{}'", word.replace('\'', "'\\''")),
-    });
-    words.collect::<Vec<_>>().join(" ")
+/// This command line.
+fn rerun_command() -> Vec<String> {
+    std::iter::once("wdiff".to_string()).chain(std::env::args().skip(1)).collect()
 }

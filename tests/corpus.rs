@@ -28,7 +28,7 @@ fn check(program: &Program) -> Result<(), Failed> {
         return Err(format!("no report, exit {:?}: {}", ran.code, ran.stderr).into());
     };
     if ran.code != Some(0) || report.verdict != Verdict::Match {
-        let text = reports::text::render(report, reports::Style::PLAIN);
+        let text = reports::text::render(report, reports::Style::plain());
         return Err(format!("exit {:?}\n{text}\n{}", ran.code, ran.stderr).into());
     }
     let same = |what: &str, expected: String, actual: String| {

@@ -60,6 +60,13 @@ pub struct Divergence {
     /// command itself first. Quoting for a shell is the renderer's business.
     #[serde(default)]
     pub rerun: Option<Vec<String>>,
+    /// What happened, in one sentence. Empty if `slots` say it all.
+    #[serde(default)]
+    pub summary: String,
+    /// The instruction executed just before the boundary: the first suspect.
+    /// `None` at the first boundary.
+    #[serde(default)]
+    pub after: Option<Executed>,
 }
 
 impl Divergence {
@@ -82,6 +89,8 @@ impl Divergence {
             listing: Vec::new(),
             state_diff: None,
             rerun: None,
+            summary: String::new(),
+            after: None,
         }
     }
 
@@ -220,6 +229,21 @@ impl<'de> Deserialize<'de> for NativePc {
         crate::SlotType::Address.check(&text).map_err(de::Error::custom)?;
         parse_hex(&text).map(NativePc).ok_or_else(|| de::Error::custom("not an address"))
     }
+}
+
+/// An instruction that was executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// Its function.
+    pub func: u32,
+    /// Its byte offset in the module file.
+    pub offset: u32,
+    /// Its text.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instruction: Option<String>,
+    /// Its line in the original source.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub source_line: Option<String>,
 }
 
 /// One activation in a call stack.

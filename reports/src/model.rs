@@ -190,6 +190,8 @@ pub enum InconclusiveReason {
     Interrupted,
     /// The machine does not allow what the run needs.
     Environment,
+    /// Replay: the program calls the host otherwise than the log says.
+    Replay,
 }
 
 impl InconclusiveReason {
@@ -201,6 +203,7 @@ impl InconclusiveReason {
             InconclusiveReason::Unsupported => "unsupported",
             InconclusiveReason::Interrupted => "interrupted",
             InconclusiveReason::Environment => "environment",
+            InconclusiveReason::Replay => "replay",
         }
     }
 }

@@ -116,7 +116,8 @@ impl<'a> Lockstep<'a> {
     ) -> Result<Lockstep<'a>, CommandError> {
         let module = oracle.instance(instance).module.clone();
         let plan = Plan::new(image)?;
-        let unwinder = image.unwinder().map_err(CommandError::input)?;
+        let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
+            .map_err(CommandError::input)?;
         let (subject, space) = space::start(image, &oracle, instance)?;
         control.attach(subject.interrupter());
         let selection =
@@ -530,7 +531,7 @@ impl<'a> Lockstep<'a> {
                     address.is_some_and(|address| self.space.memory_at(address).is_some())
                 }
                 FaultSignal::Ill => true,
-                FaultSignal::Fpe => false,
+                FaultSignal::Fpe | FaultSignal::Trap => false,
             },
             Trap::IntegerDivideByZero | Trap::IntegerOverflow => {
                 matches!(signal, FaultSignal::Fpe | FaultSignal::Ill)

@@ -154,8 +154,10 @@ impl Lockstep<'_> {
         let depth = self.oracle.depth();
         self.stats.frames += 1;
         self.call_plan(site, caller)?;
+        let needs_registers =
+            self.calls.get(&site.return_address).is_some_and(|plan| plan.needs_registers);
+        let registers = if needs_registers { self.caller_registers()? } else { None };
         let Some(plan) = self.calls.get(&site.return_address) else { return Ok(None) };
-        let registers = if plan.needs_registers { self.caller_registers()? } else { None };
         let Some(frame) = self.oracle.frame(depth - 2) else { return Ok(None) };
         if plan.checks.len() != frame.locals.len() + frame.operands.len() {
             return Err(CommandError::input(format_args!(

@@ -15,6 +15,7 @@ use crate::error::CommandError;
 use aot_backend::Image;
 use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind};
 use oracle_interp::{Instance, Module, Oracle};
+use object::{Object, ObjectSection};
 use std::collections::HashMap;
 use tracer::{RegionId, RegionSpec, Subject, SubjectConfig};
 use wasm_view::{
@@ -100,9 +101,9 @@ pub fn start(
     let subject = Subject::spawn(SubjectConfig {
         image: &image.elf,
         start: image.start,
-        syscall_gadget: image.syscall_gadget,
+        syscall_gadget: image.syscall,
         text: image.text_address,
-        text_file_offset: image.text_file_offset,
+        text_file_offset: text_file_offset(image)?,
         text_size: image.text.len() as u64,
         regions: regions(module, &layout),
         cpu: None,
@@ -126,6 +127,16 @@ pub fn start(
     };
     space.fill(&subject, image, oracle, view)?;
     Ok((subject, space))
+}
+
+/// Where the code lies in the image's file.
+///
+/// # Errors
+/// An image without code.
+pub fn text_file_offset(image: &Image) -> Result<u64, CommandError> {
+    let file = object::File::parse(&*image.elf).map_err(CommandError::input)?;
+    let range = file.section_by_name(".text").and_then(|section| section.file_range());
+    range.map(|(offset, _)| offset).ok_or_else(|| CommandError::input("the image has no code"))
 }
 
 impl Space {

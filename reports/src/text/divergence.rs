@@ -84,6 +84,15 @@ fn place(d: &Divergence, page: &mut Page) {
         page.row("offset", &format!("{offset:#x} ({offset})"));
     }
     page.row("source", &shown(d.source_line.as_deref().unwrap_or_default()));
+    if !d.summary.is_empty() {
+        page.row("what", &shown(&d.summary));
+    }
+    if let Some(after) = &d.after {
+        let text = shown(after.instruction.as_deref().unwrap_or("?"));
+        let line = after.source_line.as_deref().map(|line| format!(" ({})", shown(line)));
+        let line = line.unwrap_or_default();
+        page.row("executed last", &format!("{:#x} {text}{line}, in #{}", after.offset, after.func));
+    }
     let before = counted(d.boundary_index, "boundary", "boundaries");
     page.row("reached after", &before);
     if let Some(pc) = d.native_pc {

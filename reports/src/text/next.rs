@@ -38,18 +38,12 @@ fn after_divergence(report: &Report, d: &Divergence) -> Vec<(&'static str, Strin
     });
     let rerun = match command {
         Some(command) => command,
-        None => format!("wdiff run {path}{options} --from-boundary {}", d.boundary_index),
+        None => format!("wdiff run {path}{options}"),
     };
     let mut hints =
-        vec![("again", rerun), ("when it broke", format!("wdiff bisect {path}{options}"))];
+        vec![("again", rerun)];
     if let Some(func) = d.func {
-        let source = path.trim_end_matches('\'');
-        let map = if source.ends_with(".wasm") || source.ends_with(".wat") {
-            format!("wdiff compile {path}{options} -o IMAGE && wdiff map IMAGE --func '#{func}'")
-        } else {
-            format!("wdiff map {path} --func '#{func}'")
-        };
-        hints.push(("its map", map));
+        hints.push(("its map", format!("wdiff map {path}{options} --func '#{func}'")));
     }
     hints
 }
@@ -79,9 +73,10 @@ fn options(report: &Report) -> String {
 fn after_nothing(reason: InconclusiveReason) -> Vec<(&'static str, String)> {
     let hint = match reason {
         InconclusiveReason::Limit => "a higher limit, for example --max-stops",
-        InconclusiveReason::Timeout => "a higher --timeout, or --from-boundary N to skip ahead",
+        InconclusiveReason::Timeout => "a higher --timeout",
         InconclusiveReason::Unsupported
         | InconclusiveReason::Interrupted
+        | InconclusiveReason::Replay
         | InconclusiveReason::Environment => return Vec::new(),
     };
     vec![("try", hint.to_owned())]

@@ -1,0 +1,585 @@
+//! Faults put into an image on purpose, to see them caught.
+//!
+//! A *code* fault turns one native instruction that belongs to a Wasm
+//! instruction into another valid one of the same length, the way a compiler
+//! that selects, allocates or encodes wrongly would. A *map* fault changes
+//! where the map says that a slot is. Everything else stays as it was: the
+//! fault is in the image before the subject starts, and nothing in the
+//! comparison knows of it.
+
+use crate::error::CommandError;
+use crate::lockstep::stops::{parse_boundary, parse_offset};
+use aot_backend::Image;
+use dwarf_map::{Anchor, BoundaryMap, CodeOffset, DwarfReg, FunctionMap, Location};
+use iced_x86::{
+    Code, ConditionCode, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, Mnemonic,
+    OpKind, Register,
+};
+use oracle_interp::Module;
+use std::fmt;
+use wasm_view::{Cell, FuncIdx, SlotIdx, WasmOffset};
+
+/// What a code fault does to an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CodeFault {
+    /// A source operand is read from another register.
+    Operand,
+    /// The result goes to another register.
+    Destination,
+    /// The instruction is not there.
+    Drop,
+    /// A sign extension becomes a zero extension or the other way round.
+    Extension,
+    /// The two operands change places.
+    Swap,
+    /// An immediate is one more.
+    Constant,
+    /// A memory operand lies eight bytes, or one, further on.
+    Displacement,
+    /// A condition is inverted.
+    Condition,
+    /// Another operation of the same form.
+    Operation,
+    /// The upper half of a 64-bit operation is lost.
+    Width,
+    /// An index is scaled otherwise.
+    Scale,
+}
+
+impl CodeFault {
+    /// Every kind.
+    pub const ALL: [CodeFault; 11] = [
+        CodeFault::Operand,
+        CodeFault::Destination,
+        CodeFault::Drop,
+        CodeFault::Extension,
+        CodeFault::Swap,
+        CodeFault::Constant,
+        CodeFault::Displacement,
+        CodeFault::Condition,
+        CodeFault::Operation,
+        CodeFault::Width,
+        CodeFault::Scale,
+    ];
+
+    /// The spelling on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CodeFault::Operand => "operand",
+            CodeFault::Destination => "destination",
+            CodeFault::Drop => "drop",
+            CodeFault::Extension => "extension",
+            CodeFault::Swap => "swap",
+            CodeFault::Constant => "constant",
+            CodeFault::Displacement => "displacement",
+            CodeFault::Condition => "condition",
+            CodeFault::Operation => "operation",
+            CodeFault::Width => "width",
+            CodeFault::Scale => "scale",
+        }
+    }
+}
+
+/// A fault, as `--inject` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `code:FUNC:OFFSET:KIND`
+    Code {
+        /// The function.
+        func: FuncIdx,
+        /// The Wasm instruction.
+        offset: WasmOffset,
+        /// What is done to its native code.
+        kind: CodeFault,
+    },
+    /// `map:FUNC:OFFSET:SLOT`
+    Map {
+        /// The function.
+        func: FuncIdx,
+        /// The boundary.
+        offset: WasmOffset,
+        /// The slot.
+        slot: SlotIdx,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Code { func, offset, kind } => write!(f, "code:{func}:{offset}:{}", kind.name()),
+            Fault::Map { func, offset, slot } => write!(f, "map:{func}:{offset}:{}", slot.get()),
+        }
+    }
+}
+
+/// A fault that was put in.
+#[derive(Clone, Debug)]
+pub struct Injected {
+    /// For a code fault, the native instruction: its code and its length.
+    pub code: Option<(CodeOffset, usize)>,
+    /// What was there and what is there now, for people.
+    pub change: String,
+}
+
+impl Fault {
+    /// Reads `--inject`.
+    ///
+    /// # Errors
+    /// Anything that names no fault of this image, with what would.
+    pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
+        let shape = || {
+            CommandError::input(format_args!(
+                "--inject {text}: expected code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"
+            ))
+        };
+        let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
+        let (place, last) = rest.rsplit_once(':').ok_or_else(shape)?;
+        let (func, offset) = parse_boundary(place, module, &image.map)?;
+        match sort {
+            "code" => {
+                let kind = CodeFault::ALL.into_iter().find(|kind| kind.name() == last);
+                let kind = kind.ok_or_else(|| {
+                    let names: Vec<&str> = CodeFault::ALL.iter().map(|kind| kind.name()).collect();
+                    CommandError::input(format_args!(
+                        "--inject {text}: no kind {last}; there are {}",
+                        names.join(", ")
+                    ))
+                })?;
+                Ok(Fault::Code { func, offset, kind })
+            }
+            "map" => {
+                let slot = parse_slot(last, func, offset, image)?;
+                Ok(Fault::Map { func, offset, slot })
+            }
+            _ => Err(shape()),
+        }
+    }
+
+    /// Puts the fault into an image.
+    ///
+    /// # Errors
+    /// No native instruction there can be changed so; the slot has no location.
+    pub fn inject(&self, image: &mut Image) -> Result<Injected, CommandError> {
+        match *self {
+            Fault::Code { func, offset, kind } => {
+                let candidates = instructions_of(image, func, offset)?;
+                let change = candidates.iter().find_map(|at| Some((*at, mutate(at, kind)?)));
+                let Some((old, bytes)) = change else {
+                    let fit: Vec<&str> = CodeFault::ALL
+                        .into_iter()
+                        .filter(|kind| candidates.iter().any(|at| mutate(at, *kind).is_some()))
+                        .map(CodeFault::name)
+                        .collect();
+                    return Err(CommandError::input(format_args!(
+                        "--inject {self}: none of its {} native instructions can be changed so; possible there: {}",
+                        candidates.len(),
+                        if fit.is_empty() { "nothing".into() } else { fit.join(", ") }
+                    )));
+                };
+                let at = CodeOffset::new((old.ip() - image.text_address.get()) as u32);
+                patch(image, at, &bytes)?;
+                let new = decode(image, at, bytes.len());
+                Ok(Injected {
+                    code: Some((at, bytes.len())),
+                    change: format!("{old} -> {}", new.map(|new| new.to_string()).join("; ")),
+                })
+            }
+            Fault::Map { func, offset, slot } => {
+                let boundary = boundary_mut(image, func, offset)?;
+                let location = boundary.locations.get_mut(slot.index());
+                let moved = location.as_ref().and_then(|location| displaced(**location));
+                let (Some(location), Some(moved)) = (location, moved) else {
+                    return Err(CommandError::input(format_args!(
+                        "--inject {self}: the map has no location for that slot"
+                    )));
+                };
+                let change = format!("{location:?} -> {moved:?}");
+                *location = moved;
+                Ok(Injected { code: None, change })
+            }
+        }
+    }
+}
+
+trait JoinText {
+    fn join(self, separator: &str) -> String;
+}
+
+impl<I: Iterator<Item = String>> JoinText for I {
+    fn join(self, separator: &str) -> String {
+        self.collect::<Vec<_>>().join(separator)
+    }
+}
+
+/// `localN`, `stackN` or a slot's number.
+fn parse_slot(text: &str, func: FuncIdx, offset: WasmOffset, image: &Image) -> Result<SlotIdx, CommandError> {
+    let function = function(image, func)?;
+    let locals = function.locals.len() as u32;
+    let slots = function
+        .boundaries
+        .iter()
+        .find(|boundary| boundary.offset == offset)
+        .map_or(0, |boundary| boundary.locations.len());
+    let number = |digits: &str| parse_offset(digits).ok().map(WasmOffset::get);
+    let slot = match (text.strip_prefix("local"), text.strip_prefix("stack")) {
+        (Some(index), _) => number(index).filter(|index| *index < locals),
+        (_, Some(depth)) => number(depth).and_then(|depth| depth.checked_add(locals)),
+        _ => number(text),
+    };
+    slot.filter(|slot| (*slot as usize) < slots).map(SlotIdx::new).ok_or_else(|| {
+        CommandError::input(format_args!(
+            "--inject: {text} is no slot of that boundary; it has {locals} locals (local0..) and {} operands (stack0..)",
+            slots.saturating_sub(locals as usize)
+        ))
+    })
+}
+
+fn function(image: &Image, func: FuncIdx) -> Result<&FunctionMap, CommandError> {
+    let found = image.map.functions.iter().find(|function| function.func == func);
+    found.ok_or_else(|| CommandError::input(format_args!("function {func} is imported")))
+}
+
+fn boundary_mut(
+    image: &mut Image,
+    func: FuncIdx,
+    offset: WasmOffset,
+) -> Result<&mut BoundaryMap, CommandError> {
+    let function = image.map.functions.iter_mut().find(|function| function.func == func);
+    function
+        .and_then(|function| function.boundaries.iter_mut().find(|b| b.offset == offset))
+        .ok_or_else(|| CommandError::input(format_args!("no boundary at {offset} of {func}")))
+}
+
+/// The native instructions of a Wasm instruction: those from behind its trap up
+/// to the next one.
+///
+/// # Errors
+/// A boundary that the compiler eliminated.
+pub fn instructions_of(
+    image: &Image,
+    func: FuncIdx,
+    offset: WasmOffset,
+) -> Result<Vec<Instruction>, CommandError> {
+    let function = function(image, func)?;
+    let anchor = function.boundaries.iter().find(|b| b.offset == offset).map(|b| b.anchor);
+    let Some(Anchor::Trap(pc)) = anchor else {
+        return Err(CommandError::input(format_args!("the compiler eliminated {offset} of {func}")));
+    };
+    let length = (function.code.end.get() - pc.get() - 1) as usize;
+    let all = decode(image, CodeOffset::new(pc.get() + 1), length);
+    Ok(all.take_while(|instruction| instruction.mnemonic() != Mnemonic::Int3).collect())
+}
+
+fn decode(image: &Image, at: CodeOffset, length: usize) -> impl Iterator<Item = Instruction> + '_ {
+    let from = at.get() as usize;
+    let bytes = image.text.get(from..from + length).unwrap_or_default();
+    let ip = at.at(image.text_address).get();
+    let mut decoder = Decoder::with_ip(64, bytes, ip, DecoderOptions::NONE);
+    std::iter::from_fn(move || {
+        let instruction = decoder.can_decode().then(|| decoder.decode())?;
+        (!instruction.is_invalid()).then_some(instruction)
+    })
+}
+
+/// Replaces code in the image: in its text and in its file.
+fn patch(image: &mut Image, at: CodeOffset, bytes: &[u8]) -> Result<(), CommandError> {
+    let file = crate::lockstep::space::text_file_offset(image)? as usize;
+    let from = at.get() as usize;
+    let gone = || CommandError::bug("a fault outside of the code");
+    image.text.get_mut(from..from + bytes.len()).ok_or_else(gone)?.copy_from_slice(bytes);
+    let from = file + from;
+    image.elf.get_mut(from..from + bytes.len()).ok_or_else(gone)?.copy_from_slice(bytes);
+    Ok(())
+}
+
+/// Another location for a slot, as a wrong map would have it.
+fn displaced(location: Location) -> Option<Location> {
+    Some(match location {
+        // Not rsp and not rbp: their neighbours instead.
+        Location::Register(DwarfReg(number)) if number < 16 => {
+            let next = (number + 1) % 16;
+            Location::Register(DwarfReg(if matches!(next, 6 | 7) { 8 } else { next }))
+        }
+        Location::Register(DwarfReg(number)) => {
+            Location::Register(DwarfReg(17 + (number - 17 + 1) % 16))
+        }
+        Location::CfaOffset(offset) => Location::CfaOffset(offset - 8),
+        Location::Constant(cell) => Location::Constant(Cell(cell.0 ^ 1)),
+        Location::Unavailable(_) => return None,
+    })
+}
+
+/// The bytes of a changed instruction, as long as the old one; `None` when the
+/// kind does not apply or the result would not fit.
+pub fn mutate(old: &Instruction, kind: CodeFault) -> Option<Vec<u8>> {
+    // Frames and stacks stay intact: those faults end in a crash, not in a
+    // wrong value.
+    if touches_stack(old) || old.mnemonic() == Mnemonic::Nop || old.mnemonic() == Mnemonic::Ud2 {
+        return None;
+    }
+    if kind == CodeFault::Drop {
+        return (old.flow_control() == FlowControl::Next).then(|| pad(Vec::new(), old.len()));
+    }
+    let mut new = *old;
+    match kind {
+        CodeFault::Operand => change_source(&mut new)?,
+        CodeFault::Destination => {
+            let plain = old.op_count() >= 1 && old.op0_kind() == OpKind::Register;
+            let writes = !matches!(old.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Ucomisd | Mnemonic::Ucomiss);
+            if !plain || !writes || old.flow_control() != FlowControl::Next {
+                return None;
+            }
+            new.set_op0_register(neighbour(old.op0_register())?);
+        }
+        CodeFault::Extension => new.set_code(other_extension(old.code())?),
+        CodeFault::Swap => {
+            let registers = old.op_count() == 2
+                && old.op0_kind() == OpKind::Register
+                && old.op1_kind() == OpKind::Register;
+            let commutes = matches!(old.mnemonic(), Mnemonic::Test | Mnemonic::Xchg);
+            let same_class = old.op0_register().size() == old.op1_register().size();
+            if !registers || commutes || !same_class || old.op0_register() == old.op1_register() {
+                return None;
+            }
+            new.set_op0_register(old.op1_register());
+            new.set_op1_register(old.op0_register());
+        }
+        CodeFault::Constant => {
+            let at = (0..old.op_count()).find(|op| is_immediate(old.op_kind(*op)))?;
+            if old.flow_control() != FlowControl::Next {
+                return None;
+            }
+            let value = old.immediate(at).wrapping_add(1);
+            new.try_set_immediate_u64(at, value).ok()?;
+        }
+        CodeFault::Displacement => {
+            let memory = (0..old.op_count()).any(|op| old.op_kind(op) == OpKind::Memory);
+            if !memory || old.memory_base() == Register::RIP || old.mnemonic() == Mnemonic::Lea && old.memory_displ_size() == 0 {
+                return None;
+            }
+            let by = if old.memory_displ_size() == 0 { 1 } else { 8 };
+            new.set_memory_displacement64(old.memory_displacement64().wrapping_add(by));
+            if old.memory_displ_size() == 0 {
+                new.set_memory_displ_size(1);
+            }
+        }
+        CodeFault::Condition => {
+            if old.condition_code() == ConditionCode::None {
+                return None;
+            }
+            new.negate_condition_code();
+        }
+        CodeFault::Operation => new.set_code(other_operation(old.code())?),
+        CodeFault::Width => new = narrowed(old)?,
+        CodeFault::Scale => {
+            if old.memory_index() == Register::None {
+                return None;
+            }
+            new.set_memory_index_scale(if old.memory_index_scale() == 1 { 2 } else { 1 });
+        }
+        CodeFault::Drop => return None,
+    }
+    let mut encoder = Encoder::new(64);
+    encoder.encode(&new, old.ip()).ok()?;
+    let bytes = encoder.take_buffer();
+    let changed = bytes.len() <= old.len();
+    let again = Decoder::with_ip(64, &bytes, old.ip(), DecoderOptions::NONE).decode();
+    (changed && !again.is_invalid() && again != *old).then(|| pad(bytes, old.len()))
+}
+
+fn pad(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
+    bytes.resize(length, 0x90);
+    bytes
+}
+
+fn touches_stack(instruction: &Instruction) -> bool {
+    let stack = |register: Register| matches!(register.full_register(), Register::RSP | Register::RBP);
+    let writes_stack = instruction.op_count() > 0
+        && instruction.op0_kind() == OpKind::Register
+        && stack(instruction.op0_register());
+    writes_stack
+        || matches!(
+            instruction.mnemonic(),
+            Mnemonic::Push | Mnemonic::Pop | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Leave
+        )
+}
+
+fn is_immediate(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::Immediate8
+            | OpKind::Immediate16
+            | OpKind::Immediate32
+            | OpKind::Immediate64
+            | OpKind::Immediate8to16
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate32to64
+    )
+}
+
+/// The last register that is only read becomes another.
+fn change_source(new: &mut Instruction) -> Option<()> {
+    let count = new.op_count();
+    let at = (1..count).rev().find(|op| new.op_kind(*op) == OpKind::Register)?;
+    new.set_op_register(at, neighbour(new.op_register(at))?);
+    Some(())
+}
+
+/// Another register of the same class that needs no longer encoding; never one
+/// that holds the frame.
+fn neighbour(register: Register) -> Option<Register> {
+    const GROUPS: [&[Register]; 6] = [
+        &[Register::RAX, Register::RCX, Register::RDX, Register::RBX, Register::RSI, Register::RDI],
+        &[Register::EAX, Register::ECX, Register::EDX, Register::EBX, Register::ESI, Register::EDI],
+        &[Register::R8, Register::R9, Register::R10, Register::R11, Register::R12, Register::R13, Register::R14, Register::R15],
+        &[Register::R8D, Register::R9D, Register::R10D, Register::R11D, Register::R12D, Register::R13D, Register::R14D, Register::R15D],
+        &[Register::XMM0, Register::XMM1, Register::XMM2, Register::XMM3, Register::XMM4, Register::XMM5, Register::XMM6, Register::XMM7],
+        &[Register::XMM8, Register::XMM9, Register::XMM10, Register::XMM11, Register::XMM12, Register::XMM13, Register::XMM14, Register::XMM15],
+    ];
+    GROUPS.iter().find_map(|group| {
+        let at = group.iter().position(|other| *other == register)?;
+        Some(group[(at + 1) % group.len()])
+    })
+}
+
+fn pair(code: Code, pairs: &[(Code, Code)]) -> Option<Code> {
+    pairs.iter().find_map(|(a, b)| match code {
+        _ if code == *a => Some(*b),
+        _ if code == *b => Some(*a),
+        _ => None,
+    })
+}
+
+fn other_extension(code: Code) -> Option<Code> {
+    pair(
+        code,
+        &[
+            (Code::Movzx_r32_rm8, Code::Movsx_r32_rm8),
+            (Code::Movzx_r32_rm16, Code::Movsx_r32_rm16),
+            (Code::Movzx_r64_rm8, Code::Movsx_r64_rm8),
+            (Code::Movzx_r64_rm16, Code::Movsx_r64_rm16),
+            (Code::Movsxd_r64_rm32, Code::Mov_r64_rm64),
+        ],
+    )
+}
+
+fn other_operation(code: Code) -> Option<Code> {
+    pair(
+        code,
+        &[
+            (Code::Add_rm32_r32, Code::Sub_rm32_r32),
+            (Code::Add_rm64_r64, Code::Sub_rm64_r64),
+            (Code::Add_r32_rm32, Code::Sub_r32_rm32),
+            (Code::Add_r64_rm64, Code::Sub_r64_rm64),
+            (Code::Add_rm32_imm8, Code::Sub_rm32_imm8),
+            (Code::Add_rm64_imm8, Code::Sub_rm64_imm8),
+            (Code::Add_rm32_imm32, Code::Sub_rm32_imm32),
+            (Code::Add_rm64_imm32, Code::Sub_rm64_imm32),
+            (Code::And_rm32_r32, Code::Or_rm32_r32),
+            (Code::And_rm64_r64, Code::Or_rm64_r64),
+            (Code::And_r32_rm32, Code::Or_r32_rm32),
+            (Code::And_r64_rm64, Code::Or_r64_rm64),
+            (Code::And_rm32_imm8, Code::Or_rm32_imm8),
+            (Code::And_rm64_imm8, Code::Or_rm64_imm8),
+            (Code::And_rm32_imm32, Code::Or_rm32_imm32),
+            (Code::Xor_r32_rm32, Code::Add_r32_rm32),
+            (Code::Shl_rm32_CL, Code::Shr_rm32_CL),
+            (Code::Shl_rm64_CL, Code::Shr_rm64_CL),
+            (Code::Shl_rm32_imm8, Code::Shr_rm32_imm8),
+            (Code::Shl_rm64_imm8, Code::Shr_rm64_imm8),
+            (Code::Sar_rm32_CL, Code::Shr_rm32_CL),
+            (Code::Sar_rm32_imm8, Code::Shr_rm32_imm8),
+            (Code::Rol_rm32_CL, Code::Ror_rm32_CL),
+            (Code::Addsd_xmm_xmmm64, Code::Subsd_xmm_xmmm64),
+            (Code::Mulsd_xmm_xmmm64, Code::Divsd_xmm_xmmm64),
+            (Code::Addss_xmm_xmmm32, Code::Subss_xmm_xmmm32),
+            (Code::Mulss_xmm_xmmm32, Code::Divss_xmm_xmmm32),
+            (Code::VEX_Vaddsd_xmm_xmm_xmmm64, Code::VEX_Vsubsd_xmm_xmm_xmmm64),
+            (Code::VEX_Vmulsd_xmm_xmm_xmmm64, Code::VEX_Vdivsd_xmm_xmm_xmmm64),
+            (Code::VEX_Vaddss_xmm_xmm_xmmm32, Code::VEX_Vsubss_xmm_xmm_xmmm32),
+            (Code::VEX_Vmulss_xmm_xmm_xmmm32, Code::VEX_Vdivss_xmm_xmm_xmmm32),
+            (Code::Lzcnt_r32_rm32, Code::Tzcnt_r32_rm32),
+            (Code::Lzcnt_r64_rm64, Code::Tzcnt_r64_rm64),
+        ],
+    )
+}
+
+/// The 32-bit form of a 64-bit instruction on registers.
+fn narrowed(old: &Instruction) -> Option<Instruction> {
+    let code = match old.code() {
+        Code::Mov_r64_rm64 => Code::Mov_r32_rm32,
+        Code::Mov_rm64_r64 => Code::Mov_rm32_r32,
+        Code::Add_r64_rm64 => Code::Add_r32_rm32,
+        Code::Add_rm64_r64 => Code::Add_rm32_r32,
+        Code::Sub_r64_rm64 => Code::Sub_r32_rm32,
+        Code::Sub_rm64_r64 => Code::Sub_rm32_r32,
+        Code::And_r64_rm64 => Code::And_r32_rm32,
+        Code::Or_r64_rm64 => Code::Or_r32_rm32,
+        Code::Xor_r64_rm64 => Code::Xor_r32_rm32,
+        Code::Imul_r64_rm64 => Code::Imul_r32_rm32,
+        Code::Shl_rm64_imm8 => Code::Shl_rm32_imm8,
+        Code::Shr_rm64_imm8 => Code::Shr_rm32_imm8,
+        Code::Cmp_r64_rm64 => Code::Cmp_r32_rm32,
+        Code::Cmp_rm64_r64 => Code::Cmp_rm32_r32,
+        _ => return None,
+    };
+    let mut new = *old;
+    new.set_code(code);
+    for op in 0..old.op_count() {
+        if old.op_kind(op) == OpKind::Register {
+            new.set_op_register(op, old.op_register(op).full_register32());
+        }
+    }
+    Some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(bytes: &[u8]) -> Instruction {
+        Decoder::with_ip(64, bytes, 0x40_1000, DecoderOptions::NONE).decode()
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        one(bytes).to_string()
+    }
+
+    #[test]
+    fn each_kind_makes_a_valid_instruction_of_the_same_length() {
+        // add eax,ecx; mov rax,[rdi+rcx*4+8]; jl; movsxd rax,ecx; add eax,5
+        let cases: [(&[u8], CodeFault, &str); 6] = [
+            (&[0x01, 0xc8], CodeFault::Operation, "sub eax,ecx"),
+            (&[0x01, 0xc8], CodeFault::Swap, "add ecx,eax"),
+            (&[0x48, 0x8b, 0x44, 0x8f, 0x08], CodeFault::Displacement, "mov rax,[rdi+rcx*4+10h]"),
+            (&[0x48, 0x8b, 0x44, 0x8f, 0x08], CodeFault::Scale, "mov rax,[rdi+rcx+8]"),
+            (&[0x7c, 0x10], CodeFault::Condition, "jge short 0000000000401012h"),
+            (&[0x83, 0xc0, 0x05], CodeFault::Constant, "add eax,6"),
+        ];
+        for (bytes, kind, expected) in cases {
+            let new = mutate(&one(bytes), kind).unwrap_or_else(|| panic!("{kind:?}"));
+            assert_eq!(new.len(), bytes.len());
+            assert_eq!(text(&new), expected);
+        }
+    }
+
+    #[test]
+    fn the_stack_stays_intact() {
+        // push rbp; sub rsp,16
+        for bytes in [&[0x55][..], &[0x48, 0x83, 0xec, 0x10]] {
+            for kind in CodeFault::ALL {
+                assert_eq!(mutate(&one(bytes), kind), None, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_displaced_location_is_another_one() {
+        for number in (0..16).chain(17..33).filter(|n| !matches!(n, 6 | 7)) {
+            let old = Location::Register(DwarfReg(number));
+            let new = displaced(old);
+            assert!(new.is_some() && new != Some(old));
+        }
+    }
+}
