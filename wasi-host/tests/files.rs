@@ -114,6 +114,11 @@ fn a_bad_pointer_is_found_before_anything_happens() {
             guest.call(name, &[fd.into(), (end - 7).into(), 1, RESULT.into()]),
             FAULT
         );
+        // A count whose bytes do not fit 32 bits must not wrap to a small one.
+        assert_eq!(
+            guest.call(name, &[fd.into(), 0, 0x2000_0001, RESULT.into()]),
+            FAULT
+        );
         assert_eq!(
             guest.call(name, &[fd.into(), 0, u32::MAX.into(), RESULT.into()]),
             FAULT
