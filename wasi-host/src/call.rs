@@ -21,6 +21,11 @@ use crate::memory::{GuestMemory, MemoryWrite, holds};
 /// this is a short read or a short write, which preview 1 allows.
 pub(crate) const MAX_TRANSFER: u32 = 64 << 20;
 
+/// Most vectors with bytes in them that one call fills or empties, as on Linux.
+/// More make a short transfer too, so that what a call costs to run and to log
+/// does not depend on how finely a guest cuts its buffers.
+const MAX_VECTORS: usize = 1024;
+
 /// How a handler that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
@@ -154,16 +159,18 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The first `limit` bytes that `ranges` name, range by range.
+/// The first bytes that `ranges` name, range by range: no more than `limit`, in
+/// no more than [`MAX_VECTORS`] pieces.
 pub(crate) fn limited(ranges: &[Range], limit: u32) -> Vec<Range> {
     let mut left = limit;
     let mut out = Vec::new();
-    for range in ranges {
+    for range in ranges.iter().filter(|range| range.length > 0) {
+        if left == 0 || out.len() == MAX_VECTORS {
+            break;
+        }
         let length = range.length.min(left);
         left -= length;
-        if length > 0 {
-            out.push(Range { length, ..*range });
-        }
+        out.push(Range { length, ..*range });
     }
     out
 }

@@ -28,6 +28,12 @@ pub enum WorldError {
         /// The host's path.
         path: PathBuf,
     },
+    /// There are more directories than descriptors.
+    #[error("more directories than a guest can have descriptors ({most})")]
+    TooManyDirectories {
+        /// Most descriptors a guest can have.
+        most: usize,
+    },
     /// The file for standard input cannot be opened.
     #[error("cannot open {} for standard input: {source}", path.display())]
     Stdin {

@@ -13,8 +13,11 @@ use crate::abi::{Awaited, EVENT, Event, EventType, Rights, SUBSCRIPTION, Subscri
 use crate::call::{Call, Done};
 use crate::clock::{now, timespec};
 use crate::errno::Errno;
-use crate::fd::Node;
+use crate::fd::{Node, Table};
 use crate::system::System;
+
+/// Most subscriptions in one call: as many as there can be descriptors.
+const MOST: u32 = Table::MOST as u32;
 
 /// What is to be done about one subscription.
 enum Wait<'a> {
@@ -28,8 +31,8 @@ enum Wait<'a> {
 
 pub(crate) fn poll_oneoff(system: &mut System, call: &mut Call<'_>) -> Result<Done, Errno> {
     let (input, output, count) = (call.u32(0), call.u32(1), call.u32(2));
-    if count == 0 {
-        // It would wait for ever.
+    if count == 0 || count > MOST {
+        // Nothing to wait for would be waiting for ever.
         return Err(Errno::INVAL);
     }
     let bytes = call.read(input, count.checked_mul(SUBSCRIPTION).ok_or(Errno::FAULT)?)?;

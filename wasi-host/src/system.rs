@@ -46,11 +46,9 @@ impl System {
         }
         let mut table = Table::default();
         for row in rows {
-            if table.insert(row).is_err() {
-                // More directories than descriptors: the rest has no number,
-                // and a guest could not use it.
-                break;
-            }
+            table
+                .insert(row)
+                .map_err(|_| WorldError::TooManyDirectories { most: Table::MOST })?;
         }
         Ok(System {
             args: config.args.into_iter().map(terminated).collect(),

@@ -49,7 +49,7 @@ impl World {
     /// A directory or file of the configuration cannot be opened, or a string
     /// cannot be handed to a guest.
     pub fn live(config: WorldConfig) -> Result<World, WorldError> {
-        World::acting(config, OperationLog::new(None), None)
+        Ok(World::acting(System::new(config)?, None, None))
     }
 
     /// A world that acts for real and also writes its log to `sink`, a line at
@@ -62,24 +62,25 @@ impl World {
         sink: impl Write + Send + 'static,
         module_sha256: [u8; 32],
     ) -> Result<World, WorldError> {
+        let system = System::new(config)?;
         let sink: Box<dyn Write + Send> = Box::new(sink);
         let writer = Writer::new(sink, Some(module_sha256)).map_err(WorldError::Log)?;
-        World::acting(config, OperationLog::new(Some(module_sha256)), Some(writer))
+        Ok(World::acting(system, Some(module_sha256), Some(writer)))
     }
 
     fn acting(
-        config: WorldConfig,
-        log: OperationLog,
+        system: System,
+        module_sha256: Option<[u8; 32]>,
         record: Option<Writer<Box<dyn Write + Send>>>,
-    ) -> Result<World, WorldError> {
-        let system = System::new(config)?;
-        Ok(World {
+    ) -> World {
+        let log = OperationLog::new(module_sha256);
+        World {
             mode: Mode::Live(Box::new(Live {
                 system,
                 log,
                 record,
             })),
-        })
+        }
     }
 
     /// A world that answers from a log and touches no file, clock or random

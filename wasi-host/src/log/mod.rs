@@ -9,7 +9,7 @@
 //! half with the program's call and answers with the second, touching nothing
 //! outside.
 //!
-//! [`format`] is the log on disk, [`replay`] the comparison. A log in memory
+//! `format` is the log on disk, `replay` the comparison. A log in memory
 //! shares its entries when it is cloned.
 
 mod format;
