@@ -572,7 +572,7 @@ fn shared_memory_is_compared() {
     assert_eq!(memory.differences(0, &expected, 0).unwrap(), []);
     assert_eq!(
         memory.differences(4096, &expected[4096..4100], 9).unwrap(),
-        [4096..4098]
+        std::slice::from_ref(&(4096..4098))
     );
 
     let out = OutOfRegion {
