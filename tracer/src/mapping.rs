@@ -41,7 +41,9 @@ pub struct Mapping {
 impl Mapping {
     /// Maps `reserved` bytes of a file that has `accessible` bytes.
     pub fn new(file: &OwnedFd, reserved: u64, accessible: u64) -> Result<Self, Errno> {
-        let (Ok(reserved), Ok(accessible)) = (usize::try_from(reserved), usize::try_from(accessible)) else {
+        let (Ok(reserved), Ok(accessible)) =
+            (usize::try_from(reserved), usize::try_from(accessible))
+        else {
             return Err(Errno::EOVERFLOW);
         };
         let length = NonZeroUsize::new(reserved).ok_or(Errno::EINVAL)?;
@@ -53,7 +55,11 @@ impl Mapping {
         // SAFETY: a new mapping at an address of the kernel's choice replaces
         // nothing; it is reached through this struct only.
         let start = unsafe { mmap(None, length, protection, flags, file, 0) }?;
-        let mapping = Self { start, reserved, accessible };
+        let mapping = Self {
+            start,
+            reserved,
+            accessible,
+        };
         // A subject's memory has no business in wdiff's own core file, nor in
         // its other children. Both are savings only.
         for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
@@ -73,20 +79,30 @@ impl Mapping {
     /// Tells the mapping that its file has grown.
     pub fn grown(&mut self, accessible: u64) {
         debug_assert!(accessible <= self.reserved as u64);
-        self.accessible = usize::try_from(accessible).map_or(self.reserved, |bytes| bytes.min(self.reserved));
+        self.accessible =
+            usize::try_from(accessible).map_or(self.reserved, |bytes| bytes.min(self.reserved));
     }
 
     /// The start of `len` accessible bytes at `offset`.
     #[inline]
     fn at(&self, offset: u64, len: usize) -> Result<*mut u8, OutOfRegion> {
-        let out = OutOfRegion { offset, len: len as u64, size: self.accessible as u64 };
-        let Ok(from) = usize::try_from(offset) else { return Err(out) };
-        match from.checked_add(len) {
-            // SAFETY: `from` is at most `accessible`, so the result lies in
-            // the mapping or one past its end.
-            Some(end) if end <= self.accessible => Ok(unsafe { self.start.cast::<u8>().as_ptr().add(from) }),
-            _ => Err(out),
+        let out = OutOfRegion {
+            offset,
+            len: len as u64,
+            size: self.accessible as u64,
+        };
+        let Ok(from) = usize::try_from(offset) else {
+            return Err(out);
+        };
+        if from
+            .checked_add(len)
+            .is_none_or(|end| end > self.accessible)
+        {
+            return Err(out);
         }
+        // SAFETY: `from` is at most `accessible`, so the result lies in the
+        // mapping or one past its end.
+        Ok(unsafe { self.start.cast::<u8>().as_ptr().add(from) })
     }
 
     /// Copies bytes out.
@@ -173,7 +189,12 @@ impl Mapping {
     }
 
     /// The first `limit` runs of bytes that differ from `expected`.
-    pub fn differences(&self, offset: u64, expected: &[u8], limit: usize) -> Result<Vec<Range<u64>>, OutOfRegion> {
+    pub fn differences(
+        &self,
+        offset: u64,
+        expected: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Range<u64>>, OutOfRegion> {
         let mut runs: Vec<Range<u64>> = Vec::new();
         self.visit_differences(offset, expected, |at| {
             let full = runs.len() >= limit;

@@ -41,7 +41,8 @@ impl Pin {
                 Some(pinned) => {
                     let cpu = cpu.unwrap_or(pinned.cpu);
                     if cpu != pinned.cpu {
-                        let problem = format!("the thread already has a subject on CPU {}", pinned.cpu);
+                        let problem =
+                            format!("the thread already has a subject on CPU {}", pinned.cpu);
                         return Err(TracerError::Cpu { cpu, problem });
                     }
                     pinned.subjects += 1;
@@ -52,7 +53,10 @@ impl Pin {
                     pinned.insert(fresh).cpu
                 }
             };
-            Ok(Self { cpu, here: PhantomData })
+            Ok(Self {
+                cpu,
+                here: PhantomData,
+            })
         })
     }
 
@@ -64,14 +68,24 @@ impl Pin {
 
 impl Pinned {
     fn new(cpu: Option<usize>) -> Result<Self, TracerError> {
-        let host = |call| move |errno| TracerError::Host { call, errno, hint: "" };
-        let before = sched_getaffinity(THIS_THREAD).map_err(host("asking for the thread's CPUs"))?;
+        let host = |call| {
+            move |errno| TracerError::Host {
+                call,
+                errno,
+                hint: "",
+            }
+        };
+        let before =
+            sched_getaffinity(THIS_THREAD).map_err(host("asking for the thread's CPUs"))?;
         let cpu = match cpu {
             Some(cpu) => cpu,
             None => sched_getcpu().map_err(host("asking for the current CPU"))?,
         };
         let mut only = CpuSet::new();
-        only.set(cpu).map_err(|errno| TracerError::Cpu { cpu, problem: errno.to_string() })?;
+        only.set(cpu).map_err(|errno| TracerError::Cpu {
+            cpu,
+            problem: errno.to_string(),
+        })?;
         sched_setaffinity(THIS_THREAD, &only).map_err(|errno| {
             let problem = match errno {
                 Errno::EINVAL => "there is no such CPU, or this process may not use it".to_string(),
@@ -79,7 +93,11 @@ impl Pinned {
             };
             TracerError::Cpu { cpu, problem }
         })?;
-        Ok(Self { cpu, subjects: 1, before })
+        Ok(Self {
+            cpu,
+            subjects: 1,
+            before,
+        })
     }
 }
 

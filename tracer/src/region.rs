@@ -17,6 +17,10 @@ use std::os::fd::OwnedFd;
 /// Bytes in a page.
 pub(crate) const PAGE: u64 = 4096;
 
+/// No region lies below: a null pointer, and what is near, must lead nowhere,
+/// also where the kernel would let a privileged process map it.
+const LOWEST: u64 = 0x1_0000;
+
 /// End of the addresses a process may use.
 pub(crate) const ADDRESS_LIMIT: u64 = 0x7fff_ffff_f000;
 
@@ -70,23 +74,46 @@ impl SharedRegion {
         if !address.is_multiple_of(PAGE) {
             return Err(wrong(format!("the address is no multiple of {PAGE}")));
         }
+        if address < LOWEST {
+            return Err(wrong(format!(
+                "regions begin at {LOWEST:#x}, so that null pointers fault"
+            )));
+        }
         if spec.reserve == 0 {
             return Err(wrong("it reserves no bytes".into()));
         }
         if spec.length > spec.reserve {
-            return Err(wrong(format!("{:#x} bytes do not fit in a reservation of {:#x}", spec.length, spec.reserve)));
+            return Err(wrong(format!(
+                "{:#x} bytes do not fit in a reservation of {:#x}",
+                spec.length, spec.reserve
+            )));
         }
         let reserve = spec.reserve.checked_next_multiple_of(PAGE);
-        let Some(reserve) = reserve.filter(|r| address.checked_add(*r).is_some_and(|end| end <= ADDRESS_LIMIT)) else {
-            return Err(wrong(format!("{:#x} bytes reach beyond the address space", spec.reserve)));
+        let Some(reserve) = reserve.filter(|r| {
+            address
+                .checked_add(*r)
+                .is_some_and(|end| end <= ADDRESS_LIMIT)
+        }) else {
+            return Err(wrong(format!(
+                "{:#x} bytes reach beyond the address space",
+                spec.reserve
+            )));
         };
         let file = sys::memory_file(&file_name(&spec.name), false)
             .map_err(|errno| wrong(format!("making a file in memory: {errno}")))?;
         set_size(&file, spec.length).map_err(|problem| wrong(problem.to_string()))?;
         let mapping = Mapping::new(&file, reserve, spec.length).map_err(|errno| {
-            wrong(format!("mapping {reserve:#x} bytes: {errno} (raise the address space limit, `ulimit -v`)"))
+            wrong(format!(
+                "mapping {reserve:#x} bytes: {errno} (raise the address space limit, `ulimit -v`)"
+            ))
         })?;
-        Ok(Self { name: spec.name.clone(), address, reserve, file, mapping })
+        Ok(Self {
+            name: spec.name.clone(),
+            address,
+            reserve,
+            file,
+            mapping,
+        })
     }
 
     /// The name it was made with.
@@ -105,7 +132,10 @@ impl SharedRegion {
     }
 
     /// Bytes that may be accessed.
-    #[allow(clippy::len_without_is_empty, reason = "the size of a memory, not the fill of a container")]
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "the size of a memory, not the fill of a container"
+    )]
     #[inline]
     pub fn len(&self) -> u64 {
         self.mapping.len()
@@ -154,14 +184,23 @@ impl SharedRegion {
 
     /// The first `limit` runs of bytes that differ from `expected`, laid at
     /// `offset`, as offsets in the region.
-    pub fn differences(&self, offset: u64, expected: &[u8], limit: usize) -> Result<Vec<Range<u64>>, OutOfRegion> {
+    pub fn differences(
+        &self,
+        offset: u64,
+        expected: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Range<u64>>, OutOfRegion> {
         self.mapping.differences(offset, expected, limit)
     }
 
     /// Lets the subject and wdiff access more bytes; new ones are zero. A
     /// region never shrinks, nor outgrows its reservation.
     pub(crate) fn resize(&mut self, length: u64) -> Result<(), TracerError> {
-        let wrong = |problem: String| TracerError::Resize { name: self.name.clone(), asked: length, problem };
+        let wrong = |problem: String| TracerError::Resize {
+            name: self.name.clone(),
+            asked: length,
+            problem,
+        };
         if length < self.len() {
             return Err(wrong(format!("it has {:#x} and never shrinks", self.len())));
         }

@@ -68,16 +68,26 @@ impl SubjectConfig<'_> {
     fn check(&self) -> Result<u64, TracerError> {
         let wrong = |problem: String| Err(TracerError::Image(problem));
         let (text, size, offset) = (self.text.get(), self.text_size, self.text_file_offset);
-        if offset.checked_add(size).is_none_or(|end| end > self.image.len() as u64) {
-            return wrong(format!("its {} bytes end before .text does ({offset:#x}+{size:#x})", self.image.len()));
+        if offset
+            .checked_add(size)
+            .is_none_or(|end| end > self.image.len() as u64)
+        {
+            return wrong(format!(
+                "its {} bytes end before .text does ({offset:#x}+{size:#x})",
+                self.image.len()
+            ));
         }
-        if u32::try_from(size).is_err() || text.checked_add(size).is_none_or(|end| end > ADDRESS_LIMIT) {
+        if u32::try_from(size).is_err()
+            || text.checked_add(size).is_none_or(|end| end > ADDRESS_LIMIT)
+        {
             return wrong(format!(".text of {size:#x} bytes cannot lie at {text:#x}"));
         }
         let first = self.start.get().min(self.syscall_gadget.get());
         let before = text.saturating_sub(first - first % PAGE);
         if before > offset {
-            return wrong(format!("{before:#x} bytes before .text are not in the file, where it is at {offset:#x}"));
+            return wrong(format!(
+                "{before:#x} bytes before .text are not in the file, where it is at {offset:#x}"
+            ));
         }
         Ok(before)
     }
@@ -85,10 +95,16 @@ impl SubjectConfig<'_> {
     /// Checks that the two pieces of code needed to set up are there.
     fn check_gadgets(&self, text: &Text) -> Result<(), TracerError> {
         if text.loaded_bytes(self.start.get()) != Some([INT3]) {
-            return Err(TracerError::Image(format!("no int3 at its start, {}", self.start)));
+            return Err(TracerError::Image(format!(
+                "no int3 at its start, {}",
+                self.start
+            )));
         }
         if text.loaded_bytes(self.syscall_gadget.get()) != Some(GADGET) {
-            return Err(TracerError::Image(format!("no `syscall; int3` at {}", self.syscall_gadget)));
+            return Err(TracerError::Image(format!(
+                "no `syscall; int3` at {}",
+                self.syscall_gadget
+            )));
         }
         Ok(())
     }
@@ -109,12 +125,21 @@ impl Process {
     /// Takes charge of a child. Kills it if that fails.
     fn adopt(pid: Pid) -> Result<Self, TracerError> {
         match sys::pidfd_open(pid) {
-            Ok(descriptor) => Ok(Self { pid, descriptor: Arc::new(descriptor), ended: false, here: PhantomData }),
+            Ok(descriptor) => Ok(Self {
+                pid,
+                descriptor: Arc::new(descriptor),
+                ended: false,
+                here: PhantomData,
+            }),
             Err(errno) => {
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
                 let _ = sys::wait(pid);
                 let hint = "Linux 5.3 or later is needed";
-                Err(TracerError::Host { call: "opening a descriptor for the subject", errno, hint })
+                Err(TracerError::Host {
+                    call: "opening a descriptor for the subject",
+                    errno,
+                    hint,
+                })
             }
         }
     }
@@ -147,7 +172,11 @@ impl Process {
                 self.ended = true;
                 Err(TracerError::Unwaited)
             }
-            Err(errno) => Err(TracerError::Host { call: "waiting for the subject", errno, hint: "" }),
+            Err(errno) => Err(TracerError::Host {
+                call: "waiting for the subject",
+                errno,
+                hint: "",
+            }),
         }
     }
 
@@ -188,7 +217,11 @@ impl Drop for Process {
 
 /// A failed call of wdiff's own.
 fn host(call: &'static str) -> impl FnOnce(Errno) -> TracerError {
-    move |errno| TracerError::Host { call, errno, hint: "" }
+    move |errno| TracerError::Host {
+        call,
+        errno,
+        hint: "",
+    }
 }
 
 /// ptrace on a halted subject answers ESRCH once somebody has killed it.
@@ -216,19 +249,30 @@ pub fn spawn(config: &SubjectConfig<'_>) -> Result<Spawned, TracerError> {
     let before = config.check()?;
     let (text, image) = Text::new(config, before)?;
     config.check_gadgets(&text)?;
-    let regions: Vec<SharedRegion> = config.regions.iter().map(SharedRegion::new).collect::<Result<_, _>>()?;
+    let regions: Vec<SharedRegion> = config
+        .regions
+        .iter()
+        .map(SharedRegion::new)
+        .collect::<Result<_, _>>()?;
     let pin = Pin::new(config.cpu)?;
     let mut process = execute(&image, &regions)?;
     // From here on the image lives in the subject and in its alias.
     drop(image);
     let start = config.start.get();
     let regs = inject::await_trap(&mut process, start + 1, "the trap at the image's start")?;
-    let mut injector = inject::Injector::new(&mut process, &text, config.syscall_gadget.get(), regs);
+    let mut injector =
+        inject::Injector::new(&mut process, &text, config.syscall_gadget.get(), regs);
     injector.furnish(&regions)?;
     injector.seal()?;
     let regs = regs.cleared(start + 1);
     process.set_regs(&regs)?;
-    Ok(Spawned { process, regions, text, regs, pin })
+    Ok(Spawned {
+        process,
+        regions,
+        text,
+        regs,
+        pin,
+    })
 }
 
 /// Forks, and has the new process execute the image, traced.
@@ -239,14 +283,19 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
     let plan = Plan {
         parent: Pid::this(),
         image: image.as_raw_fd(),
-        keep: regions.iter().map(|region| region.file().as_raw_fd()).collect(),
+        keep: regions
+            .iter()
+            .map(|region| region.file().as_raw_fd())
+            .collect(),
         wait_for_go: wait_for_go.as_raw_fd(),
         complain: complain.as_raw_fd(),
         empty_path: c"".as_ptr(),
         arguments: [c"wdiff-subject".as_ptr(), std::ptr::null()],
     };
     // No handler of wdiff's may run in the copy.
-    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(host("blocking signals"))?;
+    let mask = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_SETMASK)
+        .map_err(host("blocking signals"))?;
     // SAFETY: the child calls `become_subject` and nothing else, which makes
     // async-signal-safe calls only and never returns.
     let forked = match unsafe { nix::unistd::fork() } {
@@ -258,10 +307,16 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
     let pid = forked.map_err(|errno| {
         let hint = match errno {
             Errno::EAGAIN => "too many processes: `ulimit -u`, or the container's pids limit",
-            Errno::ENOMEM => "too little memory to copy wdiff's page tables; see sysctl vm.overcommit_memory",
+            Errno::ENOMEM => {
+                "too little memory to copy wdiff's page tables; see sysctl vm.overcommit_memory"
+            }
             _ => "",
         };
-        TracerError::Host { call: "fork", errno, hint }
+        TracerError::Host {
+            call: "fork",
+            errno,
+            hint,
+        }
     })?;
     let mut process = Process::adopt(pid)?;
     unblocked.map_err(host("unblocking signals"))?;
@@ -273,7 +328,11 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
         }
         let hint = "tracing is forbidden here: sysctl kernel.yama.ptrace_scope must be below 3, or below 2 without \
                     CAP_SYS_PTRACE, and a container's system call filter must allow ptrace";
-        return Err(TracerError::Host { call: "PTRACE_SEIZE", errno, hint });
+        return Err(TracerError::Host {
+            call: "PTRACE_SEIZE",
+            errno,
+            hint,
+        });
     }
     nix::unistd::write(&go, b"!").map_err(host("releasing the subject"))?;
     loop {
@@ -281,11 +340,15 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
             Waited::Event(libc::PTRACE_EVENT_EXEC) => break,
             // Nothing is injected here: the kernel still has a result to put
             // into rax.
-            Waited::Event(_) | Waited::Signal(_) => process.resume()?,
-            end @ (Waited::Exited(_) | Waited::Killed(_)) => {
-                return Err(read_complaint(&complaints).unwrap_or_else(|| TracerError::UnexpectedStop {
-                    expected: "the image being executed",
-                    found: inject::describe(end, None),
+            Waited::Event(_) => process.resume()?,
+            Waited::Signal(signal) if !inject::is_fault(signal) => process.resume()?,
+            // It gave up, or exec failed when the old program was gone already.
+            found => {
+                return Err(read_complaint(&complaints).unwrap_or_else(|| {
+                    TracerError::UnexpectedStop {
+                        expected: "the image being executed",
+                        found: inject::describe(found, None),
+                    }
                 }));
             }
         }
@@ -320,8 +383,14 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 6] =
-        [Step::ParentDeath, Step::Session, Step::CoreLimit, Step::CloseOnExec, Step::Keep, Step::Exec];
+    const ALL: [Step; 6] = [
+        Step::ParentDeath,
+        Step::Session,
+        Step::CoreLimit,
+        Step::CloseOnExec,
+        Step::Keep,
+        Step::Exec,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -355,10 +424,16 @@ fn read_complaint(pipe: &OwnedFd) -> Option<TracerError> {
         Ok(8) => {}
         _ => return None,
     }
-    let ([step, errno], _) = message.as_chunks::<4>() else { return None };
+    let ([step, errno], _) = message.as_chunks::<4>() else {
+        return None;
+    };
     let step = *Step::ALL.get(usize::try_from(u32::from_ne_bytes(*step)).ok()?)?;
     let errno = Errno::from_raw(i32::from_ne_bytes(*errno));
-    Some(TracerError::Start { call: step.name(), errno, hint: step.hint(errno) })
+    Some(TracerError::Start {
+        call: step.name(),
+        errno,
+        hint: step.hint(errno),
+    })
 }
 
 /// Turns a fresh copy of wdiff into the subject. Async-signal-safe.
@@ -383,7 +458,10 @@ fn try_to_become_subject(plan: &Plan) -> Result<std::convert::Infallible, (Step,
     // SAFETY: every call takes integers, or pointers to live data of `plan` or
     // of this frame, and is a bare system call.
     unsafe {
-        check(Step::ParentDeath, libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        check(
+            Step::ParentDeath,
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL),
+        )?;
         if libc::getppid() != plan.parent.as_raw() {
             // wdiff died before the line above; nobody would tell us.
             libc::_exit(127);
@@ -399,8 +477,14 @@ fn try_to_become_subject(plan: &Plan) -> Result<std::convert::Infallible, (Step,
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-        let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        check(Step::CoreLimit, libc::setrlimit(libc::RLIMIT_CORE, &no_core))?;
+        let no_core = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        check(
+            Step::CoreLimit,
+            libc::setrlimit(libc::RLIMIT_CORE, &no_core),
+        )?;
         // The raw call: the C library may be older than it.
         let cloexec = libc::CLOSE_RANGE_CLOEXEC;
         let closed = libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, cloexec);

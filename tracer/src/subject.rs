@@ -107,6 +107,9 @@ pub struct Subject {
     /// `regs` differ from what the subject has.
     changed: bool,
     vectors: OnceCell<VectorRegs>,
+    /// A step ended in a system call's stop, so the kernel has yet to report
+    /// the step itself, at the next resumption and before any instruction.
+    report_due: bool,
     /// The region that an address was found in last.
     recent: Cell<u32>,
     pin: Pin,
@@ -119,9 +122,25 @@ impl Subject {
     /// Every further call that runs it is to be made by this thread, which
     /// stays on one CPU with it until the last of its subjects is dropped.
     pub fn spawn(config: SubjectConfig<'_>) -> Result<Self, TracerError> {
-        let Spawned { process, regions, text, regs, pin } = spawn::spawn(&config)?;
+        let Spawned {
+            process,
+            regions,
+            text,
+            regs,
+            pin,
+        } = spawn::spawn(&config)?;
         let (vectors, recent) = (OnceCell::new(), Cell::new(0));
-        Ok(Self { process, regions, text, regs, changed: false, vectors, recent, pin })
+        Ok(Self {
+            process,
+            regions,
+            text,
+            regs,
+            changed: false,
+            vectors,
+            report_due: false,
+            recent,
+            pin,
+        })
     }
 
     /// Lets it run to its next stop.
@@ -162,7 +181,11 @@ impl Subject {
             Motion::Step => match ptrace::step(self.process.pid(), None) {
                 // Killed meanwhile: the wait will tell.
                 Ok(()) | Err(Errno::ESRCH) => Ok(()),
-                Err(errno) => Err(TracerError::Host { call: "PTRACE_SINGLESTEP", errno, hint: "" }),
+                Err(errno) => Err(TracerError::Host {
+                    call: "PTRACE_SINGLESTEP",
+                    errno,
+                    hint: "",
+                }),
             },
         }
     }
@@ -183,6 +206,8 @@ impl Subject {
         let pc = SubjectAddr::new(regs.rip());
         let stop = match signal {
             libc::SIGTRAP => {
+                let report_due =
+                    std::mem::take(&mut self.report_due) && regs.rip() == self.regs.rip();
                 let trap = pc.offset(-1);
                 let at_trap = self.text.loaded_bytes(trap.get()) == Some([INT3]);
                 // Only a step needs the signal's code to tell: what else halts
@@ -192,8 +217,16 @@ impl Subject {
                 } else {
                     match self.signal_info()? {
                         Some((libc::SI_KERNEL, _)) if at_trap => Some(Stop::Trap { pc: trap }),
-                        Some((libc::TRAP_TRACE, _)) if motion == Motion::Step => Some(Stop::Stepped),
-                        Some((code, _)) => Some(Stop::Fault { signal: FaultSignal::Trap, pc, address: None, code }),
+                        Some((libc::TRAP_TRACE, _)) if motion == Motion::Step => {
+                            Some(Stop::Stepped)
+                        }
+                        Some((libc::TRAP_BRKPT, _)) if report_due => None,
+                        Some((code, _)) => Some(Stop::Fault {
+                            signal: FaultSignal::Trap,
+                            pc,
+                            address: None,
+                            code,
+                        }),
                         None => None,
                     }
                 }
@@ -204,12 +237,16 @@ impl Subject {
             libc::SIGILL => self.fault(FaultSignal::Ill, pc)?,
             libc::SIGFPE => self.fault(FaultSignal::Fpe, pc)?,
             libc::SIGSYS => self.signal_info()?.map(|_| {
+                self.report_due = motion == Motion::Step;
                 // The program counter is past the instruction, unless that was
                 // one that does not come back to where it was.
                 let before = pc.offset(-2);
                 let bytes = self.text.loaded_bytes(before.get());
                 let here = matches!(bytes, Some([0x0f, 0x05 | 0x34] | [0xcd, 0x80]));
-                Stop::Syscall { number: regs.system_call(), pc: if here { before } else { pc } }
+                Stop::Syscall {
+                    number: regs.system_call(),
+                    pc: if here { before } else { pc },
+                }
             }),
             _ => None,
         };
@@ -228,7 +265,11 @@ impl Subject {
             Ok((code, _)) if code <= 0 => Ok(None),
             Ok(info) => Ok(Some(info)),
             Err(Errno::ESRCH) => Ok(None),
-            Err(errno) => Err(TracerError::Host { call: "PTRACE_GETSIGINFO", errno, hint: "" }),
+            Err(errno) => Err(TracerError::Host {
+                call: "PTRACE_GETSIGINFO",
+                errno,
+                hint: "",
+            }),
         }
     }
 
@@ -241,7 +282,12 @@ impl Subject {
                 FaultSignal::Segv => true,
                 FaultSignal::Ill | FaultSignal::Fpe | FaultSignal::Trap => false,
             };
-            Stop::Fault { signal, pc, address: data.then(|| SubjectAddr::new(address)), code }
+            Stop::Fault {
+                signal,
+                pc,
+                address: data.then(|| SubjectAddr::new(address)),
+                code,
+            }
         }))
     }
 
@@ -265,10 +311,15 @@ impl Subject {
         if self.process.ended() {
             return Err(TracerError::Ended);
         }
-        let raw = ptrace::getregset::<NT_PRFPREG>(self.process.pid()).map_err(|errno| match errno {
-            Errno::ESRCH => TracerError::Ended,
-            errno => TracerError::Host { call: "PTRACE_GETREGSET", errno, hint: "" },
-        })?;
+        let raw =
+            ptrace::getregset::<NT_PRFPREG>(self.process.pid()).map_err(|errno| match errno {
+                Errno::ESRCH => TracerError::Ended,
+                errno => TracerError::Host {
+                    call: "PTRACE_GETREGSET",
+                    errno,
+                    hint: "",
+                },
+            })?;
         Ok(self.vectors.get_or_init(|| VectorRegs::new(raw)))
     }
 
@@ -291,10 +342,16 @@ impl Subject {
     #[inline]
     pub fn find_region(&self, address: SubjectAddr, len: u64) -> Option<(RegionId, u64)> {
         let recent = self.recent.get();
-        if let Some(offset) = self.regions.get(recent as usize).and_then(|region| region.offset_of(address, len)) {
+        if let Some(offset) = self
+            .regions
+            .get(recent as usize)
+            .and_then(|region| region.offset_of(address, len))
+        {
             return Some((RegionId(recent), offset));
         }
-        let found = self.region_ids().find_map(|id| Some((id, self.region(id).offset_of(address, len)?)));
+        let found = self
+            .region_ids()
+            .find_map(|id| Some((id, self.region(id).offset_of(address, len)?)));
         if let Some((id, _)) = found {
             self.recent.set(id.0);
         }

@@ -34,7 +34,10 @@ pub struct Text {
 impl Text {
     /// Puts the image into a file and maps that; also answers the file, to be
     /// executed.
-    pub(crate) fn new(config: &SubjectConfig<'_>, before: u64) -> Result<(Self, OwnedFd), TracerError> {
+    pub(crate) fn new(
+        config: &SubjectConfig<'_>,
+        before: u64,
+    ) -> Result<(Self, OwnedFd), TracerError> {
         let host = |call, errno, hint| TracerError::Host { call, errno, hint };
         let file = sys::memory_file("wdiff-subject", true).map_err(|errno| {
             let hint = match errno {
@@ -44,9 +47,12 @@ impl Text {
             host("making a file in memory for the image", errno, hint)
         })?;
         let length = config.image.len() as u64;
-        let size = i64::try_from(length).map_err(|_| host("sizing the image's file", Errno::EFBIG, ""))?;
-        nix::unistd::ftruncate(&file, size).map_err(|errno| host("sizing the image's file", errno, ""))?;
-        let alias = Mapping::new(&file, length, length).map_err(|errno| host("mapping the image", errno, ""))?;
+        let size =
+            i64::try_from(length).map_err(|_| host("sizing the image's file", Errno::EFBIG, ""))?;
+        nix::unistd::ftruncate(&file, size)
+            .map_err(|errno| host("sizing the image's file", errno, ""))?;
+        let alias = Mapping::new(&file, length, length)
+            .map_err(|errno| host("mapping the image", errno, ""))?;
         alias.write(0, config.image)?;
         let text = Self {
             alias,
@@ -71,7 +77,10 @@ impl Text {
     /// The offset in `.text` of an address; `None` when it lies elsewhere.
     #[inline]
     pub fn offset_of(&self, address: SubjectAddr) -> Option<CodeOffset> {
-        let offset = address.get().checked_sub(self.start).filter(|offset| *offset < self.size)?;
+        let offset = address
+            .get()
+            .checked_sub(self.start)
+            .filter(|offset| *offset < self.size)?;
         u32::try_from(offset).ok().map(CodeOffset::new)
     }
 
@@ -80,7 +89,11 @@ impl Text {
     fn place(&self, offset: CodeOffset, len: usize) -> Result<u64, OutOfRegion> {
         let (offset, len) = (u64::from(offset.get()), len as u64);
         if len > self.size || offset > self.size - len {
-            return Err(OutOfRegion { offset, len, size: self.size });
+            return Err(OutOfRegion {
+                offset,
+                len,
+                size: self.size,
+            });
         }
         Ok(self.file_offset + offset)
     }
@@ -117,13 +130,16 @@ impl Text {
     #[inline]
     pub(crate) fn loaded_bytes<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        self.alias.read(self.loaded_place(address, N)?, &mut bytes).ok()?;
+        self.alias
+            .read(self.loaded_place(address, N)?, &mut bytes)
+            .ok()?;
         Some(bytes)
     }
 
     /// Replaces bytes of the loaded segment, gadgets included; answers whether
     /// they lie in it.
     pub(crate) fn write_loaded(&self, address: u64, bytes: &[u8]) -> bool {
-        self.loaded_place(address, bytes.len()).is_some_and(|place| self.alias.write(place, bytes).is_ok())
+        self.loaded_place(address, bytes.len())
+            .is_some_and(|place| self.alias.write(place, bytes).is_ok())
     }
 }
