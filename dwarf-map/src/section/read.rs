@@ -90,10 +90,10 @@ pub fn read(bytes: &[u8]) -> Result<ImageMap, SectionError> {
 }
 
 /// Operands and locations, together, that a map of this many bytes may have:
-/// enough for every boundary to have some hundreds of slots.
+/// enough for boundaries with thousands of slots.
 fn slot_budget(bytes: usize) -> u64 {
-    const BASE: u64 = 1 << 22;
-    const PER_BYTE: u64 = 256;
+    const BASE: u64 = 1 << 24;
+    const PER_BYTE: u64 = 512;
     const MOST: u64 = 1 << 27;
     (BASE + PER_BYTE.saturating_mul(bytes as u64)).min(MOST)
 }
