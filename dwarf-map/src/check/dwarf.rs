@@ -260,7 +260,7 @@ impl<'a> Described<'a> {
             let meant = bytes.iter().filter_map(|&(pc, source)| {
                 located(stacks.location(variable, source)?, variable.ty).map(|at| (pc, at))
             });
-            let meant: BTreeMap<u32, Location> = meant.collect();
+            let meant: Vec<(u32, Location)> = meant.collect();
             if let Some((pc, said, meant)) = first_difference(&said, &meant) {
                 let message = format!(
                     "{} at {}: {said:?} by DWARF, {meant:?} by the map",
@@ -285,15 +285,15 @@ impl<'a> Described<'a> {
         Ok(())
     }
 
-    /// What DWARF says about a variable, byte by byte. More bytes than
-    /// `most` cannot be right; what is beyond is cut.
+    /// What DWARF says about a variable, byte by byte in ascending order. More
+    /// bytes than `most` cannot be right; what is beyond is cut.
     fn expand(
         &self,
         variable: &DescribedVariable<'a>,
         ty: ValType,
         most: usize,
-    ) -> Result<BTreeMap<u32, Location>, String> {
-        let mut said = BTreeMap::new();
+    ) -> Result<Vec<(u32, Location)>, String> {
+        let mut said = Vec::new();
         for (range, expression) in &variable.ranges {
             let location = self.location(*expression, ty).map_err(|what| {
                 format!(
@@ -301,26 +301,29 @@ impl<'a> Described<'a> {
                     variable.name, range.start, range.end
                 )
             })?;
-            for address in range.clone() {
+            let offset = |address| {
                 let offset = SubjectAddr::new(address).since(self.text);
-                let Some(offset) = offset.and_then(|offset| u32::try_from(offset).ok()) else {
-                    return Err(format!("{} is located outside the text", variable.name));
-                };
-                if said.len() > most {
-                    return Ok(said);
-                }
-                if said
-                    .insert(offset, location)
-                    .is_some_and(|other| other != location)
-                {
-                    return Err(format!(
-                        "{} is in two places at {address:#x}",
-                        variable.name
-                    ));
-                }
-            }
+                offset.and_then(|offset| u32::try_from(offset).ok())
+            };
+            let (Some(start), Some(end)) = (offset(range.start), offset(range.end)) else {
+                return Err(format!("{} is located outside the text", variable.name));
+            };
+            let room = (most + 1).saturating_sub(said.len());
+            said.extend((start..end).take(room).map(|pc| (pc, location)));
         }
-        Ok(said)
+        said.sort_by_key(|(pc, _)| *pc);
+        said.dedup();
+        match said
+            .windows(2)
+            .find(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
+        {
+            Some([(pc, _), ..]) => Err(format!(
+                "{} is in two places at {}",
+                variable.name,
+                CodeOffset::new(*pc)
+            )),
+            _ => Ok(said),
+        }
     }
 
     fn location(&self, expression: Expression<Slice<'a>>, ty: ValType) -> Result<Location, String> {
@@ -409,21 +412,24 @@ fn located(location: Location, ty: ValType) -> Option<Location> {
     }
 }
 
-/// The lowest byte about which two accounts differ, and both accounts of it.
+/// The lowest byte about which two accounts, both in ascending order, differ,
+/// and what each says of it.
 fn first_difference(
-    said: &BTreeMap<u32, Location>,
-    meant: &BTreeMap<u32, Location>,
+    said: &[(u32, Location)],
+    meant: &[(u32, Location)],
 ) -> Option<(u32, Option<Location>, Option<Location>)> {
-    let unexpected = said
+    let same = said
         .iter()
-        .find(|(pc, location)| meant.get(pc) != Some(location));
-    let missing = meant
-        .iter()
-        .find(|(pc, location)| said.get(pc) != Some(location));
-    let pc = match (unexpected, missing) {
-        (Some((a, _)), Some((b, _))) => a.min(b),
-        (Some((pc, _)), None) | (None, Some((pc, _))) => pc,
-        (None, None) => return None,
-    };
-    Some((*pc, said.get(pc).copied(), meant.get(pc).copied()))
+        .zip(meant)
+        .take_while(|(said, meant)| said == meant)
+        .count();
+    match (said.get(same).copied(), meant.get(same).copied()) {
+        (None, None) => None,
+        (Some((pc, said)), None) => Some((pc, Some(said), None)),
+        (None, Some((pc, meant))) => Some((pc, None, Some(meant))),
+        (Some((a, said)), Some((b, meant))) => {
+            let pc = a.min(b);
+            Some((pc, (a == pc).then_some(said), (b == pc).then_some(meant)))
+        }
+    }
 }
