@@ -98,6 +98,11 @@ impl Translator<'_, '_> {
     ) -> Result<bool, CompileError> {
         match operator {
             Operator::Unreachable => {
+                // In a block of its own: Cranelift takes a block that ends in a
+                // trap for cold, and reports no locations within cold blocks.
+                let trap = self.builder.create_block();
+                self.builder.ins().jump(trap, &[]);
+                self.enter(trap);
                 self.builder.ins().trap(trap_code(Trap::Unreachable));
                 self.reachable = false;
             }
