@@ -59,6 +59,11 @@ impl Frame {
         }
     }
 
+    /// Whether it is a loop with its body starting in `block`.
+    pub fn is_loop_at(&self, block: Block) -> bool {
+        matches!(self.kind, FrameKind::Loop) && self.target == block
+    }
+
     /// Types of the operands that a branch to its label takes along.
     fn label_types(&self) -> &[ValType] {
         match self.kind {
