@@ -7,6 +7,7 @@
 
 use crate::error::CompileError;
 use cranelift_codegen::CompiledCode;
+use cranelift_codegen::MachDebugTagPos;
 use cranelift_codegen::ir::DebugTag;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl};
 use std::collections::HashSet;
@@ -33,6 +34,11 @@ impl Tags {
             for tag in list.tags {
                 let &DebugTag::User(tag) = tag else { continue };
                 let is_call = tag & crate::translate::CALL_TAG != 0;
+                // Cranelift tags all that a call is lowered to; only the call
+                // itself is tagged behind it.
+                if is_call && list.pos != MachDebugTagPos::Post {
+                    continue;
+                }
                 let (place, pc) = if is_call {
                     // The tag follows the call and what unpacks its results.
                     let after = returns.partition_point(|&address| address <= list.offset);

@@ -10,6 +10,7 @@
 //! Without a mid-end nothing is replaced, and every value stands for itself.
 
 use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
+use cranelift_codegen::entity::EntityRef;
 use std::collections::HashMap;
 
 /// The classes of equal values of a function.
@@ -96,7 +97,7 @@ struct Sets {
 impl Sets {
     fn new(function: &Function) -> Self {
         Sets {
-            parent: function.dfg.values().collect(),
+            parent: (0..function.dfg.num_values()).map(Value::new).collect(),
         }
     }
 

@@ -20,24 +20,53 @@ const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
 pub(crate) struct Locator<'a> {
     lowered: &'a Lowered,
     isa: &'a dyn TargetIsa,
-    /// Ranges of each value by its number, in code order.
-    ranges: Vec<Vec<ValueLocRange>>,
+    /// Ranges of each value, by its number.
+    ranges: Vec<Ranges>,
+}
+
+/// Where one value is, over the function's code.
+#[derive(Clone, Default)]
+struct Ranges {
+    /// By start. They may overlap: a spilled value is in its stack place
+    /// throughout and in a register around a use.
+    by_start: Vec<ValueLocRange>,
+    /// The last end among the ranges up to each position.
+    reach: Vec<u32>,
+}
+
+impl Ranges {
+    fn new(found: &[ValueLocRange]) -> Self {
+        let mut by_start = found.to_vec();
+        by_start.sort_by_key(|range| (range.start, range.end));
+        let mut furthest = 0;
+        let reach = by_start.iter().map(|range| {
+            furthest = range.end.max(furthest);
+            furthest
+        });
+        let reach = reach.collect();
+        Ranges { by_start, reach }
+    }
+
+    /// All places at a PC, the one taken latest first.
+    fn covering(&self, pc: u32) -> impl Iterator<Item = LabelValueLoc> {
+        let started = self.by_start.partition_point(|range| range.start <= pc);
+        (0..started)
+            .rev()
+            .map_while(move |at| (*self.reach.get(at)? > pc).then(|| self.by_start.get(at))?)
+            .filter(move |range| pc < range.end)
+            .map(|range| range.loc)
+    }
 }
 
 impl<'a> Locator<'a> {
     pub fn new(lowered: &'a Lowered, isa: &'a dyn TargetIsa) -> Self {
-        let mut ranges = vec![Vec::new(); lowered.function.dfg.num_values()];
+        let mut ranges = vec![Ranges::default(); lowered.function.dfg.num_values()];
         for (label, found) in &lowered.code.value_labels_ranges {
             if let Some(place) = ranges.get_mut(label.as_u32() as usize) {
-                place.clone_from(found);
-                place.sort_by_key(|range| (range.start, range.end));
+                *place = Ranges::new(found);
             }
         }
-        Locator {
-            lowered,
-            isa,
-            ranges,
-        }
+        Locator { lowered, isa, ranges }
     }
 
     /// The location of a value when the PC is at `pc`.
@@ -51,31 +80,35 @@ impl<'a> Locator<'a> {
         self.find(value, pc, |register| CALLEE_SAVED.contains(&register.0))
     }
 
+    /// A register if there is one, since that is what the code will use next;
+    /// else a stack place, else a constant.
     fn find(&self, value: Value, pc: u32, usable: impl Fn(DwarfReg) -> bool) -> Location {
         let mut reason = Reason::Folded;
+        let mut on_stack = None;
         for member in self.lowered.classes.members(&value) {
             let Some(ranges) = self.ranges.get(member.as_u32() as usize) else {
                 continue;
             };
-            if !ranges.is_empty() {
+            if !ranges.by_start.is_empty() {
                 reason = reason_max(reason, Reason::NoLongerLive);
             }
-            match covering(ranges, pc).map(|place| self.translate(place)) {
-                Some(Some(Location::Register(register))) if !usable(register) => {
-                    reason = reason_max(reason, Reason::Clobbered);
+            for place in ranges.covering(pc) {
+                match self.translate(place) {
+                    Some(Location::Register(register)) if !usable(register) => {
+                        reason = reason_max(reason, Reason::Clobbered);
+                    }
+                    Some(location @ Location::Register(_)) => return location,
+                    Some(location) => {
+                        on_stack.get_or_insert(location);
+                    }
+                    None => reason = reason_max(reason, Reason::NotExpressible),
                 }
-                Some(Some(location)) => return location,
-                Some(None) => reason = reason_max(reason, Reason::NotExpressible),
-                None => {}
             }
         }
-        let constant = self
-            .lowered
-            .classes
-            .members(&value)
-            .iter()
-            .find_map(|&v| self.constant(v));
-        constant.map_or(Location::Unavailable(reason), Location::Constant)
+        let constants = || self.lowered.classes.members(&value).iter();
+        on_stack
+            .or_else(|| constants().find_map(|&v| self.constant(v)).map(Location::Constant))
+            .unwrap_or(Location::Unavailable(reason))
     }
 
     /// A place in the map's terms.
@@ -111,14 +144,6 @@ impl<'a> Locator<'a> {
             _ => None,
         }
     }
-}
-
-/// The place of a value at a PC. Its ranges do not overlap, one place at a
-/// time, so only the last one that starts early enough can cover it.
-fn covering(ranges: &[ValueLocRange], pc: u32) -> Option<LabelValueLoc> {
-    let next = ranges.partition_point(|range| range.start <= pc);
-    let range = ranges.get(next.checked_sub(1)?)?;
-    (pc < range.end).then_some(range.loc)
 }
 
 /// The more telling of two reasons.

@@ -59,6 +59,11 @@ impl Frame {
         }
     }
 
+    /// Whether it is a loop with its body starting in `block`.
+    pub fn is_loop_at(&self, block: Block) -> bool {
+        matches!(self.kind, FrameKind::Loop) && self.target == block
+    }
+
     /// Types of the operands that a branch to its label takes along.
     fn label_types(&self) -> &[ValType] {
         match self.kind {
@@ -98,6 +103,11 @@ impl Translator<'_, '_> {
     ) -> Result<bool, CompileError> {
         match operator {
             Operator::Unreachable => {
+                // In a block of its own: Cranelift takes a block that ends in a
+                // trap for cold, and reports no locations within cold blocks.
+                let trap = self.builder.create_block();
+                self.builder.ins().jump(trap, &[]);
+                self.enter(trap);
                 self.builder.ins().trap(trap_code(Trap::Unreachable));
                 self.reachable = false;
             }

@@ -30,8 +30,9 @@ use crate::module::{self, Module};
 use crate::options::OptLevel;
 use crate::thunks::Thunks;
 use control::Frame;
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    self, DebugTag, FuncRef, Function, InstBuilder, MemFlagsData, Opcode, SigRef, SourceLoc,
+    self, Block, DebugTag, FuncRef, Function, InstBuilder, MemFlagsData, Opcode, SigRef, SourceLoc,
     StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
@@ -146,6 +147,7 @@ pub(crate) fn translate(
         boundaries: Vec::new(),
         calls: Vec::new(),
         values: Vec::new(),
+        undecided: Vec::new(),
         budget,
         callees: HashMap::new(),
         signatures: HashMap::new(),
@@ -163,10 +165,14 @@ pub(crate) fn translate(
         boundaries,
         calls,
         values,
+        undecided,
         ..
     } = translator;
     builder.seal_all_blocks();
     builder.finalize(env.frontend);
+    if let Some(slot) = scratch {
+        keep_undecided(&mut function, slot, undecided);
+    }
     Ok(Translated {
         function,
         locals,
@@ -213,6 +219,36 @@ fn zero(builder: &mut FunctionBuilder<'_>, ty: ValType) -> Value {
         ValType::F32 => builder.ins().f32const(0.0),
         ValType::F64 => builder.ins().f64const(0.0),
         other => builder.ins().iconst(abi::native_type(other), 0),
+    }
+}
+
+/// What defines a value, as far as keeping it alive is concerned.
+enum Definition {
+    Foldable,
+    Param(Block),
+    Other,
+}
+
+fn definition(function: &Function, value: Value) -> Definition {
+    let dfg = &function.dfg;
+    match dfg.value_def(dfg.resolve_aliases(value)) {
+        ValueDef::Result(inst, _) if may_be_folded(dfg.insts[inst].opcode()) => {
+            Definition::Foldable
+        }
+        ValueDef::Param(block, _) => Definition::Param(block),
+        _ => Definition::Other,
+    }
+}
+
+/// Keeps alive what turned out to need it: each value right behind the
+/// instruction that was the last one when it was consumed.
+fn keep_undecided(function: &mut Function, slot: StackSlot, undecided: Vec<(ir::Inst, Value)>) {
+    for (after, value) in undecided {
+        if matches!(definition(function, value), Definition::Foldable) {
+            let location = function.srcloc(after);
+            let mut cursor = FuncCursor::new(function).after_inst(after).with_srcloc(location);
+            cursor.ins().stack_store(abi::POINTER, value, slot, 0);
+        }
     }
 }
 
@@ -265,6 +301,9 @@ struct Translator<'f, 'm> {
     boundaries: Vec<BoundaryDraft>,
     calls: Vec<CallDraft>,
     values: Vec<Value>,
+    /// Operands, with the instruction that was last when they were consumed,
+    /// of which it is not known yet whether they need keeping alive.
+    undecided: Vec<(ir::Inst, Value)>,
     budget: &'f mut usize,
     callees: HashMap<abi::Symbol, FuncRef>,
     signatures: HashMap<FuncType, SigRef>,
@@ -385,13 +424,21 @@ impl Translator<'_, '_> {
     /// Pops an operand to compute with, kept alive if need be.
     fn operand(&mut self) -> Result<Value, CompileError> {
         let value = self.pop()?;
-        if let Some(slot) = self.scratch {
-            let resolved = self.builder.func.dfg.resolve_aliases(value);
-            if let ValueDef::Result(inst, _) = self.builder.func.dfg.value_def(resolved)
-                && may_be_folded(self.builder.func.dfg.insts[inst].opcode())
-            {
+        let Some(slot) = self.scratch else {
+            return Ok(value);
+        };
+        match definition(self.builder.func, value) {
+            Definition::Foldable => {
                 self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
             }
+            // Perhaps only the name that it has in a loop whose end has not
+            // been seen: what it stands for shows when the loop is complete.
+            Definition::Param(block) if self.frames.iter().any(|f| f.is_loop_at(block)) => {
+                let here = self.builder.current_block();
+                let last = here.and_then(|here| self.builder.func.layout.last_inst(here));
+                self.undecided.extend(last.map(|last| (last, value)));
+            }
+            _ => {}
         }
         Ok(value)
     }
