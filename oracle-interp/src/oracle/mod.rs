@@ -473,6 +473,18 @@ impl Oracle {
         Ok(Event::Boundary)
     }
 
+    /// Overwrites a slot of the innermost frame, as a debugger would.
+    pub fn set_slot(&mut self, slot: SlotIdx, value: Value) -> Result<(), CallError> {
+        let top = self.top().ok_or(CallError::NoSuchSlot(slot))?;
+        let types = [top.local_types(), &top.operand_types()].concat();
+        let &expected = types.get(slot.index()).ok_or(CallError::NoSuchSlot(slot))?;
+        self.check_values(&[expected], &[value])?;
+        if let Some(frame) = self.frames.last() {
+            self.stack[frame.base + slot.index()] = value.to_cell();
+        }
+        Ok(())
+    }
+
     /// The freedom of the specification that the last [`Oracle::step`] used.
     pub fn choice(&self) -> Option<Choice> {
         self.choice

