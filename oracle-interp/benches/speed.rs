@@ -2,6 +2,7 @@
 //!
 //! Four programs: calls (`fib`), a tight loop on 64-bit integers, a sieve over
 //! memory, and floating point. Each through the fast path, and by single steps.
+//! The best of many short runs, so that other load on the machine matters less.
 
 use oracle_interp::{Event, Limits, Module, Oracle, StopSet};
 use std::hint::black_box;
@@ -59,18 +60,32 @@ struct Measured {
     time: Duration,
 }
 
-fn call(wat: &str, argument: u32, execute: impl Fn(&mut Oracle, &Arc<Module>) -> Event) -> Measured {
+fn call(
+    wat: &str,
+    argument: u32,
+    execute: impl Fn(&mut Oracle, &Arc<Module>) -> Event,
+) -> Measured {
     let bytes = wat::parse_str(wat).expect("the program is valid");
     let module = Arc::new(Module::decode(&bytes).expect("the program is supported"));
     let mut oracle = Oracle::new(Limits::default());
-    let instance = oracle.instantiate(Arc::clone(&module), &[]).expect("it has no imports");
-    let func = FuncAddr { instance, func: FuncIdx::new(0) };
-    oracle.begin_call(func, &[Value::I32(argument)]).expect("it takes one i32");
+    let instance = oracle
+        .instantiate(Arc::clone(&module), &[])
+        .expect("it has no imports");
+    let func = FuncAddr {
+        instance,
+        func: FuncIdx::new(0),
+    };
+    oracle
+        .begin_call(func, &[Value::I32(argument)])
+        .expect("it takes one i32");
     let start = Instant::now();
     let event = execute(&mut oracle, &module);
     let time = start.elapsed();
     assert!(matches!(black_box(event), Event::Finished(_)));
-    Measured { instructions: oracle.instructions_executed(), time }
+    Measured {
+        instructions: oracle.instructions_executed(),
+        time,
+    }
 }
 
 fn run(oracle: &mut Oracle, module: &Arc<Module>) -> Event {
@@ -88,11 +103,18 @@ fn step(oracle: &mut Oracle, _: &Arc<Module>) -> Event {
 }
 
 fn main() {
-    let programs =
-        [("fib", FIB, 30, 22), ("loop", LOOP, 10_000_000, 200_000), ("sieve", SIEVE, 1_000_000, 20_000), ("float", FLOAT, 10_000_000, 200_000)];
+    let programs = [
+        ("fib", FIB, 20, 14),
+        ("loop", LOOP, 50_000, 5_000),
+        ("sieve", SIEVE, 50_000, 1_000),
+        ("float", FLOAT, 50_000, 5_000),
+    ];
     for (name, wat, long, short) in programs {
         let best = |measure: &dyn Fn() -> Measured| {
-            (0..5).map(|_| measure()).min_by_key(|m| m.time).expect("five were measured")
+            (0..200)
+                .map(|_| measure())
+                .min_by_key(|m| m.time)
+                .expect("some were measured")
         };
         let fast = best(&|| call(wat, long, run));
         let slow = best(&|| call(wat, short, step));

@@ -59,7 +59,7 @@ pub enum InstantiateError {
         /// Field name of the import.
         name: String,
         /// In which way.
-        mismatch: ImportMismatch,
+        mismatch: Box<ImportMismatch>,
     },
     /// A limit of the store does not allow another instance of this module.
     #[error("limit reached: {0}")]

@@ -20,7 +20,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// A generated module; nothing where the generator wanted other bytes.
 fn generate(seed: u64, config: Config) -> Vec<u8> {
     let bytes = noise(seed, 4096);
-    Module::new(config, &mut Unstructured::new(&bytes)).map_or(Vec::new(), |module| module.to_bytes())
+    Module::new(config, &mut Unstructured::new(&bytes))
+        .map_or(Vec::new(), |module| module.to_bytes())
 }
 
 /// Features within our scope, functions only as imports, so that most modules
@@ -51,7 +52,10 @@ fn generated_modules_keep_the_invariants() {
     for seed in 0..300 {
         executed += selfcheck::exercise(&generate(seed, supported()), 500).unwrap();
     }
-    assert!(executed > 1000, "only {executed} instructions were executed");
+    assert!(
+        executed > 1000,
+        "only {executed} instructions were executed"
+    );
 }
 
 #[test]
