@@ -4,8 +4,8 @@
 //! one of the caller's limits, see [`Event::LimitReached`](crate::Event).
 
 use wasm_view::{
-    Cell, FuncAddr, FuncType, GlobalType, InstanceId, MemoryId, MemoryType, TableType, Trap,
-    ValType, WasmOffset,
+    Cell, FuncAddr, FuncType, GlobalType, InstanceId, MemoryId, MemoryType, SlotIdx, TableType,
+    Trap, ValType, WasmOffset,
 };
 
 /// Why a module cannot be executed.
@@ -59,7 +59,7 @@ pub enum InstantiateError {
         /// Field name of the import.
         name: String,
         /// In which way.
-        mismatch: ImportMismatch,
+        mismatch: Box<ImportMismatch>,
     },
     /// A limit of the store does not allow another instance of this module.
     #[error("limit reached: {0}")]
@@ -124,7 +124,8 @@ pub enum ImportMismatch {
     Unknown(&'static str),
 }
 
-/// Why a call could not be started, or a host call not be finished.
+/// Why a call could not be started, a host call not be finished, or a slot not
+/// be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The store has no such function.
@@ -144,6 +145,9 @@ pub enum CallError {
         /// Given.
         given: Vec<ValType>,
     },
+    /// The innermost frame has no such slot.
+    #[error("there is no {0}")]
+    NoSuchSlot(SlotIdx),
     /// A function reference to no function of the store.
     #[error("{0} refers to no function of the store")]
     DanglingReference(FuncAddr),

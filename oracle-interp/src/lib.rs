@@ -30,6 +30,7 @@ mod decode;
 mod error;
 mod instantiate;
 pub mod liveness;
+mod mnemonic;
 mod module;
 mod numeric;
 mod op;

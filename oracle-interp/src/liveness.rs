@@ -251,7 +251,8 @@ impl Analysis<'_> {
 
     fn load(&mut self, position: OpIdx) {
         let start = self.start(position);
-        self.current.copy_from_slice(&self.rows[start..start + self.words]);
+        self.current
+            .copy_from_slice(&self.rows[start..start + self.words]);
     }
 
     fn merge(&mut self, position: OpIdx) {
@@ -276,7 +277,11 @@ impl Analysis<'_> {
     /// Adds what a branch with `sp` slots needs: the slots below its target's
     /// height stay where they are, the topmost `keep` move down to there.
     fn merge_branch(&mut self, entry: u32, sp: usize) {
-        let Branch { target, keep, height } = self.module.code.branches[entry as usize];
+        let Branch {
+            target,
+            keep,
+            height,
+        } = self.module.code.branches[entry as usize];
         let keep = keep as usize;
         if target == Branch::RETURN {
             self.mark(sp - keep..sp);

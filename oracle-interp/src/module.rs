@@ -364,7 +364,9 @@ impl Module {
             .local_names
             .binary_search_by_key(&(func, local), |(func, local, _)| (*func, *local))
             .ok()?;
-        self.local_names.get(found).map(|(_, _, name)| name.as_str())
+        self.local_names
+            .get(found)
+            .map(|(_, _, name)| name.as_str())
     }
 
     /// Every function of this name: by the name section, or as an export.
@@ -413,12 +415,16 @@ impl Module {
     }
 
     pub(crate) fn operand_types_at(&self, position: OpIdx) -> Vec<ValType> {
-        self.code.shapes.types(self.code.shapes_at[position.index()])
+        self.code
+            .shapes
+            .types(self.code.shapes_at[position.index()])
     }
 
     /// Height of the operand stack before an instruction.
     pub(crate) fn operand_height_at(&self, position: OpIdx) -> u32 {
-        self.code.shapes.height(self.code.shapes_at[position.index()])
+        self.code
+            .shapes
+            .height(self.code.shapes_at[position.index()])
     }
 
     pub(crate) fn offset_at(&self, position: OpIdx) -> WasmOffset {

@@ -27,7 +27,12 @@ impl StopSet {
     /// The empty set of stops in `module`.
     pub fn new(module: &Arc<Module>) -> StopSet {
         let ops = module.code.ops.clone();
-        StopSet { stops: Stops::In { module: Arc::clone(module), ops } }
+        StopSet {
+            stops: Stops::In {
+                module: Arc::clone(module),
+                ops,
+            },
+        }
     }
 
     /// Every boundary of every module.
@@ -37,8 +42,12 @@ impl StopSet {
 
     /// Adds a boundary. Answers whether the module has such a boundary.
     pub fn insert(&mut self, func: FuncIdx, offset: WasmOffset) -> bool {
-        let Stops::In { module, ops } = &mut self.stops else { return true };
-        let position = module.function(func).and_then(|function| function.position(offset));
+        let Stops::In { module, ops } = &mut self.stops else {
+            return true;
+        };
+        let position = module
+            .function(func)
+            .and_then(|function| function.position(offset));
         match position.and_then(|position| ops.get_mut(position.index())) {
             Some(op) => {
                 *op = Op::Stop;
@@ -50,8 +59,12 @@ impl StopSet {
 
     /// Takes a boundary out again. Answers whether the module has it.
     pub fn remove(&mut self, func: FuncIdx, offset: WasmOffset) -> bool {
-        let Stops::In { module, ops } = &mut self.stops else { return false };
-        let position = module.function(func).and_then(|function| function.position(offset));
+        let Stops::In { module, ops } = &mut self.stops else {
+            return false;
+        };
+        let position = module
+            .function(func)
+            .and_then(|function| function.position(offset));
         match position.and_then(|position| ops.get_mut(position.index()).zip(Some(position))) {
             Some((op, position)) => {
                 *op = module.code.ops[position.index()];

@@ -14,6 +14,8 @@ mod function;
 mod sections;
 mod unsupported;
 
+pub(crate) use unsupported::instruction_name;
+
 use crate::error::DecodeError;
 use crate::module::{Code, Module};
 use crate::shapes::ShapeBuilder;
@@ -58,12 +60,14 @@ impl Module {
         }
         decode(bytes).map_err(|problem| match problem {
             Problem::Wasm(error) => from_wasmparser(&error),
-            Problem::Unsupported(at, feature) => {
-                DecodeError::Unsupported { offset: wasm_offset(at), feature }
-            }
-            Problem::Limit(at, which) => {
-                DecodeError::Limit { offset: wasm_offset(at), message: which.to_string() }
-            }
+            Problem::Unsupported(at, feature) => DecodeError::Unsupported {
+                offset: wasm_offset(at),
+                feature,
+            },
+            Problem::Limit(at, which) => DecodeError::Limit {
+                offset: wasm_offset(at),
+                message: which.to_string(),
+            },
         })
     }
 }
@@ -77,7 +81,10 @@ fn from_wasmparser(error: &wasmparser::Error) -> DecodeError {
     let offset = wasm_offset(error.offset());
     let message = error.message().to_string();
     if let Some(features) = error.missing_wasm_feature() {
-        DecodeError::Unsupported { offset, feature: unsupported::feature(features, &message) }
+        DecodeError::Unsupported {
+            offset,
+            feature: unsupported::feature(features, &message),
+        }
     } else if message.contains("exceeds limit") || message.contains("implementation limit") {
         DecodeError::Limit { offset, message }
     } else {
@@ -122,7 +129,12 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     };
     for payload in parser.parse_all(bytes) {
         let payload = payload?;
-        if let Payload::Version { encoding: Encoding::Component, range, .. } = &payload {
+        if let Payload::Version {
+            encoding: Encoding::Component,
+            range,
+            ..
+        } = &payload
+        {
             return Err(Problem::Unsupported(
                 range.start,
                 "component model (component)".to_string(),
@@ -137,7 +149,9 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     if let Some(problem) = decoder.unsupported {
         return Err(problem);
     }
-    let Decoder { mut module, shapes, .. } = decoder;
+    let Decoder {
+        mut module, shapes, ..
+    } = decoder;
     module.code.shapes = shapes.finish();
     module.bytes = Arc::from(bytes);
     module.finish_names();

@@ -48,8 +48,8 @@ fn mnemonic(visit: &str) -> String {
     }
 }
 
-/// Proposal and mnemonic of an instruction.
-pub(super) fn instruction(operator: &Operator<'_>) -> String {
+/// Proposal and visitor method of an instruction, from wasmparser's list.
+fn listed(operator: &Operator<'_>) -> (&'static str, &'static str) {
     macro_rules! name {
         ($(@$proposal:ident $op:ident $({ $($arg:ident: $ty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
             match operator {
@@ -58,7 +58,17 @@ pub(super) fn instruction(operator: &Operator<'_>) -> String {
             }
         };
     }
-    let (proposal, visit) = wasmparser::for_each_operator!(name);
+    wasmparser::for_each_operator!(name)
+}
+
+/// The instruction's mnemonic in the text format.
+pub(crate) fn instruction_name(operator: &Operator<'_>) -> String {
+    mnemonic(listed(operator).1)
+}
+
+/// Proposal and mnemonic of an instruction.
+pub(super) fn instruction(operator: &Operator<'_>) -> String {
+    let (proposal, visit) = listed(operator);
     format!("{} ({})", proposal_name(proposal), mnemonic(visit))
 }
 
@@ -79,8 +89,14 @@ mod tests {
     #[test]
     fn instructions_are_named_as_in_the_text_format() {
         assert_eq!(mnemonic("visit_v128_load8_lane"), "v128.load8_lane");
-        assert_eq!(mnemonic("visit_i64_atomic_rmw8_add_u"), "i64.atomic.rmw8.add_u");
-        assert_eq!(mnemonic("visit_memory_atomic_wait32"), "memory.atomic.wait32");
+        assert_eq!(
+            mnemonic("visit_i64_atomic_rmw8_add_u"),
+            "i64.atomic.rmw8.add_u"
+        );
+        assert_eq!(
+            mnemonic("visit_memory_atomic_wait32"),
+            "memory.atomic.wait32"
+        );
         assert_eq!(mnemonic("visit_return_call"), "return_call");
         assert_eq!(
             instruction(&Operator::ReturnCall { function_index: 0 }),

@@ -221,9 +221,11 @@ impl Oracle {
     ) -> Result<(), HostAccessError> {
         let length = bytes.len() as u64;
         let target = &mut self.store.memories[memory.index()];
-        let range = target
-            .range(address, length)
-            .map_err(|_| HostAccessError { memory, address, length })?;
+        let range = target.range(address, length).map_err(|_| HostAccessError {
+            memory,
+            address,
+            length,
+        })?;
         target.data[range].copy_from_slice(bytes);
         if length > 0 {
             self.store.writes.memory(memory, address, length);
@@ -236,21 +238,27 @@ impl Oracle {
     /// bytes). Exact up to some thousand writes, then rounded out to 4 KiB.
     /// Memory that was grown is not listed: it shows by the memory's size.
     pub fn writes(&self) -> impl Iterator<Item = (MemoryId, u64, u64)> + '_ {
-        self.store.writes.memory_writes().filter_map(|(memory, address, length)| {
-            let size = self.memory(memory).len() as u64;
-            let length = length.min(size.checked_sub(address)?);
-            (length > 0).then_some((memory, address, length))
-        })
+        self.store
+            .writes
+            .memory_writes()
+            .filter_map(|(memory, address, length)| {
+                let size = self.memory(memory).len() as u64;
+                let length = length.min(size.checked_sub(address)?);
+                (length > 0).then_some((memory, address, length))
+            })
     }
 
     /// Table elements written since [`Oracle::clear_writes`]: (table, first
     /// element, count).
     pub fn table_writes(&self) -> impl Iterator<Item = (TableId, u64, u64)> + '_ {
-        self.store.writes.table_writes().filter_map(|(table, first, count)| {
-            let size = self.table(table).len() as u64;
-            let count = count.min(size.checked_sub(first)?);
-            (count > 0).then_some((table, first, count))
-        })
+        self.store
+            .writes
+            .table_writes()
+            .filter_map(|(table, first, count)| {
+                let size = self.table(table).len() as u64;
+                let count = count.min(size.checked_sub(first)?);
+                (count > 0).then_some((table, first, count))
+            })
     }
 
     /// Forgets which memory and table elements were written.
@@ -275,13 +283,22 @@ impl Oracle {
         if self.is_busy() {
             return Err(CallError::Busy);
         }
-        let instance = self.store.instance_of(func).ok_or(CallError::NoSuchFunction(func))?;
+        let instance = self
+            .store
+            .instance_of(func)
+            .ok_or(CallError::NoSuchFunction(func))?;
         let func = instance.resolve(func.func);
-        let ty = self.func_type(func).ok_or(CallError::NoSuchFunction(func))?;
+        let ty = self
+            .func_type(func)
+            .ok_or(CallError::NoSuchFunction(func))?;
         self.check_values(&ty.params, args)?;
         self.abandon();
         if self.is_host_function(func) {
-            let call = HostCall { instance: func.instance, func: func.func, args: args.to_vec() };
+            let call = HostCall {
+                instance: func.instance,
+                func: func.func,
+                args: args.to_vec(),
+            };
             self.state = State::HostCall(call.clone());
             return Ok(Event::HostCall(call));
         }
@@ -314,24 +331,30 @@ impl Oracle {
     }
 
     fn check_values(&self, expected: &[ValType], given: &[Value]) -> Result<(), CallError> {
-        if !given.iter().map(|value| value.ty()).eq(expected.iter().copied()) {
+        if !given
+            .iter()
+            .map(|value| value.ty())
+            .eq(expected.iter().copied())
+        {
             return Err(CallError::Types {
                 expected: expected.to_vec(),
                 given: given.iter().map(|value| value.ty()).collect(),
             });
         }
         given.iter().try_for_each(|&value| {
-            self.store.check_reference(value).map_err(CallError::DanglingReference)
+            self.store
+                .check_reference(value)
+                .map_err(CallError::DanglingReference)
         })
     }
 
-    /// What to answer when asked to go on with nothing to go on with.
-    fn standing_event(&self) -> Option<Event> {
+    /// What to answer when asked to go on while not running.
+    fn standing_event(&self) -> Event {
         match &self.state {
-            State::Running => None,
-            State::HostCall(call) => Some(Event::HostCall(call.clone())),
-            State::Finished(results) => Some(Event::Finished(results.clone())),
-            State::Trapped(trap) => Some(Event::Trapped(*trap)),
+            State::Running => Event::Boundary,
+            State::HostCall(call) => Event::HostCall(call.clone()),
+            State::Finished(results) => Event::Finished(results.clone()),
+            State::Trapped(trap) => Event::Trapped(*trap),
         }
     }
 
@@ -340,33 +363,50 @@ impl Oracle {
     pub fn step(&mut self) -> Event {
         self.choice = None;
         self.grown = None;
-        let Some(freedom) = self.nan_freedom() else { return self.step_plain() };
-        let event = self.step_plain();
-        if let Some(frame) = self.frames.last()
-            && let Some(&result) = self.stack[..self.sp].last()
-            && choice::is_used(freedom, result)
-        {
-            let slot = SlotIdx::from_index(self.sp - 1 - frame.base);
-            self.choice = Some(Choice { slot, kind: freedom });
+        let State::Running = self.state else {
+            return self.standing_event();
+        };
+        let freedom = self.nan_freedom();
+        // Nearly every instruction stays in the fast loop.
+        let mut left = 1;
+        let exit = self.interpret(None, &mut left);
+        if exit != Exit::Fuel {
+            return match self.leave_loop(exit, None, 1, left) {
+                Event::OutOfFuel => Event::Boundary,
+                event => event,
+            };
         }
-        event
+        self.executed += 1;
+        if let Some(freedom) = freedom {
+            self.record_nan(freedom);
+        }
+        Event::Boundary
     }
 
     /// The freedom of the instruction at the present boundary, should its
     /// result turn out to be a NaN.
     fn nan_freedom(&self) -> Option<ChoiceKind> {
-        if !matches!(self.state, State::Running) {
-            return None;
-        }
         let frame = self.frames.last()?;
-        let op = *self.instance(frame.instance).module.code.ops.get(self.pc.index())?;
+        let op = *self
+            .instance(frame.instance)
+            .module
+            .code
+            .ops
+            .get(self.pc.index())?;
         choice::nan_freedom(op, &self.stack[frame.base..self.sp])
     }
 
-    fn step_plain(&mut self) -> Event {
-        match self.go(None, 1) {
-            Event::OutOfFuel => Event::Boundary,
-            event => event,
+    /// Records that the instruction just executed used `freedom`, if it did.
+    fn record_nan(&mut self, freedom: ChoiceKind) {
+        if let Some(frame) = self.frames.last()
+            && let Some(&result) = self.stack[..self.sp].last()
+            && choice::is_used(freedom, result)
+        {
+            let slot = SlotIdx::from_index(self.sp - 1 - frame.base);
+            self.choice = Some(Choice {
+                slot,
+                kind: freedom,
+            });
         }
     }
 
@@ -379,9 +419,7 @@ impl Oracle {
         if stops.is_all() {
             return self.step();
         }
-        self.choice = None;
-        self.grown = None;
-        let mut event = self.step_plain();
+        let mut event = self.step();
         if event == Event::Boundary {
             event = self.go(Some(stops), fuel - 1);
         }
@@ -400,33 +438,48 @@ impl Oracle {
         })
     }
 
-    /// The loop around the loop: executes what the fast loop leaves to others.
     fn go(&mut self, stops: Option<&StopSet>, fuel: u64) -> Event {
-        if let Some(event) = self.standing_event() {
-            return event;
-        }
+        let State::Running = self.state else {
+            return self.standing_event();
+        };
         let mut left = fuel;
+        let exit = self.interpret(stops, &mut left);
+        self.leave_loop(exit, stops, fuel, left)
+    }
+
+    /// The loop around the fast loop, entered when that has returned: executes
+    /// what it leaves to others. `left` of `fuel` is left.
+    fn leave_loop(
+        &mut self,
+        exit: Exit,
+        stops: Option<&StopSet>,
+        fuel: u64,
+        mut left: u64,
+    ) -> Event {
+        let mut exit = exit;
         let event = loop {
-            match self.interpret(stops, &mut left) {
+            match exit {
                 Exit::Fuel => break Event::OutOfFuel,
                 Exit::Stop => break Event::Boundary,
                 Exit::OtherInstance => {}
-                Exit::Slow => {
-                    left -= 1;
-                    match self.slow_instruction() {
-                        Ok(None) => {}
-                        Ok(Some(event)) => {
-                            if let Event::LimitReached(_) = event {
-                                left += 1;
-                            }
-                            break event;
+                Exit::Slow => match self.slow_instruction() {
+                    Ok(None) => left -= 1,
+                    Ok(Some(event)) => {
+                        // At a limit nothing was executed.
+                        if !matches!(event, Event::LimitReached(_)) {
+                            left -= 1;
                         }
-                        Err(trap) => break self.trap_now(trap),
+                        break event;
                     }
-                }
+                    Err(trap) => {
+                        left -= 1;
+                        break self.trap_now(trap);
+                    }
+                },
                 Exit::Finished => break self.finish(),
                 Exit::Trap(trap) => break self.trap_now(trap),
             }
+            exit = self.interpret(stops, &mut left);
         };
         self.executed += fuel - left;
         event
@@ -435,10 +488,17 @@ impl Oracle {
     /// Returns from the outermost frame: its results are the topmost operands.
     fn finish(&mut self) -> Event {
         let results = self.frames.pop().map_or_else(Vec::new, |frame| {
-            let addr = FuncAddr { instance: frame.instance, func: frame.func };
+            let addr = FuncAddr {
+                instance: frame.instance,
+                func: frame.func,
+            };
             let types = self.func_type(addr).map_or(&[][..], |ty| &ty.results);
             let cells = &self.stack[self.sp - types.len()..self.sp];
-            types.iter().zip(cells).map(|(&ty, &cell)| Value::from_cell(ty, cell)).collect()
+            types
+                .iter()
+                .zip(cells)
+                .map(|(&ty, &cell)| Value::from_cell(ty, cell))
+                .collect()
         });
         self.sp = 0;
         self.state = State::Finished(results.clone());
@@ -455,9 +515,16 @@ impl Oracle {
 
     /// Returns from a pending host call.
     pub fn finish_host_call(&mut self, results: &[Value]) -> Result<Event, CallError> {
-        let State::HostCall(call) = &self.state else { return Err(CallError::NoHostCall) };
-        let addr = FuncAddr { instance: call.instance, func: call.func };
-        let ty = self.func_type(addr).ok_or(CallError::NoSuchFunction(addr))?;
+        let State::HostCall(call) = &self.state else {
+            return Err(CallError::NoHostCall);
+        };
+        let addr = FuncAddr {
+            instance: call.instance,
+            func: call.func,
+        };
+        let ty = self
+            .func_type(addr)
+            .ok_or(CallError::NoSuchFunction(addr))?;
         self.check_values(&ty.results, results)?;
         if self.frames.is_empty() {
             self.state = State::Finished(results.to_vec());
@@ -471,6 +538,18 @@ impl Oracle {
         self.pc = OpIdx(self.pc.0 + 1);
         self.state = State::Running;
         Ok(Event::Boundary)
+    }
+
+    /// Overwrites a slot of the innermost frame, as a debugger would.
+    pub fn set_slot(&mut self, slot: SlotIdx, value: Value) -> Result<(), CallError> {
+        let top = self.top().ok_or(CallError::NoSuchSlot(slot))?;
+        let types = [top.local_types(), &top.operand_types()].concat();
+        let &expected = types.get(slot.index()).ok_or(CallError::NoSuchSlot(slot))?;
+        self.check_values(&[expected], &[value])?;
+        if let Some(frame) = self.frames.last() {
+            self.stack[frame.base + slot.index()] = value.to_cell();
+        }
+        Ok(())
     }
 
     /// The freedom of the specification that the last [`Oracle::step`] used.
@@ -506,10 +585,14 @@ impl Oracle {
         match (grown, kind) {
             (Grown::Memory(memory), ChoiceKind::MemoryGrow { previous }) => {
                 let bytes = u64::from(previous) * MemoryType::PAGE;
-                self.store.memories[memory.index()].data.truncate(bytes as usize);
+                self.store.memories[memory.index()]
+                    .data
+                    .truncate(bytes as usize);
             }
             (Grown::Table(table), ChoiceKind::TableGrow { previous }) => {
-                self.store.tables[table.index()].elements.truncate(previous as usize);
+                self.store.tables[table.index()]
+                    .elements
+                    .truncate(previous as usize);
             }
             _ => debug_assert!(false, "a choice of another kind than what grew"),
         }
@@ -526,7 +609,8 @@ impl Oracle {
         }
         if cells > self.stack.len() {
             let roomy = cells.max(2 * self.stack.len()).max(1024);
-            self.stack.resize(roomy.min(self.limits.max_value_cells), Cell(0));
+            self.stack
+                .resize(roomy.min(self.limits.max_value_cells), Cell(0));
         }
         Ok(())
     }

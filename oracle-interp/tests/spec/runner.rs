@@ -1,0 +1,577 @@
+//! Runs a script of the specification's test suite (`.wast`) on an oracle.
+//!
+//! A script is a list of directives: modules to instantiate, functions to
+//! call, and what should come of it. How a function is called is left to a
+//! [`Driver`], so that the same scripts test the fast path, single steps with
+//! the self-check, or an execution beside another engine.
+//!
+//! Three things are kept apart in the [`Tally`]: assertions that ran;
+//! assertions about modules that use what the oracle does not support, counted
+//! by reason; and assertions about the text format, which test the parser of
+//! scripts and nothing of ours.
+
+use oracle_interp::choice::{
+    is_arithmetic_f32, is_arithmetic_f64, is_canonical_f32, is_canonical_f64,
+};
+use oracle_interp::{DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use wasm_view::{FuncAddr, FuncIdx, InstanceId, RefType, Trap, ValType, Value};
+use wasmparser::{Validator, WasmFeatures};
+use wast::core::{NanPattern, WastArgCore, WastRetCore};
+use wast::lexer::Lexer;
+use wast::parser::ParseBuffer;
+use wast::token::Id;
+use wast::{QuoteWat, Wast, WastArg, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It returned these results.
+    Returned(Vec<Value>),
+    /// It trapped.
+    Trapped(Trap),
+    /// It ran into a limit of the oracle's stack.
+    Exhausted,
+}
+
+/// Executes a call to its end.
+pub trait Driver {
+    /// Calls `func`; `Err` describes a failure of the oracle itself.
+    fn call(
+        &mut self,
+        oracle: &mut Oracle,
+        func: FuncAddr,
+        args: &[Value],
+    ) -> Result<Outcome, String>;
+}
+
+/// What came of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Assertions that held.
+    pub passed: u32,
+    /// What failed, with file, line and reason.
+    pub failures: Vec<String>,
+    /// Assertions and modules that could not be tried, by reason.
+    pub unsupported: BTreeMap<String, u32>,
+    /// Assertions about the text format.
+    pub text_format: u32,
+    /// Assertions that a module is invalid which it is in the script's version
+    /// of WebAssembly, and no longer is.
+    pub superseded: u32,
+}
+
+impl Tally {
+    /// Adds another script's.
+    pub fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.text_format += other.text_format;
+        self.superseded += other.superseded;
+        self.failures.extend(other.failures);
+        for (reason, count) in other.unsupported {
+            *self.unsupported.entry(reason).or_default() += count;
+        }
+    }
+}
+
+/// Why a directive did not succeed.
+enum Problem {
+    Failed(String),
+    /// Not tried; the reason.
+    Unsupported(String),
+}
+
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Problem::Failed(message)
+    }
+}
+
+type Result<T, E = Problem> = std::result::Result<T, E>;
+
+/// What a directive that holds was about.
+enum Kind {
+    Assertion,
+    Action,
+    TextFormat,
+    Superseded,
+}
+
+/// The outcome of making an instance.
+enum Made {
+    Instance(InstanceId),
+    Trapped(Trap),
+    Unlinkable(String),
+}
+
+/// The module that scripts import as `spectest` (specification, "test/core").
+const SPECTEST: &str = r#"(module
+    (global (export "global_i32") i32 (i32.const 666))
+    (global (export "global_i64") i64 (i64.const 666))
+    (global (export "global_f32") f32 (f32.const 666.6))
+    (global (export "global_f64") f64 (f64.const 666.6))
+    (table (export "table") 10 20 funcref)
+    (memory (export "memory") 1 2)
+    (func (export "print"))
+    (func (export "print_i32") (param i32))
+    (func (export "print_i64") (param i64))
+    (func (export "print_f32") (param f32))
+    (func (export "print_f64") (param f64))
+    (func (export "print_i32_f32") (param i32 f32))
+    (func (export "print_f64_f64") (param f64 f64)))"#;
+
+/// Executes scripts, each in a store of its own.
+pub struct Runner<'d> {
+    driver: &'d mut dyn Driver,
+    features: WasmFeatures,
+    oracle: Oracle,
+    /// Definitions by script name.
+    definitions: HashMap<String, Arc<Module>>,
+    /// Instances by script name; `Err` is the reason for there being none.
+    named: HashMap<String, std::result::Result<InstanceId, String>>,
+    /// Instances by the name they are imported under.
+    registered: HashMap<String, std::result::Result<InstanceId, String>>,
+    /// The instance that actions without a name mean.
+    current: Option<std::result::Result<InstanceId, String>>,
+}
+
+impl<'d> Runner<'d> {
+    /// Runs a script that was written for WebAssembly with these features.
+    /// `file` is its name in messages.
+    pub fn run(
+        driver: &'d mut dyn Driver,
+        features: WasmFeatures,
+        file: &str,
+        script: &str,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let mut lexer = Lexer::new(script);
+        lexer.allow_confusing_unicode(true);
+        let parsed = ParseBuffer::new_with_lexer(lexer);
+        let parsed = parsed
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|buffer| {
+                wast::parser::parse::<Wast<'_>>(buffer).map_err(|error| error.to_string())
+            });
+        let directives = match parsed {
+            Ok(wast) => wast.directives,
+            Err(error) => {
+                tally.failures.push(format!("{file}: {error}"));
+                return tally;
+            }
+        };
+        let limits = Limits {
+            max_frames: 20_000,
+            max_value_cells: 1 << 20,
+            max_memory_pages: 1 << 18,
+            max_table_elements: 20_000_000,
+        };
+        let mut runner = Runner {
+            driver,
+            features,
+            oracle: Oracle::new(limits),
+            definitions: HashMap::new(),
+            named: HashMap::new(),
+            registered: HashMap::new(),
+            current: None,
+        };
+        if let Err(message) = runner.add_spectest() {
+            tally.failures.push(format!("{file}: {message}"));
+            return tally;
+        }
+        for directive in directives {
+            let (line, column) = directive.span().linecol_in(script);
+            match runner.directive(directive) {
+                Ok(Kind::Assertion) => tally.passed += 1,
+                Ok(Kind::Action) => {}
+                Ok(Kind::TextFormat) => tally.text_format += 1,
+                Ok(Kind::Superseded) => tally.superseded += 1,
+                Err(Problem::Unsupported(reason)) => {
+                    *tally.unsupported.entry(reason).or_default() += 1;
+                }
+                Err(Problem::Failed(message)) => {
+                    let at = format!("{file}:{}:{}", line + 1, column + 1);
+                    tally.failures.push(format!("{at}: {message}"));
+                }
+            }
+        }
+        tally
+    }
+
+    fn add_spectest(&mut self) -> Result<(), String> {
+        let bytes = wat::parse_str(SPECTEST).map_err(|error| error.to_string())?;
+        let module = Module::decode(&bytes).map_err(|error| error.to_string())?;
+        let instance = self
+            .oracle
+            .instantiate(Arc::new(module), &[])
+            .map_err(|error| error.to_string())?;
+        self.registered.insert("spectest".to_string(), Ok(instance));
+        Ok(())
+    }
+
+    fn directive(&mut self, directive: WastDirective<'_>) -> Result<Kind> {
+        match directive {
+            WastDirective::Module(mut module) => {
+                let name = module.name();
+                self.current = None;
+                let made = self.make(&mut module);
+                self.define(name, made)?;
+                Ok(Kind::Action)
+            }
+            WastDirective::ModuleDefinition(mut definition) => {
+                let name = id_name(definition.name());
+                let module = decode(&mut definition)?;
+                self.definitions.insert(name, module);
+                Ok(Kind::Action)
+            }
+            WastDirective::ModuleInstance {
+                instance, module, ..
+            } => {
+                let name = id_name(module);
+                let module =
+                    self.definitions.get(&name).cloned().ok_or_else(|| {
+                        Problem::Unsupported(format!("definition `{name}` refused"))
+                    })?;
+                let made = self.instantiate(module);
+                self.define(instance, made)?;
+                Ok(Kind::Action)
+            }
+            WastDirective::Register { name, module, .. } => {
+                // An unsupported module is registered as such.
+                let instance = self.instance(module)?;
+                self.registered.insert(name.to_string(), instance);
+                Ok(Kind::Action)
+            }
+            WastDirective::Invoke(invoke) => {
+                match self.invoke(&invoke)? {
+                    Outcome::Returned(_) => {}
+                    other => return Err(Problem::Failed(format!("invoke: {other:?}"))),
+                }
+                Ok(Kind::Action)
+            }
+            WastDirective::AssertReturn { exec, results, .. } => {
+                let outcome = self.execute(exec)?;
+                expect_return(&outcome, &results)?;
+                Ok(Kind::Assertion)
+            }
+            WastDirective::AssertTrap { exec, message, .. } => {
+                match self.execute(exec)? {
+                    Outcome::Trapped(trap) if same_message(trap.text(), message) => {}
+                    other => {
+                        let message = format!("expected trap `{message}`, got {other:?}");
+                        return Err(Problem::Failed(message));
+                    }
+                }
+                Ok(Kind::Assertion)
+            }
+            WastDirective::AssertExhaustion { call, .. } => match self.invoke(&call)? {
+                Outcome::Exhausted => Ok(Kind::Assertion),
+                other => Err(Problem::Failed(format!(
+                    "expected exhaustion, got {other:?}"
+                ))),
+            },
+            WastDirective::AssertInvalid {
+                mut module,
+                message,
+                ..
+            } => {
+                if module.encode().is_err() {
+                    return Ok(Kind::TextFormat);
+                }
+                self.expect_invalid(&mut module, message)
+            }
+            WastDirective::AssertMalformed {
+                mut module,
+                message,
+                ..
+            } => match &module {
+                QuoteWat::Wat(_) => self.expect_invalid(&mut module, message),
+                _ => Ok(Kind::TextFormat),
+            },
+            WastDirective::AssertUnlinkable {
+                module, message, ..
+            } => match self.make(&mut QuoteWat::Wat(module))? {
+                Made::Unlinkable(actual) if same_message(&actual, message) => Ok(Kind::Assertion),
+                Made::Unlinkable(actual) => Err(Problem::Failed(format!(
+                    "expected `{message}`, got `{actual}`"
+                ))),
+                _ => Err(Problem::Failed(format!(
+                    "expected `{message}`, but it linked"
+                ))),
+            },
+            WastDirective::AssertException { .. } => Err(Problem::Unsupported(
+                "exception handling (assert_exception)".to_string(),
+            )),
+            WastDirective::AssertSuspension { .. } => Err(Problem::Unsupported(
+                "stack switching (assert_suspension)".to_string(),
+            )),
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
+                Err(Problem::Unsupported("threads (thread)".to_string()))
+            }
+            WastDirective::AssertInvalidCustom { .. }
+            | WastDirective::AssertMalformedCustom { .. } => Ok(Kind::TextFormat),
+        }
+    }
+
+    /// Makes what came of a module the current and the named instance.
+    fn define(&mut self, name: Option<Id<'_>>, made: Result<Made>) -> Result<()> {
+        let (instance, result) = match made {
+            Ok(Made::Instance(instance)) => (Ok(instance), Ok(())),
+            Ok(Made::Trapped(trap)) => (
+                Err("its instantiation failed".to_string()),
+                Err(Problem::Failed(format!("instantiation trapped: {trap}"))),
+            ),
+            Ok(Made::Unlinkable(message)) => (
+                Err("its instantiation failed".to_string()),
+                Err(Problem::Failed(message)),
+            ),
+            Err(Problem::Unsupported(reason)) => {
+                (Err(reason.clone()), Err(Problem::Unsupported(reason)))
+            }
+            Err(failed) => (Err("its instantiation failed".to_string()), Err(failed)),
+        };
+        if name.is_some() {
+            self.named.insert(id_name(name), instance.clone());
+        }
+        self.current = Some(instance);
+        result
+    }
+
+    fn make(&mut self, module: &mut QuoteWat<'_>) -> Result<Made> {
+        let module = decode(module)?;
+        self.instantiate(module)
+    }
+
+    fn instantiate(&mut self, module: Arc<Module>) -> Result<Made> {
+        let mut imports = Vec::new();
+        for import in module.imports() {
+            let name = format!("`{}` `{}`", import.module, import.name);
+            let instance = match self.registered.get(&import.module) {
+                None => return Ok(Made::Unlinkable(format!("unknown import {name}"))),
+                Some(Err(reason)) => return Err(Problem::Unsupported(reason.clone())),
+                Some(Ok(instance)) => *instance,
+            };
+            match self.exported(instance, &import.name) {
+                Some(found) => imports.push(found),
+                None => return Ok(Made::Unlinkable(format!("unknown import {name}"))),
+            }
+        }
+        let start = module.start();
+        let instance = match self.oracle.instantiate(module, &imports) {
+            Ok(instance) => instance,
+            Err(InstantiateError::Trap { trap, .. }) => return Ok(Made::Trapped(trap)),
+            Err(InstantiateError::Import { mismatch, .. }) => {
+                return Ok(Made::Unlinkable(mismatch.to_string()));
+            }
+            Err(other) => return Err(Problem::Failed(other.to_string())),
+        };
+        let Some(start) = start else {
+            return Ok(Made::Instance(instance));
+        };
+        let func = self.oracle.instance(instance).resolve(start);
+        match self.driver.call(&mut self.oracle, func, &[])? {
+            Outcome::Returned(_) => Ok(Made::Instance(instance)),
+            Outcome::Trapped(trap) => Ok(Made::Trapped(trap)),
+            Outcome::Exhausted => Err(Problem::Failed("start exhausted the stack".to_string())),
+        }
+    }
+
+    fn exported(&self, instance: InstanceId, name: &str) -> Option<Extern> {
+        let instance = self.oracle.instance(instance);
+        let export = instance.module.export(name)?;
+        let index = export.index as usize;
+        Some(match export.kind {
+            ExportKind::Func => Extern::Func(instance.resolve(FuncIdx::new(export.index))),
+            ExportKind::Memory => Extern::Memory(instance.memories[index]),
+            ExportKind::Table => Extern::Table(instance.tables[index]),
+            ExportKind::Global => Extern::Global(instance.globals[index]),
+        })
+    }
+
+    /// The instance of a name, or the current one.
+    fn instance(&self, name: Option<Id<'_>>) -> Result<std::result::Result<InstanceId, String>> {
+        let found = match name {
+            Some(name) => self.named.get(name.name()),
+            None => self.current.as_ref(),
+        };
+        found
+            .cloned()
+            .ok_or_else(|| Problem::Failed("there is no such instance".to_string()))
+    }
+
+    fn usable_instance(&self, name: Option<Id<'_>>) -> Result<InstanceId> {
+        self.instance(name)?.map_err(Problem::Unsupported)
+    }
+
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Outcome> {
+        match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke),
+            WastExecute::Get { module, global, .. } => {
+                let instance = self.usable_instance(module)?;
+                match self.exported(instance, global) {
+                    Some(Extern::Global(id)) => {
+                        let (ty, cell) = self.oracle.global(id);
+                        Ok(Outcome::Returned(vec![Value::from_cell(ty, cell)]))
+                    }
+                    _ => Err(Problem::Failed(format!("there is no global `{global}`"))),
+                }
+            }
+            WastExecute::Wat(module) => match self.make(&mut QuoteWat::Wat(module))? {
+                Made::Instance(_) => Ok(Outcome::Returned(Vec::new())),
+                Made::Trapped(trap) => Ok(Outcome::Trapped(trap)),
+                Made::Unlinkable(message) => Err(Problem::Failed(message)),
+            },
+        }
+    }
+
+    /// That the binary form of `module` does not decode.
+    fn expect_invalid(&self, module: &mut QuoteWat<'_>, message: &str) -> Result<Kind> {
+        let bytes = module
+            .encode()
+            .map_err(|error| Problem::Failed(error.to_string()))?;
+        match Module::decode(&bytes) {
+            Err(DecodeError::Invalid { .. } | DecodeError::Limit { .. }) => Ok(Kind::Assertion),
+            Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
+            // Decoding accepts every finished proposal; was it wrong then?
+            Ok(_)
+                if Validator::new_with_features(self.features)
+                    .validate_all(&bytes)
+                    .is_err() =>
+            {
+                Ok(Kind::Superseded)
+            }
+            Ok(_) => Err(Problem::Failed(format!(
+                "expected `{message}`, but it is valid"
+            ))),
+        }
+    }
+
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Outcome> {
+        let instance = self.usable_instance(invoke.module)?;
+        let Some(Extern::Func(func)) = self.exported(instance, invoke.name) else {
+            return Err(Problem::Failed(format!(
+                "there is no function `{}`",
+                invoke.name
+            )));
+        };
+        let args = invoke
+            .args
+            .iter()
+            .map(argument)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(self.driver.call(&mut self.oracle, func, &args)?)
+    }
+}
+
+fn id_name(id: Option<Id<'_>>) -> String {
+    id.map_or(String::new(), |id| id.name().to_string())
+}
+
+fn decode(module: &mut QuoteWat<'_>) -> Result<Arc<Module>> {
+    if let QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..) = module {
+        return Err(Problem::Unsupported(
+            "component model (component)".to_string(),
+        ));
+    }
+    let bytes = module
+        .encode()
+        .map_err(|error| Problem::Failed(error.to_string()))?;
+    match Module::decode(&bytes) {
+        Ok(module) => Ok(Arc::new(module)),
+        Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
+        Err(other) => Err(Problem::Failed(other.to_string())),
+    }
+}
+
+fn same_message(actual: &str, expected: &str) -> bool {
+    actual.starts_with(expected) || expected.starts_with(actual)
+}
+
+fn argument(arg: &WastArg<'_>) -> Result<Value> {
+    let WastArg::Core(arg) = arg else {
+        return Err(Problem::Unsupported(
+            "component model (argument)".to_string(),
+        ));
+    };
+    Ok(match arg {
+        WastArgCore::I32(value) => Value::I32(*value as u32),
+        WastArgCore::I64(value) => Value::I64(*value as u64),
+        WastArgCore::F32(value) => Value::F32(value.bits),
+        WastArgCore::F64(value) => Value::F64(value.bits),
+        WastArgCore::RefExtern(handle) => Value::ExternRef(Some(*handle)),
+        WastArgCore::RefNull(heap) => match heap_ref_type(heap) {
+            Some(ty) => Value::default_of(ValType::Ref(ty)),
+            None => return Err(Problem::Unsupported(format!("GC (ref.null {heap:?})"))),
+        },
+        WastArgCore::V128(_) => return Err(Problem::Unsupported("SIMD (v128)".to_string())),
+        WastArgCore::RefHost(_) => return Err(Problem::Unsupported("GC (ref.host)".to_string())),
+    })
+}
+
+fn heap_ref_type(heap: &wast::core::HeapType<'_>) -> Option<RefType> {
+    use wast::core::{AbstractHeapType, HeapType};
+    match heap {
+        HeapType::Abstract {
+            shared: false,
+            ty: AbstractHeapType::Func,
+        } => Some(RefType::Func),
+        HeapType::Abstract {
+            shared: false,
+            ty: AbstractHeapType::Extern,
+        } => Some(RefType::Extern),
+        _ => None,
+    }
+}
+
+fn expect_return(outcome: &Outcome, expected: &[WastRet<'_>]) -> Result<()> {
+    let Outcome::Returned(actual) = outcome else {
+        return Err(Problem::Failed(format!(
+            "expected results, got {outcome:?}"
+        )));
+    };
+    if actual.len() != expected.len() {
+        return Err(Problem::Failed(format!(
+            "expected {} results, got {}",
+            expected.len(),
+            actual.len()
+        )));
+    }
+    for (&actual, expected) in actual.iter().zip(expected) {
+        let WastRet::Core(expected) = expected else {
+            return Err(Problem::Unsupported("component model (result)".to_string()));
+        };
+        if !matches_result(actual, expected) {
+            return Err(Problem::Failed(format!(
+                "expected {expected:?}, got {actual:?} ({})",
+                actual.hex()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn matches_result(actual: Value, expected: &WastRetCore<'_>) -> bool {
+    match (actual, expected) {
+        (_, WastRetCore::Either(cases)) => cases.iter().any(|case| matches_result(actual, case)),
+        (Value::I32(actual), WastRetCore::I32(expected)) => actual == *expected as u32,
+        (Value::I64(actual), WastRetCore::I64(expected)) => actual == *expected as u64,
+        (Value::F32(actual), WastRetCore::F32(expected)) => match expected {
+            NanPattern::CanonicalNan => is_canonical_f32(actual),
+            NanPattern::ArithmeticNan => is_arithmetic_f32(actual),
+            NanPattern::Value(value) => actual == value.bits,
+        },
+        (Value::F64(actual), WastRetCore::F64(expected)) => match expected {
+            NanPattern::CanonicalNan => is_canonical_f64(actual),
+            NanPattern::ArithmeticNan => is_arithmetic_f64(actual),
+            NanPattern::Value(value) => actual == value.bits,
+        },
+        (Value::FuncRef(None) | Value::ExternRef(None), WastRetCore::RefNull(_)) => true,
+        (Value::ExternRef(Some(actual)), WastRetCore::RefExtern(expected)) => {
+            expected.is_none_or(|expected| actual == expected)
+        }
+        (Value::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,
+        _ => false,
+    }
+}
