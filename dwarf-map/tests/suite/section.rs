@@ -10,12 +10,11 @@ use dwarf_map::{CodeOffset, InstanceCounts, InstanceLayout};
 fn arbitrary_maps_survive() {
     for seed in 0..2000 {
         let map = arbitrary::map(&mut Random::new(seed));
-        let bytes = write(&map);
-        let back = read(&bytes);
-        assert!(
-            back.as_ref() == Ok(&map),
-            "seed {seed}: {back:?}, expected {map:?}"
-        );
+        // Maps are too long to print: the seed gives this one again.
+        match read(&write(&map)) {
+            Ok(back) => assert!(back == map, "seed {seed}: another map came back"),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
     }
 }
 
