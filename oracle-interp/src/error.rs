@@ -20,7 +20,8 @@ pub enum DecodeError {
         /// What the validator says.
         message: String,
     },
-    /// It is valid, but uses something this interpreter does not execute.
+    /// It is valid, perhaps only with an unfinished proposal, but uses
+    /// something this interpreter does not execute.
     #[error("unsupported: {feature} (at offset {offset})")]
     Unsupported {
         /// The first use.

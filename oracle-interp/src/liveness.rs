@@ -66,7 +66,7 @@ impl Liveness {
     /// Words of the largest result that is computed: half a gigabyte.
     const MAX_WORDS: usize = 1 << 26;
     /// Word operations after which the computation is given up.
-    const MAX_WORK: usize = 1 << 34;
+    const MAX_WORK: usize = 1 << 32;
 
     /// Analyses a function. `None` if the module does not define it, or if it
     /// is so large that the result would not be worth its cost.
@@ -85,14 +85,9 @@ impl Liveness {
             words,
             rows: vec![0; size],
             current: vec![0; words],
+            work: 0,
         };
-        let mut work = 0usize;
-        while analysis.pass() {
-            work = work.saturating_add(size);
-            if work > Self::MAX_WORK {
-                return None;
-            }
-        }
+        while analysis.pass()? {}
         let counts = (def.ops.clone())
             .map(|op| def.locals.len() as u32 + module.operand_height_at(OpIdx(op)))
             .collect();
@@ -133,6 +128,8 @@ struct Analysis<'m> {
     rows: Vec<u64>,
     /// The row being transformed.
     current: Vec<u64>,
+    /// Words looked at so far.
+    work: usize,
 }
 
 /// What an instruction does to the slots.
@@ -147,12 +144,16 @@ enum Effect {
 
 impl Analysis<'_> {
     /// One backward pass. Whether anything changed that a branch to a loop may
-    /// have read before.
-    fn pass(&mut self) -> bool {
+    /// have read before; `None` if this takes too long.
+    fn pass(&mut self) -> Option<bool> {
         let mut changed = false;
         for op in self.def.ops.clone().rev() {
             let position = OpIdx(op);
             self.transfer(position);
+            self.work = self.work.saturating_add(self.words);
+            if self.work > Liveness::MAX_WORK {
+                return None;
+            }
             let start = self.start(position);
             let row = &mut self.rows[start..start + self.words];
             if row != &self.current[..] {
@@ -160,7 +161,7 @@ impl Analysis<'_> {
                 changed = true;
             }
         }
-        changed
+        Some(changed)
     }
 
     fn start(&self, position: OpIdx) -> usize {
@@ -288,9 +289,17 @@ impl Analysis<'_> {
             return;
         }
         let to = self.locals + height as usize;
-        for slot in 0..to {
-            let live = get(self.row(target), slot);
-            self.merge_into(slot, live);
+        self.work = self.work.saturating_add(to / 64 + keep + 1);
+        let start = self.start(target);
+        for (index, word) in self.current[..to.div_ceil(64)].iter_mut().enumerate() {
+            // The last word may hold slots above `to` as well.
+            let below = to - index * 64;
+            let mask = if below < 64 {
+                (1 << below) - 1
+            } else {
+                u64::MAX
+            };
+            *word |= self.rows[start + index] & mask;
         }
         for index in 0..keep {
             let live = get(self.row(target), to + index);

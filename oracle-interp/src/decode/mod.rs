@@ -59,7 +59,7 @@ impl Module {
             });
         }
         decode(bytes).map_err(|problem| match problem {
-            Problem::Wasm(error) => from_wasmparser(&error),
+            Problem::Wasm(error) => from_wasmparser(bytes, &error),
             Problem::Unsupported(at, feature) => DecodeError::Unsupported {
                 offset: wasm_offset(at),
                 feature,
@@ -77,10 +77,26 @@ fn wasm_offset(position: usize) -> WasmOffset {
     WasmOffset::new(u32::try_from(position).unwrap_or(u32::MAX))
 }
 
-fn from_wasmparser(error: &wasmparser::Error) -> DecodeError {
+/// Whether a module that lacks these features only lacks features.
+fn is_valid_with(bytes: &[u8], missing: WasmFeatures) -> bool {
+    let mut features = WasmFeatures::default() | missing;
+    loop {
+        match Validator::new_with_features(features).validate_all(bytes) {
+            Ok(_) => return true,
+            Err(error) => match error.missing_wasm_feature() {
+                Some(more) if !features.contains(more) => features |= more,
+                _ => return false,
+            },
+        }
+    }
+}
+
+fn from_wasmparser(bytes: &[u8], error: &wasmparser::Error) -> DecodeError {
     let offset = wasm_offset(error.offset());
     let message = error.message().to_string();
-    if let Some(features) = error.missing_wasm_feature() {
+    if let Some(features) = error.missing_wasm_feature()
+        && is_valid_with(bytes, features)
+    {
         DecodeError::Unsupported {
             offset,
             feature: unsupported::feature(features, &message),
