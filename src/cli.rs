@@ -37,7 +37,16 @@ pub enum Command {
 
 /// Subcommands of the contract that are not built yet.
 pub const NOT_BUILT: &[&str] = &[
-    "wast", "selftest", "migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument",
+    "wast",
+    "selftest",
+    "migrate",
+    "snapshot",
+    "bisect",
+    "gate",
+    "report",
+    "debug",
+    "fuzz",
+    "instrument",
     "explain",
 ];
 

@@ -46,7 +46,12 @@ impl CoreRequest {
     ///
     /// # Errors
     /// A boundary that is not there.
-    pub fn parse(path: &Path, at: &str, module: &Module, image: &Image) -> Result<Self, CommandError> {
+    pub fn parse(
+        path: &Path,
+        at: &str,
+        module: &Module,
+        image: &Image,
+    ) -> Result<Self, CommandError> {
         let (boundary, occurrence) = match at.rsplit_once('#') {
             // A leading `#` is a function's index.
             Some((boundary, number)) if !boundary.is_empty() && !number.contains(':') => {
@@ -80,7 +85,12 @@ impl CoreRequest {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, subject: &mut Subject, space: &Space, pc: SubjectAddr) -> Result<(), CommandError> {
+    pub fn write(
+        &self,
+        subject: &mut Subject,
+        space: &Space,
+        pc: SubjectAddr,
+    ) -> Result<(), CommandError> {
         let mut segments = Vec::new();
         collect(&mut segments, subject.region(space.data), 0, u64::MAX);
         let stack = subject.region(space.stack);

@@ -25,9 +25,7 @@ pub fn divergence(
     let listing = &image.listing;
     let line = |at: &Boundary| source.as_ref().and_then(|source| source.line(at.offset));
     let name = |func: FuncIdx| program.module.func_name(func).map(ToString::to_string);
-    let instruction = |at: &Boundary| {
-        listing.text_at(at.offset).map(ToString::to_string)
-    };
+    let instruction = |at: &Boundary| listing.text_at(at.offset).map(ToString::to_string);
     let mut divergence = Divergence::new(finding.kind).at(finding.at, finding.index);
     divergence.summary = finding.what.clone();
     divergence.name = name(finding.at.func);
@@ -43,8 +41,7 @@ pub fn divergence(
     for slot in &mut divergence.slots {
         if let reports::SlotName::Local { frame: 0, index } = slot.slot {
             let local = wasm_view::LocalIdx::new(index);
-            slot.name =
-                program.module.local_name(finding.at.func, local).map(ToString::to_string);
+            slot.name = program.module.local_name(finding.at.func, local).map(ToString::to_string);
         }
     }
     if let Some(pc) = finding.native_pc {

@@ -26,7 +26,9 @@ pub enum CommandError {
         detail: String,
     },
     /// A bug in wdiff: exit code 4.
-    #[error("{what}\nThis is a bug in wdiff, not in the compiler under test. Please report it with the program.")]
+    #[error(
+        "{what}\nThis is a bug in wdiff, not in the compiler under test. Please report it with the program."
+    )]
     Bug {
         /// What was found.
         what: String,

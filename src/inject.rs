@@ -212,7 +212,12 @@ impl<I: Iterator<Item = String>> JoinText for I {
 }
 
 /// `localN`, `stackN` or a slot's number.
-fn parse_slot(text: &str, func: FuncIdx, offset: WasmOffset, image: &Image) -> Result<SlotIdx, CommandError> {
+fn parse_slot(
+    text: &str,
+    func: FuncIdx,
+    offset: WasmOffset,
+    image: &Image,
+) -> Result<SlotIdx, CommandError> {
     let function = function(image, func)?;
     let locals = function.locals.len() as u32;
     let slots = function
@@ -263,7 +268,9 @@ pub fn instructions_of(
     let function = function(image, func)?;
     let anchor = function.boundaries.iter().find(|b| b.offset == offset).map(|b| b.anchor);
     let Some(Anchor::Trap(pc)) = anchor else {
-        return Err(CommandError::input(format_args!("the compiler eliminated {offset} of {func}")));
+        return Err(CommandError::input(format_args!(
+            "the compiler eliminated {offset} of {func}"
+        )));
     };
     let length = (function.code.end.get() - pc.get() - 1) as usize;
     let all = decode(image, CodeOffset::new(pc.get() + 1), length);
@@ -325,7 +332,10 @@ pub fn mutate(old: &Instruction, kind: CodeFault) -> Option<Vec<u8>> {
         CodeFault::Operand => change_source(&mut new)?,
         CodeFault::Destination => {
             let plain = old.op_count() >= 1 && old.op0_kind() == OpKind::Register;
-            let writes = !matches!(old.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Ucomisd | Mnemonic::Ucomiss);
+            let writes = !matches!(
+                old.mnemonic(),
+                Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Ucomisd | Mnemonic::Ucomiss
+            );
             if !plain || !writes || old.flow_control() != FlowControl::Next {
                 return None;
             }
@@ -354,7 +364,10 @@ pub fn mutate(old: &Instruction, kind: CodeFault) -> Option<Vec<u8>> {
         }
         CodeFault::Displacement => {
             let memory = (0..old.op_count()).any(|op| old.op_kind(op) == OpKind::Memory);
-            if !memory || old.memory_base() == Register::RIP || old.mnemonic() == Mnemonic::Lea && old.memory_displ_size() == 0 {
+            if !memory
+                || old.memory_base() == Register::RIP
+                || old.mnemonic() == Mnemonic::Lea && old.memory_displ_size() == 0
+            {
                 return None;
             }
             let by = if old.memory_displ_size() == 0 { 1 } else { 8 };
@@ -393,7 +406,8 @@ fn pad(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
 }
 
 fn touches_stack(instruction: &Instruction) -> bool {
-    let stack = |register: Register| matches!(register.full_register(), Register::RSP | Register::RBP);
+    let stack =
+        |register: Register| matches!(register.full_register(), Register::RSP | Register::RBP);
     let writes_stack = instruction.op_count() > 0
         && instruction.op0_kind() == OpKind::Register
         && stack(instruction.op0_register());
@@ -432,10 +446,46 @@ fn neighbour(register: Register) -> Option<Register> {
     const GROUPS: [&[Register]; 6] = [
         &[Register::RAX, Register::RCX, Register::RDX, Register::RBX, Register::RSI, Register::RDI],
         &[Register::EAX, Register::ECX, Register::EDX, Register::EBX, Register::ESI, Register::EDI],
-        &[Register::R8, Register::R9, Register::R10, Register::R11, Register::R12, Register::R13, Register::R14, Register::R15],
-        &[Register::R8D, Register::R9D, Register::R10D, Register::R11D, Register::R12D, Register::R13D, Register::R14D, Register::R15D],
-        &[Register::XMM0, Register::XMM1, Register::XMM2, Register::XMM3, Register::XMM4, Register::XMM5, Register::XMM6, Register::XMM7],
-        &[Register::XMM8, Register::XMM9, Register::XMM10, Register::XMM11, Register::XMM12, Register::XMM13, Register::XMM14, Register::XMM15],
+        &[
+            Register::R8,
+            Register::R9,
+            Register::R10,
+            Register::R11,
+            Register::R12,
+            Register::R13,
+            Register::R14,
+            Register::R15,
+        ],
+        &[
+            Register::R8D,
+            Register::R9D,
+            Register::R10D,
+            Register::R11D,
+            Register::R12D,
+            Register::R13D,
+            Register::R14D,
+            Register::R15D,
+        ],
+        &[
+            Register::XMM0,
+            Register::XMM1,
+            Register::XMM2,
+            Register::XMM3,
+            Register::XMM4,
+            Register::XMM5,
+            Register::XMM6,
+            Register::XMM7,
+        ],
+        &[
+            Register::XMM8,
+            Register::XMM9,
+            Register::XMM10,
+            Register::XMM11,
+            Register::XMM12,
+            Register::XMM13,
+            Register::XMM14,
+            Register::XMM15,
+        ],
     ];
     GROUPS.iter().find_map(|group| {
         let at = group.iter().position(|other| *other == register)?;

@@ -136,7 +136,10 @@ mod tests {
         assert_eq!(parse(ValType::I32, "4294967295"), Some(Value::I32(u32::MAX)));
         assert_eq!(parse(ValType::I32, "4294967296"), None);
         assert_eq!(parse(ValType::I32, "0x1_0"), None);
-        assert_eq!(parse(ValType::F64, "0x7ff8000000000001"), Some(Value::F64(0x7ff8_0000_0000_0001)));
+        assert_eq!(
+            parse(ValType::F64, "0x7ff8000000000001"),
+            Some(Value::F64(0x7ff8_0000_0000_0001))
+        );
         assert_eq!(parse(ValType::F32, "1.5"), Some(Value::F32(1.5f32.to_bits())));
         assert_eq!(parse(ValType::EXTERNREF, "null"), Some(Value::ExternRef(None)));
     }

@@ -8,8 +8,8 @@ use crate::{disasm, program, run};
 use aot_backend::Image;
 use dwarf_map::check::Violation;
 use dwarf_map::unwind::Unwinder;
-use object::{Object, ObjectSection};
 use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Location};
+use object::{Object, ObjectSection};
 use std::collections::HashMap;
 use std::io::{self, Write};
 use wasm_view::{ValType, Value};
@@ -83,7 +83,11 @@ fn print_summary(out: &mut impl Write, image: &Image) -> io::Result<()> {
         producer.target
     )?;
     writeln!(out, "code {} bytes at {}", image.text.len(), image.text_address)?;
-    writeln!(out, "{:>6} {:>10} {:>8} {:>10} {:>7}  name", "func", "native", "bytes", "boundaries", "frame")?;
+    writeln!(
+        out,
+        "{:>6} {:>10} {:>8} {:>10} {:>7}  name",
+        "func", "native", "bytes", "boundaries", "frame"
+    )?;
     for function in &image.map.functions {
         writeln!(
             out,
@@ -100,11 +104,7 @@ fn print_summary(out: &mut impl Write, image: &Image) -> io::Result<()> {
 }
 
 /// Wasm instruction, locations and native code, in native order.
-fn print_function(
-    out: &mut impl Write,
-    image: &Image,
-    function: &FunctionMap,
-) -> io::Result<()> {
+fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -> io::Result<()> {
     let text = image.text_address;
     writeln!(
         out,

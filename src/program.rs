@@ -121,9 +121,6 @@ fn decode_error(path: &Path, error: DecodeError) -> CommandError {
         DecodeError::Unsupported { offset, feature } => CommandError::unsupported(format_args!(
             "{path}: not supported yet, at byte offset {offset}: {feature}"
         )),
-        other => CommandError::Inconclusive {
-            reason: "limit",
-            detail: format!("{path}: {other}"),
-        },
+        other => CommandError::Inconclusive { reason: "limit", detail: format!("{path}: {other}") },
     }
 }

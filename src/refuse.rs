@@ -37,10 +37,12 @@ pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
 pub fn format(format: Format) -> Result<(), CommandError> {
     match format {
         Format::Text | Format::Json => Ok(()),
-        Format::Html | Format::Junit | Format::Sarif => Err(CommandError::unsupported(format_args!(
-            "--format {} is not built yet; this version has --format text|json",
-            format!("{format:?}").to_lowercase()
-        ))),
+        Format::Html | Format::Junit | Format::Sarif => {
+            Err(CommandError::unsupported(format_args!(
+                "--format {} is not built yet; this version has --format text|json",
+                format!("{format:?}").to_lowercase()
+            )))
+        }
     }
 }
 
@@ -51,7 +53,9 @@ pub fn run(args: &RunArgs) -> Result<(), CommandError> {
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])?;
     if args.sample.is_some() {
-        return Err(CommandError::unsupported("--sample is not built yet; every boundary is compared"));
+        return Err(CommandError::unsupported(
+            "--sample is not built yet; every boundary is compared",
+        ));
     }
     if args.from_boundary.is_some() {
         return Err(CommandError::unsupported(

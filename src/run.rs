@@ -1,7 +1,7 @@
 //! `wdiff run`: a program in lockstep, and a verdict.
 
-use crate::compile;
 use crate::cli::{BackendArgs, Opt, RunArgs};
+use crate::compile;
 use crate::core_file::CoreRequest;
 use crate::describe;
 use crate::error::CommandError;
@@ -113,10 +113,9 @@ pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image
                 format_args!("{path}: not supported yet, at byte offset {offset}: {feature}"),
             ),
             CompileError::Invalid { .. } => CommandError::input(format_args!("{path}: {error}")),
-            CompileError::TooLarge { .. } => CommandError::Inconclusive {
-                reason: "limit",
-                detail: format!("{path}: {error}"),
-            },
+            CompileError::TooLarge { .. } => {
+                CommandError::Inconclusive { reason: "limit", detail: format!("{path}: {error}") }
+            }
             CompileError::UnknownCpuFeature { .. } => CommandError::input(error),
             error => CommandError::bug(format_args!("{path}: {error}")),
         }

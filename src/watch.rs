@@ -36,18 +36,20 @@ pub fn supervise<T: Send>(
     let deadline = timeout.map(|seconds| began + Duration::from_secs_f64(seconds));
     std::thread::scope(|scope| {
         let (send, receive) = channel();
-        let worker = std::thread::Builder::new().name("tracer".into()).spawn_scoped(scope, move || {
-            let result = work();
-            let _ = send.send(());
-            result
-        });
+        let worker =
+            std::thread::Builder::new().name("tracer".into()).spawn_scoped(scope, move || {
+                let result = work();
+                let _ = send.send(());
+                result
+            });
         let worker = worker.map_err(|error| {
             CommandError::host(format_args!("cannot start the tracing thread: {error}"))
         })?;
         let mut bar = None;
         let mut asked: Option<Instant> = None;
         loop {
-            let wait = deadline.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
+            let wait =
+                deadline.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
             match receive.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -136,7 +136,11 @@ impl GuestMemory for WitnessMemory<'_> {
 }
 
 /// The range of `length` bytes at `address` in a memory of `size` bytes.
-pub fn range(size: usize, address: u64, length: usize) -> Result<std::ops::Range<usize>, OutOfBounds> {
+pub fn range(
+    size: usize,
+    address: u64,
+    length: usize,
+) -> Result<std::ops::Range<usize>, OutOfBounds> {
     let out = OutOfBounds { address, length: length as u64 };
     let start = usize::try_from(address).map_err(|_| out)?;
     let end = start.checked_add(length).filter(|end| *end <= size).ok_or(out)?;
@@ -166,7 +170,8 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
     let mut linker: Linker<()> = Linker::new(&engine);
     for index in 0..module.num_imported_funcs() {
         let func = FuncIdx::new(index);
-        let (Some(import), Some(ty)) = (module.function_import(func), module.func_type(func)) else {
+        let (Some(import), Some(ty)) = (module.function_import(func), module.func_type(func))
+        else {
             return Err(cannot("an import without a type"));
         };
         let (space, name) = (import.module.clone(), import.name.clone());
@@ -176,36 +181,41 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
         );
         let host = host.clone();
         // A module may import one function twice; the first definition serves both.
-        let _ = linker.func_new(&import.module, &import.name, wasmi_ty, move |mut caller, params, results| {
-            let halt = || wasmi::Error::host(Halt);
-            let mut host = host.lock().map_err(|_| halt())?;
-            let args: Option<Vec<Value>> = params.iter().map(value).collect();
-            let args = args.ok_or_else(halt)?;
-            let memory = caller.get_export(&format!("{MEMORY}0")).and_then(Extern::into_memory);
-            let bytes = memory.map(|memory| memory.data_mut(&mut caller)).unwrap_or_default();
-            match host.world.call(&space, &name, &args, &mut WitnessMemory(bytes)) {
-                Ok(returned) => match returned.outcome {
-                    Outcome::Exit(code) => {
-                        host.exit = Some(code);
+        let _ = linker.func_new(
+            &import.module,
+            &import.name,
+            wasmi_ty,
+            move |mut caller, params, results| {
+                let halt = || wasmi::Error::host(Halt);
+                let mut host = host.lock().map_err(|_| halt())?;
+                let args: Option<Vec<Value>> = params.iter().map(value).collect();
+                let args = args.ok_or_else(halt)?;
+                let memory = caller.get_export(&format!("{MEMORY}0")).and_then(Extern::into_memory);
+                let bytes = memory.map(|memory| memory.data_mut(&mut caller)).unwrap_or_default();
+                match host.world.call(&space, &name, &args, &mut WitnessMemory(bytes)) {
+                    Ok(returned) => match returned.outcome {
+                        Outcome::Exit(code) => {
+                            host.exit = Some(code);
+                            Err(halt())
+                        }
+                        Outcome::Return(values) => {
+                            for (slot, value) in results.iter_mut().zip(values) {
+                                *slot = wasmi_value(value);
+                            }
+                            Ok(())
+                        }
+                    },
+                    Err(HostError::LogExhausted { .. }) => {
+                        host.pending = Some((format!("{space}.{name}"), args));
                         Err(halt())
                     }
-                    Outcome::Return(values) => {
-                        for (slot, value) in results.iter_mut().zip(values) {
-                            *slot = wasmi_value(value);
-                        }
-                        Ok(())
+                    Err(error) => {
+                        host.failure = Some(error.to_string());
+                        Err(halt())
                     }
-                },
-                Err(HostError::LogExhausted { .. }) => {
-                    host.pending = Some((format!("{space}.{name}"), args));
-                    Err(halt())
                 }
-                Err(error) => {
-                    host.failure = Some(error.to_string());
-                    Err(halt())
-                }
-            }
-        });
+            },
+        );
     }
     let instance = linker.instantiate_and_start(&mut store, &compiled).map_err(cannot)?;
     let mut visible = Visible::Returned(Vec::new());
@@ -213,8 +223,10 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
         let name = format!("{FUNCTION}{}", call.func.get());
         let func = instance.get_func(&store, &name).ok_or_else(|| cannot("no such function"))?;
         let args: Vec<Val> = call.args.iter().map(|value| wasmi_value(*value)).collect();
-        let results = module.func_type(call.func).map(|ty| ty.results.as_slice()).unwrap_or_default();
-        let mut out: Vec<Val> = results.iter().map(|ty| wasmi_value(Value::default_of(*ty))).collect();
+        let results =
+            module.func_type(call.func).map(|ty| ty.results.as_slice()).unwrap_or_default();
+        let mut out: Vec<Val> =
+            results.iter().map(|ty| wasmi_value(Value::default_of(*ty))).collect();
         visible = match func.call(&mut store, &args, &mut out) {
             Ok(()) => Visible::Returned(out.iter().map_while(value).collect()),
             Err(error) => ended(&error, &host)?,
@@ -307,7 +319,9 @@ fn compare(
 
 fn same_visible(ours: &Visible, theirs: &Visible) -> bool {
     match (ours, theirs) {
-        (Visible::Trapped(Trap::UndefinedElement), Visible::Trapped(Trap::TableOutOfBounds)) => true,
+        (Visible::Trapped(Trap::UndefinedElement), Visible::Trapped(Trap::TableOutOfBounds)) => {
+            true
+        }
         _ => ours == theirs,
     }
 }

@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::witness::range;
 use oracle_interp::Oracle;
 use std::path::{Path, PathBuf};
-use wasi_host::{GuestMemory, Output, OutOfBounds, Stdin, WorldConfig};
+use wasi_host::{GuestMemory, OutOfBounds, Output, Stdin, WorldConfig};
 use wasm_view::MemoryId;
 
 /// A memory of the oracle's; a module without one has none to read or write.

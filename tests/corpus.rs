@@ -32,12 +32,20 @@ fn check(program: &Program) -> Result<(), Failed> {
         return Err(format!("exit {:?}\n{text}\n{}", ran.code, ran.stderr).into());
     }
     let same = |what: &str, expected: String, actual: String| {
-        if expected == actual { Ok(()) } else { Err(Failed::from(format!("{what}: expected {expected}, got {actual}"))) }
+        if expected == actual {
+            Ok(())
+        } else {
+            Err(Failed::from(format!("{what}: expected {expected}, got {actual}")))
+        }
     };
     let stdout = String::from_utf8_lossy(&ran.stdout).into_owned();
     match &program.expected {
         Expected::ExitCode(code) => {
-            same("exit code", format!("{:?}", Some(*code)), format!("{:?}", report.program.exit_code))?;
+            same(
+                "exit code",
+                format!("{:?}", Some(*code)),
+                format!("{:?}", report.program.exit_code),
+            )?;
             let expected = program.expected_stdout().map_err(|error| error.to_string())?;
             same("stdout", String::from_utf8_lossy(&expected).into_owned(), stdout)?;
         }

@@ -24,10 +24,7 @@ pub(crate) struct Tags {
 impl Tags {
     /// Reads the tags of a function with that many boundaries and calls.
     pub fn of(code: &CompiledCode, boundaries: usize, calls: usize) -> Result<Self, CompileError> {
-        let mut tags = Tags {
-            traps: vec![None; boundaries],
-            calls: vec![None; calls],
-        };
+        let mut tags = Tags { traps: vec![None; boundaries], calls: vec![None; calls] };
         let returns: Vec<u32> = code.buffer.call_sites().map(|site| site.ret_addr).collect();
         let mut seen = HashSet::new();
         for list in code.buffer.debug_tags() {

@@ -69,20 +69,13 @@ fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
     match Validator::new_with_features(WasmFeatures::all()).validate_all(wasm) {
         Ok(_) => {
             let message = error.message();
-            let name = [
-                " support is not enabled",
-                " is not enabled",
-                " not supported",
-            ]
-            .iter()
-            .find_map(|end| message.strip_suffix(end));
+            let name = [" support is not enabled", " is not enabled", " not supported"]
+                .iter()
+                .find_map(|end| message.strip_suffix(end));
             let feature = name.unwrap_or(message).to_owned();
             CompileError::Unsupported { offset, feature }
         }
-        Err(_) => CompileError::Invalid {
-            offset,
-            message: error.message().to_owned(),
-        },
+        Err(_) => CompileError::Invalid { offset, message: error.message().to_owned() },
     }
 }
 
@@ -165,9 +158,7 @@ impl Compiler<'_> {
         let lowered = self.lowerer.lower(clif, &mut translated.values)?;
         let body = module::offset(body.range().start)..module::offset(body.range().end);
         let piece = lowered.piece(self.lowerer.isa, body.start)?;
-        let code = self
-            .text
-            .add(Target::Symbol(Symbol::Function(func)), piece)?;
+        let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
         let map = self.function_map(func, body, code, &lowered, translated)?;
         self.functions.push(map);
         Ok(validator.into_allocations())
@@ -182,25 +173,10 @@ impl Compiler<'_> {
         translated: Translated,
     ) -> Result<FunctionMap, CompileError> {
         let missing = || CompileError::bug(format!("function {func} has no type"));
-        let ty = *self
-            .module
-            .functions
-            .get(func.index())
-            .ok_or_else(missing)?;
-        let params = self
-            .module
-            .function_type(func)
-            .ok_or_else(missing)?
-            .params
-            .len();
+        let ty = *self.module.functions.get(func.index()).ok_or_else(missing)?;
+        let params = self.module.function_type(func).ok_or_else(missing)?.params.len();
         let at = |pc: u32| CodeOffset::new(code.start.get() + pc);
-        let Translated {
-            locals,
-            boundaries,
-            calls,
-            values,
-            ..
-        } = translated;
+        let Translated { locals, boundaries, calls, values, .. } = translated;
         let tags = Tags::of(&lowered.code, boundaries.len(), calls.len())?;
         let locator = Locator::new(lowered, self.lowerer.isa);
 
@@ -232,10 +208,7 @@ impl Compiler<'_> {
                 Some(CallSite {
                     return_address: at(address),
                     offset: draft.offset,
-                    locations: values
-                        .iter()
-                        .map(|&v| locator.suspended(v, address))
-                        .collect(),
+                    locations: values.iter().map(|&v| locator.suspended(v, address)).collect(),
                 })
             })
             .collect();
@@ -245,13 +218,7 @@ impl Compiler<'_> {
             .into_iter()
             // A trap without a Wasm instruction is one of Cranelift's own
             // making that no execution reaches.
-            .filter_map(|(pc, trap, offset)| {
-                Some(TrapSite {
-                    pc: at(pc),
-                    offset: offset?,
-                    trap,
-                })
-            })
+            .filter_map(|(pc, trap, offset)| Some(TrapSite { pc: at(pc), offset: offset?, trap }))
             .collect();
         Ok(FunctionMap {
             func,
@@ -280,10 +247,7 @@ impl Compiler<'_> {
         let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
         let code = self.text.add(target, piece)?;
         let trap = tags.traps.first().copied().flatten();
-        Ok((
-            code.clone(),
-            trap.map(|pc| CodeOffset::new(code.start.get() + pc)),
-        ))
+        Ok((code.clone(), trap.map(|pc| CodeOffset::new(code.start.get() + pc))))
     }
 
     fn finish(mut self, wasm: &[u8]) -> Result<Image, CompileError> {
@@ -294,23 +258,14 @@ impl Compiler<'_> {
             let symbol = Symbol::Thunk(index);
             let clif = thunks::thunk(symbol, &ty, self.layout, &mut self.context, frontend)?;
             let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
-            thunk_maps.push(ThunkMap {
-                kind,
-                ty,
-                code,
-                trap: trap.ok_or_else(no_trap)?,
-            });
+            thunk_maps.push(ThunkMap { kind, ty, code, trap: trap.ok_or_else(no_trap)? });
         }
         let mut entry_maps = Vec::new();
         for (index, ty) in (0..).zip(self.module.types_in_use()) {
             let symbol = Symbol::Entry(index);
             let clif = thunks::entry(symbol, &ty, self.layout, &mut self.context, frontend)?;
             let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
-            entry_maps.push(EntryMap {
-                ty,
-                code,
-                finish: trap.ok_or_else(no_trap)?,
-            });
+            entry_maps.push(EntryMap { ty, code, finish: trap.ok_or_else(no_trap)? });
         }
         let mut labels = Vec::new();
         for index in self.text.libraries() {
@@ -348,11 +303,7 @@ fn label(name: String, code: &Range<CodeOffset>) -> Label {
     let start = code.start.at(image::text_address());
     // Symbol names end at a NUL.
     let name = name.replace('\0', "\u{fffd}");
-    Label {
-        name,
-        start,
-        size: u64::from(code.end.get() - code.start.get()),
-    }
+    Label { name, start, size: u64::from(code.end.get() - code.start.get()) }
 }
 
 /// Symbols of everything in the map. Wasm functions carry their index, since
@@ -389,9 +340,7 @@ fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
 
 fn frame_section(frames: &FrameTable) -> Result<Vec<u8>, CompileError> {
     let mut section = DebugFrame::from(EndianVec::new(gimli::LittleEndian));
-    frames
-        .write_debug_frame(&mut section)
-        .map_err(CompileError::bug)?;
+    frames.write_debug_frame(&mut section).map_err(CompileError::bug)?;
     Ok(section.0.into_vec())
 }
 

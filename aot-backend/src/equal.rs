@@ -9,8 +9,8 @@
 //!
 //! Without a mid-end nothing is replaced, and every value stands for itself.
 
-use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
 use cranelift_codegen::entity::EntityRef;
+use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
 use std::collections::HashMap;
 
 /// The classes of equal values of a function.
@@ -26,10 +26,7 @@ const MAX_ROUNDS: usize = 4;
 impl Classes {
     /// Every value by itself.
     pub fn identity() -> Self {
-        Classes {
-            members: Vec::new(),
-            class: HashMap::new(),
-        }
+        Classes { members: Vec::new(), class: HashMap::new() }
     }
 
     /// The classes of a function after the mid-end.
@@ -66,10 +63,8 @@ impl Classes {
         for value in function.dfg.values() {
             by_root.entry(sets.root(value)).or_default().push(value);
         }
-        let mut members: Vec<Vec<Value>> = by_root
-            .into_values()
-            .filter(|class| class.len() > 1)
-            .collect();
+        let mut members: Vec<Vec<Value>> =
+            by_root.into_values().filter(|class| class.len() > 1).collect();
         members.sort();
         let class = members
             .iter()
@@ -81,10 +76,7 @@ impl Classes {
 
     /// All values equal to one, itself included.
     pub fn members<'a>(&'a self, value: &'a Value) -> &'a [Value] {
-        let class = self
-            .class
-            .get(value)
-            .and_then(|&number| self.members.get(number));
+        let class = self.class.get(value).and_then(|&number| self.members.get(number));
         class.map_or(std::slice::from_ref(value), Vec::as_slice)
     }
 }
@@ -96,9 +88,7 @@ struct Sets {
 
 impl Sets {
     fn new(function: &Function) -> Self {
-        Sets {
-            parent: (0..function.dfg.num_values()).map(Value::new).collect(),
-        }
+        Sets { parent: (0..function.dfg.num_values()).map(Value::new).collect() }
     }
 
     fn root(&mut self, mut value: Value) -> Value {
@@ -169,10 +159,5 @@ fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
         *root = Some(sets.root(argument));
     }
     let ty = function.dfg.value_type(value);
-    Some(Key {
-        opcode,
-        immediate,
-        ty,
-        arguments: roots,
-    })
+    Some(Key { opcode, immediate, ty, arguments: roots })
 }

@@ -92,11 +92,7 @@ impl Image {
         let encoded = section::write(&map);
         contents.push((MAP_SECTION, &encoded));
         contents.push((WASM_SECTION, &wasm));
-        contents.extend(
-            sections
-                .iter()
-                .map(|(name, bytes)| (*name, bytes.as_slice())),
-        );
+        contents.extend(sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let elf = write_elf(&text, &labels, &contents).map_err(CompileError::bug)?;
         let frames = sections.iter().find(|(name, _)| *name == FRAME_SECTION);
         let frames = frames.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
@@ -125,10 +121,8 @@ impl Image {
         if file.entry() != START.get() {
             return Err(ImageError::NotAnImage("it starts elsewhere"));
         }
-        let find = |name: &'static str| {
-            file.section_by_name(name)
-                .ok_or(ImageError::MissingSection(name))
-        };
+        let find =
+            |name: &'static str| file.section_by_name(name).ok_or(ImageError::MissingSection(name));
         let text = find(TEXT_SECTION)?;
         if text.address() != TEXT {
             return Err(ImageError::NotAnImage("its code lies elsewhere"));
@@ -189,19 +183,10 @@ fn write_elf(
 
     // Sections: null, gadget, text, the unloaded ones, then the tables.
     writer.reserve_null_section_index();
-    let mut names = vec![
-        writer.add_section_name(b".gadget"),
-        writer.add_section_name(TEXT_SECTION.as_bytes()),
-    ];
-    names.extend(
-        sections
-            .iter()
-            .map(|(name, _)| writer.add_section_name(name.as_bytes())),
-    );
-    let indices: Vec<SectionIndex> = names
-        .iter()
-        .map(|_| writer.reserve_section_index())
-        .collect();
+    let mut names =
+        vec![writer.add_section_name(b".gadget"), writer.add_section_name(TEXT_SECTION.as_bytes())];
+    names.extend(sections.iter().map(|(name, _)| writer.add_section_name(name.as_bytes())));
+    let indices: Vec<SectionIndex> = names.iter().map(|_| writer.reserve_section_index()).collect();
     let [gadget_index, text_index] = [indices[0], indices[1]];
     writer.reserve_symtab_section_index();
     writer.reserve_strtab_section_index();
@@ -209,12 +194,7 @@ fn write_elf(
 
     let mut symbols = vec![
         (writer.add_string(b"_start"), gadget_index, START.get(), 1),
-        (
-            writer.add_string(b"gadget"),
-            gadget_index,
-            SYSCALL.get(),
-            SYSCALL_CODE.len() as u64,
-        ),
+        (writer.add_string(b"gadget"), gadget_index, SYSCALL.get(), SYSCALL_CODE.len() as u64),
     ];
     for label in labels {
         let name = writer.add_string(label.name.as_bytes());
@@ -234,12 +214,7 @@ fn write_elf(
     for (name, (bytes, address)) in names.into_iter().zip(loaded.into_iter().chain(unloaded)) {
         let alignment = if address == 0 { 8 } else { page };
         let file_offset = writer.reserve(bytes.len(), alignment);
-        placed.push(Placed {
-            name,
-            file_offset,
-            address,
-            bytes,
-        });
+        placed.push(Placed { name, file_offset, address, bytes });
     }
     writer.reserve_symtab();
     writer.reserve_strtab();
@@ -290,11 +265,7 @@ fn write_elf(
         writer.write_section_header(&SectionHeader {
             name: Some(section.name),
             sh_type: elf::SHT_PROGBITS,
-            sh_flags: if is_loaded {
-                u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR)
-            } else {
-                0
-            },
+            sh_flags: if is_loaded { u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR) } else { 0 },
             sh_addr: section.address,
             sh_offset: section.file_offset as u64,
             sh_size: section.bytes.len() as u64,

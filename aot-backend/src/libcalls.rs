@@ -72,11 +72,7 @@ pub(crate) fn function(
         return Err(CompileError::bug("a library function without parameter"));
     };
     let magnitude = builder.ins().fabs(x);
-    let limit = constant(
-        &mut builder,
-        ty,
-        if ty == types::F32 { TWO_23 } else { TWO_52 },
-    );
+    let limit = constant(&mut builder, ty, if ty == types::F32 { TWO_23 } else { TWO_52 });
     // False for NaN.
     let has_fraction = builder.ins().fcmp(FloatCC::LessThan, magnitude, limit);
     builder.ins().brif(has_fraction, small, &[], large, &[]);
@@ -126,11 +122,7 @@ fn constant(builder: &mut FunctionBuilder<'_>, ty: Type, value: f64) -> Value {
 
 /// Towards zero, for a magnitude that fits an integer of the same width.
 fn truncate(builder: &mut FunctionBuilder<'_>, ty: Type, x: Value) -> Value {
-    let integer = if ty == types::F32 {
-        types::I32
-    } else {
-        types::I64
-    };
+    let integer = if ty == types::F32 { types::I32 } else { types::I64 };
     let integer = builder.ins().fcvt_to_sint_sat(integer, x);
     builder.ins().fcvt_from_sint(ty, integer)
 }

@@ -56,8 +56,7 @@ impl Text {
         self.bytes.resize(start as usize, FILLER);
         self.bytes.extend_from_slice(&piece.code);
         let fixups = piece.fixups.into_iter();
-        self.fixups
-            .extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
+        self.fixups.extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
         self.unwind.push((CodeOffset::new(start), piece.unwind));
         self.places.insert(target.into(), CodeOffset::new(start));
         Ok(CodeOffset::new(start)..CodeOffset::new(end))
@@ -90,10 +89,7 @@ impl Text {
             .ok_or_else(|| CompileError::bug("no common frame information"))?;
         let common = table.add_cie(common);
         for (start, unwind) in &self.unwind {
-            table.add_fde(
-                common,
-                unwind.to_fde(Address::Constant(start.at(text).get())),
-            );
+            table.add_fde(common, unwind.to_fde(Address::Constant(start.at(text).get())));
         }
         Ok(table)
     }

@@ -27,24 +27,18 @@ struct Printed {
 impl std::fmt::Debug for Listing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lines = self.printed.get().map(|printed| printed.starts.len());
-        f.debug_struct("Listing")
-            .field("lines", &lines)
-            .finish_non_exhaustive()
+        f.debug_struct("Listing").field("lines", &lines).finish_non_exhaustive()
     }
 }
 
 impl Listing {
     /// The listing of a module. Bytes that are no module have an empty one.
     pub fn new(wasm: Arc<[u8]>) -> Self {
-        Listing {
-            wasm,
-            printed: Arc::default(),
-        }
+        Listing { wasm, printed: Arc::default() }
     }
 
     fn printed(&self) -> &Printed {
-        self.printed
-            .get_or_init(|| Printed::of(&self.wasm).unwrap_or_default())
+        self.printed.get_or_init(|| Printed::of(&self.wasm).unwrap_or_default())
     }
 
     /// The whole text, each line ended by a line feed.
@@ -84,10 +78,7 @@ impl Listing {
         let printed = self.printed();
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
         let start = printed.starts.get(index)?.0;
-        let end = printed
-            .starts
-            .get(index + 1)
-            .map_or(printed.text.len(), |next| next.0);
+        let end = printed.starts.get(index + 1).map_or(printed.text.len(), |next| next.0);
         Some(printed.text.get(start..end)?.trim_end_matches('\n'))
     }
 }
@@ -136,22 +127,13 @@ mod tests {
         )
         .expect("valid text");
         let listing = Listing::new(wasm.clone().into());
-        let opcode = wasm
-            .iter()
-            .rposition(|&byte| byte == 0x6a)
-            .expect("i32.add");
+        let opcode = wasm.iter().rposition(|&byte| byte == 0x6a).expect("i32.add");
         let add = WasmOffset::new(opcode as u32);
         assert_eq!(listing.text_at(add), Some("i32.add"), "{}", listing.text());
         let around = listing.around(add, 1);
         assert_eq!(around.len(), 3);
-        assert_eq!(
-            around[1],
-            (listing.line_of(add).expect("listed"), "    i32.add")
-        );
-        assert_eq!(
-            listing.text().lines().nth(around[0].0 as usize - 1),
-            Some(around[0].1)
-        );
+        assert_eq!(around[1], (listing.line_of(add).expect("listed"), "    i32.add"));
+        assert_eq!(listing.text().lines().nth(around[0].0 as usize - 1), Some(around[0].1));
     }
 
     #[test]

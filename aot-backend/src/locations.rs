@@ -131,10 +131,7 @@ impl<'a> Locator<'a> {
             return None;
         };
         match dfg.insts[inst] {
-            InstructionData::UnaryImm {
-                opcode: Opcode::Iconst,
-                imm,
-            } => {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
                 let bits = imm.bits().cast_unsigned();
                 let narrow = dfg.value_type(value) == types::I32;
                 Some(Cell(if narrow { bits & 0xffff_ffff } else { bits }))

@@ -63,11 +63,7 @@ impl<'a> Lowerer<'a> {
         self.context.func = function;
         let code = self.run(values).map_err(codegen_error)?;
         let function = std::mem::replace(&mut self.context.func, Function::new());
-        Ok(Lowered {
-            code: code.0,
-            function,
-            classes: code.1,
-        })
+        Ok(Lowered { code: code.0, function, classes: code.1 })
     }
 
     fn run(&mut self, values: &mut [Value]) -> Result<(CompiledCode, Classes), CodegenError> {
@@ -174,21 +170,13 @@ impl Lowered {
                 return Err(CompileError::bug(format!("relocation {:?}", reloc.kind)));
             }
             let target = self.target(&reloc.target, offset)?;
-            fixups.push(Fixup {
-                at: reloc.offset,
-                target,
-                addend: reloc.addend,
-            });
+            fixups.push(Fixup { at: reloc.offset, target, addend: reloc.addend });
         }
         let unwind = self.code.create_unwind_info(isa).map_err(codegen_error)?;
         let Some(UnwindInfo::SystemV(unwind)) = unwind else {
             return Err(CompileError::bug("no call frame information"));
         };
-        Ok(Piece {
-            code: self.code.buffer.data().to_vec(),
-            fixups,
-            unwind,
-        })
+        Ok(Piece { code: self.code.buffer.data().to_vec(), fixups, unwind })
     }
 
     fn target(
@@ -199,15 +187,9 @@ impl Lowered {
         let unknown = || CompileError::bug(format!("relocation to {target:?}"));
         match target {
             FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
-                let name = self
-                    .function
-                    .params
-                    .user_named_funcs()
-                    .get(*name)
-                    .ok_or_else(unknown)?;
-                Symbol::from_name(name)
-                    .map(Target::Symbol)
-                    .ok_or_else(unknown)
+                let name =
+                    self.function.params.user_named_funcs().get(*name).ok_or_else(unknown)?;
+                Symbol::from_name(name).map(Target::Symbol).ok_or_else(unknown)
             }
             FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => library(*call)
                 .ok_or_else(|| CompileError::Unsupported {
@@ -248,8 +230,5 @@ impl Lowered {
 }
 
 fn library(call: LibCall) -> Option<Target> {
-    crate::libcalls::PROVIDED
-        .iter()
-        .position(|&known| known == call)
-        .map(Target::Library)
+    crate::libcalls::PROVIDED.iter().position(|&known| known == call).map(Target::Library)
 }

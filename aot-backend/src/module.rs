@@ -185,8 +185,7 @@ impl Names {
             Name::Function(map) => {
                 for naming in map {
                     let Ok(naming) = naming else { return };
-                    self.functions
-                        .insert(FuncIdx::new(naming.index), naming.name.to_owned());
+                    self.functions.insert(FuncIdx::new(naming.index), naming.name.to_owned());
                 }
             }
             Name::Local(map) => {
@@ -205,10 +204,7 @@ impl Names {
 
     /// A function's name.
     pub fn function(&self, func: FuncIdx) -> Option<&str> {
-        self.functions
-            .get(&func)
-            .or_else(|| self.exports.get(&func))
-            .map(String::as_str)
+        self.functions.get(&func).or_else(|| self.exports.get(&func)).map(String::as_str)
     }
 
     /// Names of a function's first locals; as long as the last one named among
@@ -241,28 +237,18 @@ pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
 
 /// With the features that are enabled, only two reference types validate.
 fn ref_type(ty: wasmparser::RefType) -> RefType {
-    if ty == wasmparser::RefType::EXTERNREF {
-        RefType::Extern
-    } else {
-        RefType::Func
-    }
+    if ty == wasmparser::RefType::EXTERNREF { RefType::Extern } else { RefType::Func }
 }
 
 fn func_type(ty: &wasmparser::FuncType) -> FuncType {
     // Vectors do not validate, so nothing is lost here.
     let list =
         |types: &[wasmparser::ValType]| types.iter().filter_map(|&ty| val_type(ty)).collect();
-    FuncType {
-        params: list(ty.params()),
-        results: list(ty.results()),
-    }
+    FuncType { params: list(ty.params()), results: list(ty.results()) }
 }
 
 fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
-    GlobalType {
-        content: val_type(ty.content_type).unwrap_or(ValType::I64),
-        mutable: ty.mutable,
-    }
+    GlobalType { content: val_type(ty.content_type).unwrap_or(ValType::I64), mutable: ty.mutable }
 }
 
 /// An offset that the parser reports. Modules of 4 GiB are refused at the door.

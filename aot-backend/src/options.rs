@@ -86,10 +86,7 @@ impl FromStr for CpuSpec {
                         Some(("-", feature)) if !feature.is_empty() => (feature, false),
                         _ => return Err(CpuSpecError(part.to_owned())),
                     };
-                    edits.push(CpuEdit {
-                        feature: edit.0.to_owned(),
-                        enable: edit.1,
-                    });
+                    edits.push(CpuEdit { feature: edit.0.to_owned(), enable: edit.1 });
                 }
             }
         }
@@ -122,9 +119,7 @@ pub struct CompileOptions {
 /// `has_`, in alphabetical order. Empty when the description is not valid;
 /// [`crate::compile`] says why.
 pub fn cpu_features(cpu: &CpuSpec) -> Vec<String> {
-    target(OptLevel::None, cpu)
-        .map(|isa| enabled_features(&*isa))
-        .unwrap_or_default()
+    target(OptLevel::None, cpu).map(|isa| enabled_features(&*isa)).unwrap_or_default()
 }
 
 /// The enabled features of a target.
@@ -164,10 +159,7 @@ pub(crate) fn target(opt: OptLevel, cpu: &CpuSpec) -> Result<OwnedTargetIsa, Com
             });
         }
         builder
-            .set(
-                &format!("has_{feature}"),
-                if *enable { "true" } else { "false" },
-            )
+            .set(&format!("has_{feature}"), if *enable { "true" } else { "false" })
             .map_err(CompileError::bug)?;
     }
     builder.finish(flags(opt)?).map_err(CompileError::bug)
@@ -175,11 +167,7 @@ pub(crate) fn target(opt: OptLevel, cpu: &CpuSpec) -> Result<OwnedTargetIsa, Com
 
 /// Target-independent settings.
 fn flags(opt: OptLevel) -> Result<settings::Flags, CompileError> {
-    let verify = if cfg!(debug_assertions) {
-        "true"
-    } else {
-        "false"
-    };
+    let verify = if cfg!(debug_assertions) { "true" } else { "false" };
     let guard = STACK_GUARD_LOG2.to_string();
     let mut builder = settings::builder();
     for (name, value) in [
@@ -214,18 +202,9 @@ mod tests {
         assert_eq!("native".parse(), Ok(CpuSpec::Native));
         assert_eq!("baseline".parse(), Ok(CpuSpec::Baseline));
         let edited = "baseline,+sse41,-avx".parse::<CpuSpec>();
-        let edit = |feature: &str, enable| CpuEdit {
-            feature: feature.into(),
-            enable,
-        };
+        let edit = |feature: &str, enable| CpuEdit { feature: feature.into(), enable };
         let edits = vec![edit("sse41", true), edit("avx", false)];
-        assert_eq!(
-            edited,
-            Ok(CpuSpec::Edited {
-                native: false,
-                edits
-            })
-        );
+        assert_eq!(edited, Ok(CpuSpec::Edited { native: false, edits }));
         for bad in ["", "fast", "+", "native,baseline", "+a,,+b"] {
             assert!(bad.parse::<CpuSpec>().is_err(), "{bad:?}");
         }

@@ -115,10 +115,7 @@ fn open<'a>(
 
 fn trap_for_kernel(builder: &mut FunctionBuilder<'_>) {
     let marker = builder.ins().sequence_point();
-    builder
-        .func
-        .debug_tags
-        .set(marker, [DebugTag::User(KERNEL_TAG)]);
+    builder.func.debug_tags.set(marker, [DebugTag::User(KERNEL_TAG)]);
     builder.ins().debugtrap();
 }
 
@@ -134,13 +131,9 @@ fn store_arguments(
         let ty = builder.func.dfg.value_type(value);
         if ty.bytes() < 8 {
             let zero = builder.ins().iconst(POINTER, 0);
-            builder
-                .ins()
-                .store(instance_flags(false), zero, instance, offset);
+            builder.ins().store(instance_flags(false), zero, instance, offset);
         }
-        builder
-            .ins()
-            .store(instance_flags(false), value, instance, offset);
+        builder.ins().store(instance_flags(false), value, instance, offset);
     }
     Ok(())
 }
@@ -155,11 +148,7 @@ fn load_arguments(
     for (cell, &ty) in (0..).zip(types) {
         let offset = field(layout.argument(cell))?;
         let ty = abi::native_type(ty);
-        values.push(
-            builder
-                .ins()
-                .load(ty, instance_flags(false), instance, offset),
-        );
+        values.push(builder.ins().load(ty, instance_flags(false), instance, offset));
     }
     Ok(values)
 }

@@ -3,10 +3,7 @@
 use std::io::Write;
 
 fn main() -> std::process::ExitCode {
-    let args: Vec<u64> = std::env::args()
-        .skip(1)
-        .filter_map(|arg| arg.parse().ok())
-        .collect();
+    let args: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let [seed, len] = args[..] else {
         eprintln!("usage: text SEED LEN > FILE");
         return 2.into();

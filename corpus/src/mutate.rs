@@ -127,11 +127,7 @@ pub struct Mutant {
 /// The endless sequence of mutants of a module. Mutant `n` depends on nothing
 /// but the seed, `n` and the module.
 pub fn mutants(seed: u64, module: &[u8]) -> Mutants<'_> {
-    Mutants {
-        seed,
-        index: 0,
-        module,
-    }
+    Mutants { seed, index: 0, module }
 }
 
 /// See [`mutants`].
@@ -151,11 +147,7 @@ impl Mutants<'_> {
         let injuries = [1, 1, 1, 2, 2, 3];
         let count = rng.pick(&injuries).copied().unwrap_or(1);
         let mutations = (0..count).map(|_| injure(&mut bytes, &mut rng)).collect();
-        Mutant {
-            index,
-            mutations,
-            bytes,
-        }
+        Mutant { index, mutations, bytes }
     }
 }
 
@@ -253,11 +245,7 @@ fn set(bytes: &mut [u8], found: &[Section], rng: &mut SplitMix64) -> Option<Muta
 
 fn telling(rng: &mut SplitMix64) -> u8 {
     let random = rng.next_u64() as u8;
-    if rng.below(2) == 0 {
-        random
-    } else {
-        rng.pick(TELLING).copied().unwrap_or(random)
-    }
+    if rng.below(2) == 0 { random } else { rng.pick(TELLING).copied().unwrap_or(random) }
 }
 
 fn insert(bytes: &mut Vec<u8>, found: &[Section], rng: &mut SplitMix64) -> Mutation {
@@ -291,10 +279,7 @@ fn swap_sections(bytes: &mut Vec<u8>, found: &[Section], rng: &mut SplitMix64) -
     if first == second {
         return None;
     }
-    let (low, high) = (
-        found.get(first)?.whole.clone(),
-        found.get(second)?.whole.clone(),
-    );
+    let (low, high) = (found.get(first)?.whole.clone(), found.get(second)?.whole.clone());
     let mut swapped = bytes.get(high.clone())?.to_vec();
     swapped.extend_from_slice(bytes.get(low.end..high.start)?);
     swapped.extend_from_slice(bytes.get(low.clone())?);
@@ -331,10 +316,7 @@ fn section_count(bytes: &mut Vec<u8>, found: &[Section], rng: &mut SplitMix64) -
     let section = rng.below(found.len());
     let chosen = found.get(section)?;
     let old = leb_at(bytes, chosen.payload.start, chosen.payload.end);
-    let now = bytes
-        .get(old.clone())?
-        .first()
-        .map_or(0, |&byte| u64::from(byte & 0x7f));
+    let now = bytes.get(old.clone())?.first().map_or(0, |&byte| u64::from(byte & 0x7f));
     let to = near_or_extreme(now, rng);
     replace_in_section(bytes, chosen, old, &write_leb(to, 0));
     Some(Mutation::SectionCount { section, to })
@@ -393,10 +375,7 @@ fn replace_in_section(
 ) {
     let size = section.payload.len() - old.len() + new.len();
     bytes.splice(old, new.iter().copied());
-    bytes.splice(
-        section.size.clone(),
-        write_leb(size as u64, section.size.len()),
-    );
+    bytes.splice(section.size.clone(), write_leb(size as u64, section.size.len()));
 }
 
 fn opcode(bytes: &mut [u8], found: &[Section], rng: &mut SplitMix64) -> Option<Mutation> {
@@ -448,10 +427,7 @@ mod tests {
                 sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
             }
         }
-        assert_eq!(
-            sum, 0xa4c3_d773_3241_e0b9,
-            "the mutants of seed 1 have changed: {sum:#x}"
-        );
+        assert_eq!(sum, 0xa4c3_d773_3241_e0b9, "the mutants of seed 1 have changed: {sum:#x}");
     }
 
     #[test]

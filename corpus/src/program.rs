@@ -139,23 +139,17 @@ impl Program {
     /// The whole argument vector, `argv[0]` included.
     pub fn argv(&self) -> Vec<String> {
         let file = self.wasm.rsplit('/').next().unwrap_or(&self.wasm);
-        std::iter::once(file.to_owned())
-            .chain(self.args.iter().cloned())
-            .collect()
+        std::iter::once(file.to_owned()).chain(self.args.iter().cloned()).collect()
     }
 
     /// What standard input holds.
     pub fn stdin_bytes(&self) -> Result<Vec<u8>, CorpusError> {
-        self.stdin
-            .as_ref()
-            .map_or(Ok(Vec::new()), |file| read(&path(file)))
+        self.stdin.as_ref().map_or(Ok(Vec::new()), |file| read(&path(file)))
     }
 
     /// What must come out of standard output.
     pub fn expected_stdout(&self) -> Result<Vec<u8>, CorpusError> {
-        self.stdout
-            .as_ref()
-            .map_or(Ok(Vec::new()), |file| read(&path(file)))
+        self.stdout.as_ref().map_or(Ok(Vec::new()), |file| read(&path(file)))
     }
 }
 
@@ -189,10 +183,7 @@ pub fn parse_manifest(json: &str) -> Result<Vec<Program>, CorpusError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CorpusError> {
-    std::fs::read(path).map_err(|source| CorpusError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })
 }
 
 /// `["i32:-1", "f64:0x3ff0000000000000"]`.
@@ -208,9 +199,7 @@ fn values<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Value
 /// A value written `TYPE:NUMBER`. Integers may be written signed or unsigned.
 fn value(text: &str) -> Option<Value> {
     let (ty, number) = text.split_once(':')?;
-    let bits = number
-        .strip_prefix("0x")
-        .map(|hex| u64::from_str_radix(hex, 16));
+    let bits = number.strip_prefix("0x").map(|hex| u64::from_str_radix(hex, 16));
     Some(match (ty, bits) {
         ("i32", Some(bits)) => Value::I32(u32::try_from(bits.ok()?).ok()?),
         ("i64", Some(bits)) => Value::I64(bits.ok()?),
@@ -254,15 +243,8 @@ mod tests {
         ] {
             assert_eq!(value(text), Some(expected), "{text}");
         }
-        for text in [
-            "",
-            "i32",
-            "i32:",
-            "i32:0x100000000",
-            "i32:4294967296",
-            "v128:0",
-            "funcref:1",
-        ] {
+        for text in ["", "i32", "i32:", "i32:0x100000000", "i32:4294967296", "v128:0", "funcref:1"]
+        {
             assert_eq!(value(text), None, "{text}");
         }
     }
@@ -271,9 +253,6 @@ mod tests {
     fn a_bad_manifest_is_an_error_with_its_place() {
         let error = parse_manifest("[\n{\"name\": 3}]").unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
-        assert!(matches!(
-            program("no such"),
-            Err(CorpusError::NoSuchProgram(_))
-        ));
+        assert!(matches!(program("no such"), Err(CorpusError::NoSuchProgram(_))));
     }
 }

@@ -32,18 +32,10 @@ pub(crate) fn sections(bytes: &[u8]) -> Vec<Section> {
             break;
         };
         let start = at + 1 + size_len;
-        let Some(end) = start
-            .checked_add(size as usize)
-            .filter(|&end| end <= bytes.len())
-        else {
+        let Some(end) = start.checked_add(size as usize).filter(|&end| end <= bytes.len()) else {
             break;
         };
-        found.push(Section {
-            whole: at..end,
-            size: at + 1..start,
-            payload: start..end,
-            id,
-        });
+        found.push(Section { whole: at..end, size: at + 1..start, payload: start..end, id });
         at = end;
     }
     found

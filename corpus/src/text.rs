@@ -129,10 +129,7 @@ mod tests {
     #[test]
     fn is_lines_of_printable_ascii() {
         let text = text(1, 20_000);
-        assert!(
-            text.iter()
-                .all(|&b| b == b'\n' || (b' '..=b'~').contains(&b))
-        );
+        assert!(text.iter().all(|&b| b == b'\n' || (b' '..=b'~').contains(&b)));
         assert!(text.split(|&b| b == b'\n').all(|line| line.len() < 100));
     }
 }

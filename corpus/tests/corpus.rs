@@ -32,35 +32,19 @@ fn loudly(message: &str) {
 fn names_are_unique_and_every_file_is_there() {
     let mut names = HashSet::new();
     for program in manifest() {
-        assert!(
-            names.insert(program.name.clone()),
-            "{} is listed twice",
-            program.name
-        );
+        assert!(names.insert(program.name.clone()), "{} is listed twice", program.name);
         assert!(program.source_path().is_file(), "{}", program.source);
         assert!(!program.wasm().unwrap().is_empty(), "{}", program.wasm);
         program.stdin_bytes().unwrap();
         program.expected_stdout().unwrap();
         for dir in &program.dirs {
-            assert!(
-                dir.from.as_ref().is_none_or(|from| path(from).is_dir()),
-                "{}",
-                program.name
-            );
+            assert!(dir.from.as_ref().is_none_or(|from| path(from).is_dir()), "{}", program.name);
         }
-        assert!(
-            program.env.iter().all(|entry| entry.contains('=')),
-            "{}",
-            program.name
-        );
+        assert!(program.env.iter().all(|entry| entry.contains('=')), "{}", program.name);
         let endless = program.name == "traps/endless-recursion";
         assert_eq!(program.instructions.is_none(), endless, "{}", program.name);
         if let Expected::Trap(text) = &program.expected {
-            assert!(
-                Trap::ALL.iter().any(|trap| trap.text() == text),
-                "{}: {text}",
-                program.name
-            );
+            assert!(Trap::ALL.iter().any(|trap| trap.text() == text), "{}: {text}", program.name);
         }
     }
     assert!(names.len() >= 100);
@@ -72,10 +56,7 @@ fn every_trap_has_a_program() {
     let programs = manifest();
     for trap in Trap::ALL {
         let expected = Expected::Trap(trap.text().to_owned());
-        assert!(
-            programs.iter().any(|program| program.expected == expected),
-            "{trap}"
-        );
+        assert!(programs.iter().any(|program| program.expected == expected), "{trap}");
     }
 }
 
@@ -86,15 +67,8 @@ fn every_module_is_listed_and_all_are_small() {
     for directory in std::fs::read_dir(path("programs")).unwrap() {
         for file in std::fs::read_dir(directory.unwrap().path()).unwrap() {
             let file = file.unwrap().path();
-            if file
-                .extension()
-                .is_some_and(|extension| extension == "wasm")
-            {
-                assert!(
-                    listed.contains(&file),
-                    "{} is not in the manifest",
-                    file.display()
-                );
+            if file.extension().is_some_and(|extension| extension == "wasm") {
+                assert!(listed.contains(&file), "{} is not in the manifest", file.display());
                 total += file.metadata().unwrap().len();
             }
         }
@@ -108,10 +82,7 @@ fn exports(module: &[u8]) -> BTreeMap<String, FuncType> {
     for payload in Parser::new(0).parse_all(module) {
         match payload.unwrap() {
             Payload::TypeSection(section) => {
-                types = section
-                    .into_iter_err_on_gc_types()
-                    .map(Result::unwrap)
-                    .collect();
+                types = section.into_iter_err_on_gc_types().map(Result::unwrap).collect();
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
@@ -172,12 +143,7 @@ fn modules_are_supported_and_typed_as_the_manifest_says() {
         let function = exports
             .get(&invoke.function)
             .unwrap_or_else(|| panic!("{}: no export `{}`", program.name, invoke.function));
-        assert_eq!(
-            ours(function.params()),
-            types(&invoke.params),
-            "{}",
-            program.name
-        );
+        assert_eq!(ours(function.params()), types(&invoke.params), "{}", program.name);
         if let Expected::Results(results) = &program.expected {
             assert_eq!(ours(function.results()), types(results), "{}", program.name);
         }
@@ -186,10 +152,7 @@ fn modules_are_supported_and_typed_as_the_manifest_says() {
 
 #[test]
 fn modules_from_c_have_debugging_information() {
-    for program in manifest()
-        .iter()
-        .filter(|program| builder::needs_clang(program))
-    {
+    for program in manifest().iter().filter(|program| builder::needs_clang(program)) {
         let module = program.wasm().unwrap();
         let has_lines = Parser::new(0).parse_all(&module).any(|payload| {
             matches!(payload, Ok(Payload::CustomSection(section)) if section.name() == ".debug_line")
@@ -201,9 +164,7 @@ fn modules_from_c_have_debugging_information() {
 #[test]
 fn modules_are_what_their_sources_give() {
     let programs = manifest();
-    let clang = std::process::Command::new("clang-14")
-        .arg("--version")
-        .output();
+    let clang = std::process::Command::new("clang-14").arg("--version").output();
     let sysroot = std::path::Path::new("/usr/include/wasm32-wasi").is_dir();
     let can_build_c = clang.is_ok_and(|done| done.status.success()) && sysroot;
     if !can_build_c {
@@ -241,14 +202,7 @@ fn mutants_of_real_modules_are_of_every_sort() {
                 }
             }
         }
-        assert!(
-            valid > 20 && valid < most_valid * 10,
-            "{name}: {valid} of 1000 are valid"
-        );
-        assert!(
-            errors.len() > 50,
-            "{name}: only {} different errors",
-            errors.len()
-        );
+        assert!(valid > 20 && valid < most_valid * 10, "{name}: {valid} of 1000 are valid");
+        assert!(errors.len() > 50, "{name}: only {} different errors", errors.len());
     }
 }

@@ -126,8 +126,7 @@ impl InstanceLayout {
     }
     /// The descriptor of a function.
     pub const fn descriptor(&self, func: FuncIdx) -> u32 {
-        self.signature(TypeIdx::new(self.counts.types))
-            .next_multiple_of(16)
+        self.signature(TypeIdx::new(self.counts.types)).next_multiple_of(16)
             + func.get() * Self::DESCRIPTOR_SIZE
     }
     /// Bytes of the whole block.

@@ -37,11 +37,7 @@ pub enum LocateError {
 
 /// The bits of a cell that a value of this type uses.
 pub const fn width_mask(ty: ValType) -> u64 {
-    if ty.bytes() == 4 {
-        u32::MAX as u64
-    } else {
-        u64::MAX
-    }
+    if ty.bytes() == 4 { u32::MAX as u64 } else { u64::MAX }
 }
 
 /// Whether values of this type live in vector registers.
@@ -61,14 +57,12 @@ pub const fn vector_register(register: DwarfReg) -> Option<u16> {
 /// reference is the word that native code holds, not its identity.
 pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<Cell, LocateError> {
     let bits = match location {
-        Location::Register(register) => frame
-            .register(register)
-            .ok_or(LocateError::Register(register))?,
+        Location::Register(register) => {
+            frame.register(register).ok_or(LocateError::Register(register))?
+        }
         Location::CfaOffset(offset) => {
             let address = frame.cfa().offset(i64::from(offset));
-            frame
-                .memory(address, ty.bytes())
-                .ok_or(LocateError::Memory(address))?
+            frame.memory(address, ty.bytes()).ok_or(LocateError::Memory(address))?
         }
         Location::Constant(cell) => cell.0,
         Location::Unavailable(reason) => return Err(LocateError::Unavailable(reason)),
@@ -101,27 +95,15 @@ mod tests {
         assert_eq!(at(register, ValType::I32), Ok(Cell(0x3333_4444)));
         assert_eq!(at(register, ValType::F64), Ok(Cell(0x1111_2222_3333_4444)));
         assert_eq!(at(Location::CfaOffset(-16), ValType::I32), Ok(Cell(4)));
-        assert_eq!(
-            at(Location::CfaOffset(-16), ValType::FUNCREF),
-            Ok(Cell(0xff0 << 32 | 8))
-        );
-        assert_eq!(
-            at(Location::Constant(Cell(u64::MAX)), ValType::F32),
-            Ok(Cell(0xffff_ffff))
-        );
+        assert_eq!(at(Location::CfaOffset(-16), ValType::FUNCREF), Ok(Cell(0xff0 << 32 | 8)));
+        assert_eq!(at(Location::Constant(Cell(u64::MAX)), ValType::F32), Ok(Cell(0xffff_ffff)));
     }
 
     #[test]
     fn says_why_there_is_no_value() {
         let at = |location| read(location, ValType::I64, &Fixed);
-        assert_eq!(
-            at(Location::Register(DwarfReg(0))),
-            Err(LocateError::Register(DwarfReg(0)))
-        );
-        assert_eq!(
-            at(Location::CfaOffset(0)),
-            Err(LocateError::Memory(SubjectAddr::new(0x1000)))
-        );
+        assert_eq!(at(Location::Register(DwarfReg(0))), Err(LocateError::Register(DwarfReg(0))));
+        assert_eq!(at(Location::CfaOffset(0)), Err(LocateError::Memory(SubjectAddr::new(0x1000))));
         assert_eq!(
             at(Location::Unavailable(Reason::Folded)),
             Err(LocateError::Unavailable(Reason::Folded))

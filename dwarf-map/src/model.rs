@@ -44,12 +44,8 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its code in `.wasm_map`.
-    pub const ALL: &'static [Reason] = &[
-        Reason::NoLongerLive,
-        Reason::Folded,
-        Reason::Clobbered,
-        Reason::NotExpressible,
-    ];
+    pub const ALL: &'static [Reason] =
+        &[Reason::NoLongerLive, Reason::Folded, Reason::Clobbered, Reason::NotExpressible];
 
     /// The key used in reports.
     pub const fn key(self) -> &'static str {

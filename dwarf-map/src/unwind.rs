@@ -120,11 +120,7 @@ impl Registers {
     /// Those of a stopped process: everything is known and `pc` is where it
     /// will go on.
     pub fn innermost(pc: SubjectAddr, gpr: [u64; 16]) -> Self {
-        Registers {
-            pc,
-            is_return_address: false,
-            gpr: gpr.map(Some),
-        }
+        Registers { pc, is_return_address: false, gpr: gpr.map(Some) }
     }
 }
 
@@ -172,25 +168,17 @@ impl Unwinder {
         let mut section = DebugFrame::new(debug_frame, LittleEndian);
         section.set_address_size(8);
         let bases = BaseAddresses::default();
-        let mut unwinder = Unwinder {
-            text,
-            text_size,
-            rows: Vec::new(),
-            saved: Vec::new(),
-        };
+        let mut unwinder = Unwinder { text, text_size, rows: Vec::new(), saved: Vec::new() };
         let mut context = UnwindContext::new();
         let mut entries = section.entries(&bases);
         while let Some(entry) = entries.next().map_err(UnwindError::Malformed)? {
             let CieOrFde::Fde(partial) = entry else {
                 continue;
             };
-            let fde = partial
-                .parse(DebugFrame::cie_from_offset)
-                .map_err(UnwindError::Malformed)?;
+            let fde = partial.parse(DebugFrame::cie_from_offset).map_err(UnwindError::Malformed)?;
             unwinder.text_range(fde.initial_address(), fde.end_address())?;
-            let mut table = fde
-                .rows(&section, &bases, &mut context)
-                .map_err(UnwindError::Malformed)?;
+            let mut table =
+                fde.rows(&section, &bases, &mut context).map_err(UnwindError::Malformed)?;
             while let Some(row) = table.next_row().map_err(UnwindError::Malformed)? {
                 unwinder.add(row)?;
             }
@@ -200,9 +188,7 @@ impl Unwinder {
             if let [before, after] = pair
                 && before.end > after.start
             {
-                return Err(UnwindError::Overlap {
-                    pc: CodeOffset::new(after.start),
-                });
+                return Err(UnwindError::Overlap { pc: CodeOffset::new(after.start) });
             }
         }
         Ok(unwinder)
@@ -231,9 +217,7 @@ impl Unwinder {
             return Err(unsupported("a frame address given by an expression"));
         };
         if register.0 >= 16 {
-            return Err(unsupported(
-                "a frame address by a register that is not general",
-            ));
+            return Err(unsupported("a frame address by a register that is not general"));
         }
         let first = self.saved.len();
         // Without a rule the return address would be nowhere.
@@ -262,10 +246,7 @@ impl Unwinder {
         self.rows.push(Row {
             start: range.start,
             end: range.end,
-            cfa: CfaRule {
-                reg: DwarfReg(register.0),
-                offset,
-            },
+            cfa: CfaRule { reg: DwarfReg(register.0), offset },
             return_address: return_address?,
             saved: (first, self.saved.len()),
         });
@@ -275,8 +256,7 @@ impl Unwinder {
     fn row(&self, pc: CodeOffset) -> Result<&Row, UnwindError> {
         let after = self.rows.partition_point(|row| row.start <= pc.get());
         let row = after.checked_sub(1).and_then(|at| self.rows.get(at));
-        row.filter(|row| pc.get() < row.end)
-            .ok_or(UnwindError::NoRule { pc })
+        row.filter(|row| pc.get() < row.end).ok_or(UnwindError::NoRule { pc })
     }
 
     /// The rule at a PC that is not a return address. The answer can be kept:
@@ -331,11 +311,7 @@ impl Unwinder {
         if let Some(from) = register(registers, RSP)
             && cfa.get() <= from
         {
-            return Err(UnwindError::NoProgress {
-                pc,
-                from,
-                to: cfa.get(),
-            });
+            return Err(UnwindError::NoProgress { pc, from, to: cfa.get() });
         }
         let mut load = |offset: i64| {
             let address = cfa.offset(offset);
@@ -368,11 +344,7 @@ impl Unwinder {
         }
         // A rule may say otherwise, but never that the stack shrinks.
         match register(&caller, RSP) {
-            Some(to) if to < cfa.get() => Err(UnwindError::NoProgress {
-                pc,
-                from: cfa.get(),
-                to,
-            }),
+            Some(to) if to < cfa.get() => Err(UnwindError::NoProgress { pc, from: cfa.get(), to }),
             _ => Ok(Some(caller)),
         }
     }

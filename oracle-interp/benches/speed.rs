@@ -68,24 +68,14 @@ fn call(
     let bytes = wat::parse_str(wat).expect("the program is valid");
     let module = Arc::new(Module::decode(&bytes).expect("the program is supported"));
     let mut oracle = Oracle::new(Limits::default());
-    let instance = oracle
-        .instantiate(Arc::clone(&module), &[])
-        .expect("it has no imports");
-    let func = FuncAddr {
-        instance,
-        func: FuncIdx::new(0),
-    };
-    oracle
-        .begin_call(func, &[Value::I32(argument)])
-        .expect("it takes one i32");
+    let instance = oracle.instantiate(Arc::clone(&module), &[]).expect("it has no imports");
+    let func = FuncAddr { instance, func: FuncIdx::new(0) };
+    oracle.begin_call(func, &[Value::I32(argument)]).expect("it takes one i32");
     let start = Instant::now();
     let event = execute(&mut oracle, &module);
     let time = start.elapsed();
     assert!(matches!(black_box(event), Event::Finished(_)));
-    Measured {
-        instructions: oracle.instructions_executed(),
-        time,
-    }
+    Measured { instructions: oracle.instructions_executed(), time }
 }
 
 fn run(oracle: &mut Oracle, module: &Arc<Module>) -> Event {
@@ -111,10 +101,7 @@ fn main() {
     ];
     for (name, wat, long, short) in programs {
         let best = |measure: &dyn Fn() -> Measured| {
-            (0..200)
-                .map(|_| measure())
-                .min_by_key(|m| m.time)
-                .expect("some were measured")
+            (0..200).map(|_| measure()).min_by_key(|m| m.time).expect("some were measured")
         };
         let fast = best(&|| call(wat, long, run));
         let slow = best(&|| call(wat, short, step));

@@ -66,11 +66,7 @@ impl Choice {
     pub fn allows(&self, result: Cell) -> bool {
         match self.kind {
             ChoiceKind::NanF32 { canonical_only } => u32::try_from(result.0).is_ok_and(|bits| {
-                if canonical_only {
-                    is_canonical_f32(bits)
-                } else {
-                    is_arithmetic_f32(bits)
-                }
+                if canonical_only { is_canonical_f32(bits) } else { is_arithmetic_f32(bits) }
             }),
             ChoiceKind::NanF64 { canonical_only } => {
                 if canonical_only {
@@ -121,30 +117,15 @@ pub(crate) fn nan_freedom(op: Op, operands: &[Cell]) -> Option<ChoiceKind> {
         return None;
     }
     let inputs = operands.get(operands.len().checked_sub(pops as usize)?..)?;
-    let f32_inputs = || {
-        inputs
-            .iter()
-            .all(|c| !is_nan_f32(c.0 as u32) || is_canonical_f32(c.0 as u32))
-    };
-    let f64_inputs = || {
-        inputs
-            .iter()
-            .all(|c| !is_nan_f64(c.0) || is_canonical_f64(c.0))
-    };
+    let f32_inputs =
+        || inputs.iter().all(|c| !is_nan_f32(c.0 as u32) || is_canonical_f32(c.0 as u32));
+    let f64_inputs = || inputs.iter().all(|c| !is_nan_f64(c.0) || is_canonical_f64(c.0));
     match nature {
         Nature::Exact | Nature::Traps => None,
-        Nature::NanF32 => Some(ChoiceKind::NanF32 {
-            canonical_only: f32_inputs(),
-        }),
-        Nature::NanF64 => Some(ChoiceKind::NanF64 {
-            canonical_only: f64_inputs(),
-        }),
-        Nature::Demote => Some(ChoiceKind::NanF32 {
-            canonical_only: f64_inputs(),
-        }),
-        Nature::Promote => Some(ChoiceKind::NanF64 {
-            canonical_only: f32_inputs(),
-        }),
+        Nature::NanF32 => Some(ChoiceKind::NanF32 { canonical_only: f32_inputs() }),
+        Nature::NanF64 => Some(ChoiceKind::NanF64 { canonical_only: f64_inputs() }),
+        Nature::Demote => Some(ChoiceKind::NanF32 { canonical_only: f64_inputs() }),
+        Nature::Promote => Some(ChoiceKind::NanF64 { canonical_only: f32_inputs() }),
     }
 }
 

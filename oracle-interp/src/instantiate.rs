@@ -116,12 +116,13 @@ impl Store {
             dropped_elements: Vec::new(),
         };
         for (import, &given) in declared.iter().zip(imports) {
-            self.link_import(&mut instance, import, given)
-                .map_err(|mismatch| InstantiateError::Import {
+            self.link_import(&mut instance, import, given).map_err(|mismatch| {
+                InstantiateError::Import {
                     module: import.module.clone(),
                     name: import.name.clone(),
                     mismatch: Box::new(mismatch),
-                })?;
+                }
+            })?;
         }
         Ok(instance)
     }
@@ -135,15 +136,10 @@ impl Store {
         match (import.kind, given) {
             (ImportKind::Func(_), Extern::HostFunc) => {
                 let func = FuncIdx::from_index(instance.imported_funcs.len());
-                instance.imported_funcs.push(FuncAddr {
-                    instance: instance.id,
-                    func,
-                });
+                instance.imported_funcs.push(FuncAddr { instance: instance.id, func });
             }
             (ImportKind::Func(ty), Extern::Func(addr)) => {
-                let definer = self
-                    .instance_of(addr)
-                    .ok_or(ImportMismatch::Unknown("function"))?;
+                let definer = self.instance_of(addr).ok_or(ImportMismatch::Unknown("function"))?;
                 let given = definer.module.func_type(addr.func);
                 let expected = instance.module.types().get(ty.index());
                 if let (Some(expected), Some(given)) = (expected, given)
@@ -157,14 +153,9 @@ impl Store {
                 instance.imported_funcs.push(definer.resolve(addr.func));
             }
             (ImportKind::Memory(expected), Extern::Memory(id)) => {
-                let memory = self
-                    .memories
-                    .get(id.index())
-                    .ok_or(ImportMismatch::Unknown("memory"))?;
-                let given = MemoryType {
-                    minimum: memory.pages(),
-                    maximum: memory.ty.maximum,
-                };
+                let memory =
+                    self.memories.get(id.index()).ok_or(ImportMismatch::Unknown("memory"))?;
+                let given = MemoryType { minimum: memory.pages(), maximum: memory.ty.maximum };
                 let declared = (expected.minimum, expected.maximum);
                 if !limits_match((given.minimum, given.maximum), declared) {
                     return Err(ImportMismatch::MemoryType { expected, given });
@@ -172,14 +163,8 @@ impl Store {
                 instance.memories.push(id);
             }
             (ImportKind::Table(expected), Extern::Table(id)) => {
-                let table = self
-                    .tables
-                    .get(id.index())
-                    .ok_or(ImportMismatch::Unknown("table"))?;
-                let given = TableType {
-                    minimum: table.elements.len() as u64,
-                    ..table.ty
-                };
+                let table = self.tables.get(id.index()).ok_or(ImportMismatch::Unknown("table"))?;
+                let given = TableType { minimum: table.elements.len() as u64, ..table.ty };
                 let declared = (expected.minimum, expected.maximum);
                 if given.element != expected.element
                     || !limits_match((given.minimum, given.maximum), declared)
@@ -189,15 +174,10 @@ impl Store {
                 instance.tables.push(id);
             }
             (ImportKind::Global(expected), Extern::Global(id)) => {
-                let global = self
-                    .globals
-                    .get(id.index())
-                    .ok_or(ImportMismatch::Unknown("global"))?;
+                let global =
+                    self.globals.get(id.index()).ok_or(ImportMismatch::Unknown("global"))?;
                 if global.ty != expected {
-                    return Err(ImportMismatch::GlobalType {
-                        expected,
-                        given: global.ty,
-                    });
+                    return Err(ImportMismatch::GlobalType { expected, given: global.ty });
                 }
                 instance.globals.push(id);
             }
@@ -212,20 +192,10 @@ impl Store {
     }
 
     fn check_limits(&self, module: &Module, limits: &Limits) -> Result<(), InstantiateError> {
-        let memories = module
-            .memories
-            .iter()
-            .skip(module.num_imported_memories as usize);
-        let pages = memories
-            .map(|ty| ty.minimum)
-            .fold(self.total_pages(), u64::saturating_add);
-        let tables = module
-            .tables
-            .iter()
-            .skip(module.num_imported_tables as usize);
-        let elements = tables
-            .map(|ty| ty.minimum)
-            .fold(self.total_elements(), u64::saturating_add);
+        let memories = module.memories.iter().skip(module.num_imported_memories as usize);
+        let pages = memories.map(|ty| ty.minimum).fold(self.total_pages(), u64::saturating_add);
+        let tables = module.tables.iter().skip(module.num_imported_tables as usize);
+        let elements = tables.map(|ty| ty.minimum).fold(self.total_elements(), u64::saturating_add);
         if pages > limits.max_memory_pages {
             Err(InstantiateError::Limit(Limits::MEMORY_PAGES))
         } else if elements > limits.max_table_elements {
@@ -238,50 +208,33 @@ impl Store {
     /// Allocates what the module defines and evaluates its globals and element
     /// segments.
     fn define(&mut self, module: &Module, instance: &mut Instance) {
-        for ty in module
-            .memories
-            .iter()
-            .skip(module.num_imported_memories as usize)
-        {
-            instance
-                .memories
-                .push(MemoryId::from_index(self.memories.len()));
+        for ty in module.memories.iter().skip(module.num_imported_memories as usize) {
+            instance.memories.push(MemoryId::from_index(self.memories.len()));
             // The limits just checked keep this far below the address space.
             let data = vec![0; (ty.minimum * MemoryType::PAGE) as usize];
             self.memories.push(Memory { ty: *ty, data });
         }
-        for ty in module
-            .tables
-            .iter()
-            .skip(module.num_imported_tables as usize)
-        {
+        for ty in module.tables.iter().skip(module.num_imported_tables as usize) {
             instance.tables.push(TableId::from_index(self.tables.len()));
             let elements = vec![Cell(0); ty.minimum as usize];
             self.tables.push(Table { ty: *ty, elements });
         }
-        let types = module
-            .globals
-            .iter()
-            .skip(module.num_imported_globals as usize);
+        let types = module.globals.iter().skip(module.num_imported_globals as usize);
         for (&ty, init) in types.zip(&module.global_inits) {
             let value = self.evaluate(instance, init);
-            instance
-                .globals
-                .push(GlobalId::from_index(self.globals.len()));
+            instance.globals.push(GlobalId::from_index(self.globals.len()));
             self.globals.push(Global { ty, value });
         }
         instance.elements = module
             .elements
             .iter()
             .map(|segment| match &segment.items {
-                ElementItems::Functions(funcs) => funcs
-                    .iter()
-                    .map(|&func| instance.resolve(func).to_cell())
-                    .collect(),
-                ElementItems::Expressions(exprs) => exprs
-                    .iter()
-                    .map(|expr| self.evaluate(instance, expr))
-                    .collect(),
+                ElementItems::Functions(funcs) => {
+                    funcs.iter().map(|&func| instance.resolve(func).to_cell()).collect()
+                }
+                ElementItems::Expressions(exprs) => {
+                    exprs.iter().map(|expr| self.evaluate(instance, expr)).collect()
+                }
             })
             .collect();
         instance.dropped_elements = vec![false; module.elements.len()];
@@ -335,19 +288,13 @@ impl Store {
                 }
                 ConstOp::RefFunc(func) => stack.push(instance.resolve(func).to_cell().0),
                 ConstOp::I32Add => {
-                    binary(&mut stack, |a, b| {
-                        u64::from((a as u32).wrapping_add(b as u32))
-                    });
+                    binary(&mut stack, |a, b| u64::from((a as u32).wrapping_add(b as u32)));
                 }
                 ConstOp::I32Sub => {
-                    binary(&mut stack, |a, b| {
-                        u64::from((a as u32).wrapping_sub(b as u32))
-                    });
+                    binary(&mut stack, |a, b| u64::from((a as u32).wrapping_sub(b as u32)));
                 }
                 ConstOp::I32Mul => {
-                    binary(&mut stack, |a, b| {
-                        u64::from((a as u32).wrapping_mul(b as u32))
-                    });
+                    binary(&mut stack, |a, b| u64::from((a as u32).wrapping_mul(b as u32)));
                 }
                 ConstOp::I64Add => binary(&mut stack, u64::wrapping_add),
                 ConstOp::I64Sub => binary(&mut stack, u64::wrapping_sub),

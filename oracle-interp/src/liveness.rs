@@ -102,8 +102,7 @@ impl Liveness {
     /// Whether a slot is live at the boundary at `offset`. Slots and
     /// boundaries that do not exist are not.
     pub fn is_live(&self, offset: WasmOffset, slot: SlotIdx) -> bool {
-        self.row(offset)
-            .is_some_and(|(row, count)| slot.get() < count && get(row, slot.index()))
+        self.row(offset).is_some_and(|(row, count)| slot.get() < count && get(row, slot.index()))
     }
 
     /// Liveness of every slot at the boundary at `offset`, locals first; empty
@@ -252,8 +251,7 @@ impl Analysis<'_> {
 
     fn load(&mut self, position: OpIdx) {
         let start = self.start(position);
-        self.current
-            .copy_from_slice(&self.rows[start..start + self.words]);
+        self.current.copy_from_slice(&self.rows[start..start + self.words]);
     }
 
     fn merge(&mut self, position: OpIdx) {
@@ -278,11 +276,7 @@ impl Analysis<'_> {
     /// Adds what a branch with `sp` slots needs: the slots below its target's
     /// height stay where they are, the topmost `keep` move down to there.
     fn merge_branch(&mut self, entry: u32, sp: usize) {
-        let Branch {
-            target,
-            keep,
-            height,
-        } = self.module.code.branches[entry as usize];
+        let Branch { target, keep, height } = self.module.code.branches[entry as usize];
         let keep = keep as usize;
         if target == Branch::RETURN {
             self.mark(sp - keep..sp);
@@ -294,11 +288,7 @@ impl Analysis<'_> {
         for (index, word) in self.current[..to.div_ceil(64)].iter_mut().enumerate() {
             // The last word may hold slots above `to` as well.
             let below = to - index * 64;
-            let mask = if below < 64 {
-                (1 << below) - 1
-            } else {
-                u64::MAX
-            };
+            let mask = if below < 64 { (1 << below) - 1 } else { u64::MAX };
             *word |= self.rows[start + index] & mask;
         }
         for index in 0..keep {

@@ -32,11 +32,7 @@ impl Module {
         let operator = reader.peek_operator(&AnyContext).ok()?;
         let immediates = self.immediates(&operator);
         let name = instruction_name(&operator);
-        Some(if immediates.is_empty() {
-            name
-        } else {
-            format!("{name} {immediates}")
-        })
+        Some(if immediates.is_empty() { name } else { format!("{name} {immediates}") })
     }
 
     fn immediates(&self, operator: &Operator<'_>) -> String {
@@ -58,10 +54,7 @@ impl Module {
                     None => function_index.to_string(),
                 }
             }
-            O::CallIndirect {
-                type_index,
-                table_index,
-            } => {
+            O::CallIndirect { type_index, table_index } => {
                 format!("{table_index} (type {type_index})")
             }
             O::TypedSelect { ty } => format!("(result {ty})"),
@@ -79,10 +72,7 @@ impl Module {
             O::MemoryInit { data_index, .. } | O::DataDrop { data_index } => data_index.to_string(),
             O::TableInit { elem_index, table } => format!("{table} {elem_index}"),
             O::ElemDrop { elem_index } => elem_index.to_string(),
-            O::TableCopy {
-                dst_table,
-                src_table,
-            } => format!("{dst_table} {src_table}"),
+            O::TableCopy { dst_table, src_table } => format!("{dst_table} {src_table}"),
             O::TableGet { table }
             | O::TableSet { table }
             | O::TableSize { table }
@@ -134,11 +124,7 @@ fn heap_type(ty: HeapType) -> String {
 
 /// A NaN as its bits, other numbers so that they read back the same.
 fn float(value: impl Into<f64> + std::fmt::Debug + Copy, bits: u64) -> String {
-    if value.into().is_nan() {
-        format!("nan ({bits:#x})")
-    } else {
-        format!("{value:?}")
-    }
+    if value.into().is_nan() { format!("nan ({bits:#x})") } else { format!("{value:?}") }
 }
 
 fn memory_argument(memarg: &MemArg) -> String {

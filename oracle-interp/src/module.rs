@@ -265,7 +265,8 @@ impl Module {
 
     /// The import that a function is; `None` for functions of the module's own.
     pub fn function_import(&self, func: FuncIdx) -> Option<&Import> {
-        let functions = self.imports.iter().filter(|import| matches!(import.kind, ImportKind::Func(_)));
+        let functions =
+            self.imports.iter().filter(|import| matches!(import.kind, ImportKind::Func(_)));
         functions.into_iter().nth(func.index())
     }
 
@@ -364,9 +365,7 @@ impl Module {
             .local_names
             .binary_search_by_key(&(func, local), |(func, local, _)| (*func, *local))
             .ok()?;
-        self.local_names
-            .get(found)
-            .map(|(_, _, name)| name.as_str())
+        self.local_names.get(found).map(|(_, _, name)| name.as_str())
     }
 
     /// Every function of this name: by the name section, or as an export.
@@ -409,22 +408,16 @@ impl Module {
     pub fn func_at(&self, offset: WasmOffset) -> Option<FuncIdx> {
         let defined = self.functions.partition_point(|def| def.body.end <= offset);
         let def = self.functions.get(defined)?;
-        def.body
-            .contains(&offset)
-            .then(|| FuncIdx::new(self.num_imported_funcs + defined as u32))
+        def.body.contains(&offset).then(|| FuncIdx::new(self.num_imported_funcs + defined as u32))
     }
 
     pub(crate) fn operand_types_at(&self, position: OpIdx) -> Vec<ValType> {
-        self.code
-            .shapes
-            .types(self.code.shapes_at[position.index()])
+        self.code.shapes.types(self.code.shapes_at[position.index()])
     }
 
     /// Height of the operand stack before an instruction.
     pub(crate) fn operand_height_at(&self, position: OpIdx) -> u32 {
-        self.code
-            .shapes
-            .height(self.code.shapes_at[position.index()])
+        self.code.shapes.height(self.code.shapes_at[position.index()])
     }
 
     pub(crate) fn offset_at(&self, position: OpIdx) -> WasmOffset {

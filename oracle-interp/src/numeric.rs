@@ -16,21 +16,13 @@ pub(crate) const CANONICAL_F64: u64 = 0x7ff8_0000_0000_0000;
 /// Result bits of an f32 operation.
 #[inline(always)]
 pub(crate) fn f32_bits(value: f32) -> u32 {
-    if value.is_nan() {
-        CANONICAL_F32
-    } else {
-        value.to_bits()
-    }
+    if value.is_nan() { CANONICAL_F32 } else { value.to_bits() }
 }
 
 /// Result bits of an f64 operation.
 #[inline(always)]
 pub(crate) fn f64_bits(value: f64) -> u64 {
-    if value.is_nan() {
-        CANONICAL_F64
-    } else {
-        value.to_bits()
-    }
+    if value.is_nan() { CANONICAL_F64 } else { value.to_bits() }
 }
 
 macro_rules! min_max {
@@ -129,9 +121,6 @@ mod tests {
         assert_eq!(i32_trunc_f32(-2147483904.0), Err(Trap::IntegerOverflow));
         assert_eq!(i32_trunc_f64(-2147483648.9), Ok(i32::MIN));
         assert_eq!(u32_trunc_f64(-0.9), Ok(0));
-        assert_eq!(
-            u64_trunc_f64(f64::NAN),
-            Err(Trap::InvalidConversionToInteger)
-        );
+        assert_eq!(u64_trunc_f64(f64::NAN), Err(Trap::InvalidConversionToInteger));
     }
 }

@@ -53,26 +53,14 @@ pub fn check(oracle: &Oracle, event: &Event) -> Result<(), Inconsistency> {
     let expected = top.static_height();
     let actual = top.operands.len();
     let waiting = matches!(event, Event::HostCall(_));
-    if if waiting {
-        actual > expected
-    } else {
-        actual != expected
-    } {
-        return Err(Inconsistency::Height {
-            boundary: top.boundary,
-            expected,
-            actual,
-        });
+    if if waiting { actual > expected } else { actual != expected } {
+        return Err(Inconsistency::Height { boundary: top.boundary, expected, actual });
     }
     check_values(oracle, &top)
 }
 
 fn check_values(oracle: &Oracle, frame: &FrameView<'_>) -> Result<(), Inconsistency> {
-    let types = frame
-        .local_types()
-        .iter()
-        .copied()
-        .chain(frame.operand_types());
+    let types = frame.local_types().iter().copied().chain(frame.operand_types());
     for (slot, (ty, &cell)) in types.zip(frame.slots).enumerate() {
         let well_formed = match ty {
             ValType::I32 | ValType::F32 => u32::try_from(cell.0).is_ok(),
@@ -84,12 +72,7 @@ fn check_values(oracle: &Oracle, frame: &FrameView<'_>) -> Result<(), Inconsiste
             },
         };
         if !well_formed {
-            return Err(Inconsistency::Value {
-                boundary: frame.boundary,
-                slot,
-                ty,
-                cell,
-            });
+            return Err(Inconsistency::Value { boundary: frame.boundary, slot, ty, cell });
         }
     }
     Ok(())
@@ -121,26 +104,15 @@ pub fn exercise(bytes: &[u8], fuel: u64) -> Result<u64, Inconsistency> {
         max_table_elements: 100_000,
     };
     let mut oracle = Oracle::new(limits);
-    if !module
-        .imports()
-        .iter()
-        .all(|import| matches!(import.kind, ImportKind::Func(_)))
-    {
+    if !module.imports().iter().all(|import| matches!(import.kind, ImportKind::Func(_))) {
         return Ok(0);
     }
     let imports = vec![Extern::HostFunc; module.imports().len()];
     let Ok(instance) = oracle.instantiate(Arc::clone(&module), &imports) else {
         return Ok(0);
     };
-    let exported = module
-        .exports()
-        .iter()
-        .filter(|export| export.kind == ExportKind::Func);
-    for func in module
-        .start()
-        .into_iter()
-        .chain(exported.map(|e| FuncIdx::new(e.index)))
-    {
+    let exported = module.exports().iter().filter(|export| export.kind == ExportKind::Func);
+    for func in module.start().into_iter().chain(exported.map(|e| FuncIdx::new(e.index))) {
         call_with_zeroes(&mut oracle, FuncAddr { instance, func }, fuel)?;
     }
     Ok(oracle.instructions_executed())
@@ -148,9 +120,7 @@ pub fn exercise(bytes: &[u8], fuel: u64) -> Result<u64, Inconsistency> {
 
 fn call_with_zeroes(oracle: &mut Oracle, func: FuncAddr, fuel: u64) -> Result<(), Inconsistency> {
     let zeroes = |types: &[ValType]| types.iter().map(|&ty| Value::default_of(ty)).collect();
-    let args: Vec<Value> = oracle
-        .func_type(func)
-        .map_or(Vec::new(), |ty| zeroes(&ty.params));
+    let args: Vec<Value> = oracle.func_type(func).map_or(Vec::new(), |ty| zeroes(&ty.params));
     let Ok(mut event) = oracle.begin_call(func, &args) else {
         return Ok(());
     };
@@ -159,13 +129,9 @@ fn call_with_zeroes(oracle: &mut Oracle, func: FuncAddr, fuel: u64) -> Result<()
         event = match event {
             Event::Boundary => oracle.step(),
             Event::HostCall(call) => {
-                let callee = FuncAddr {
-                    instance: call.instance,
-                    func: call.func,
-                };
-                let results: Vec<Value> = oracle
-                    .func_type(callee)
-                    .map_or(Vec::new(), |ty| zeroes(&ty.results));
+                let callee = FuncAddr { instance: call.instance, func: call.func };
+                let results: Vec<Value> =
+                    oracle.func_type(callee).map_or(Vec::new(), |ty| zeroes(&ty.results));
                 match oracle.finish_host_call(&results) {
                     Ok(event) => event,
                     Err(_) => break,

@@ -52,15 +52,8 @@ impl ShapeBuilder {
     /// Only the empty stack.
     pub(crate) fn new() -> Self {
         // The root's type is never read: its height is 0.
-        let root = Node {
-            parent: 0,
-            height: 0,
-            top: ValType::I32,
-        };
-        Self {
-            shapes: Shapes { nodes: vec![root] },
-            children: vec![[0; 6]],
-        }
+        let root = Node { parent: 0, height: 0, top: ValType::I32 };
+        Self { shapes: Shapes { nodes: vec![root] }, children: vec![[0; 6]] }
     }
 
     /// `shape` with one more operand; `None` when there are 2^32 shapes.
@@ -70,11 +63,7 @@ impl ShapeBuilder {
             let new = u32::try_from(self.shapes.nodes.len()).ok()?;
             *slot = new;
             let height = self.shapes.nodes[shape.0 as usize].height + 1;
-            self.shapes.nodes.push(Node {
-                parent: shape.0,
-                height,
-                top,
-            });
+            self.shapes.nodes.push(Node { parent: shape.0, height, top });
             self.children.push([0; 6]);
             return Some(Shape(new));
         }
@@ -83,9 +72,7 @@ impl ShapeBuilder {
 
     /// `shape` with these operands on top, the last of them topmost.
     pub(crate) fn push_all(&mut self, shape: Shape, types: &[ValType]) -> Option<Shape> {
-        types
-            .iter()
-            .try_fold(shape, |shape, &ty| self.push(shape, ty))
+        types.iter().try_fold(shape, |shape, &ty| self.push(shape, ty))
     }
 
     /// `shape` without its `count` topmost operands (or all, if it has fewer).

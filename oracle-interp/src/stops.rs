@@ -27,12 +27,7 @@ impl StopSet {
     /// The empty set of stops in `module`.
     pub fn new(module: &Arc<Module>) -> StopSet {
         let ops = module.code.ops.clone();
-        StopSet {
-            stops: Stops::In {
-                module: Arc::clone(module),
-                ops,
-            },
-        }
+        StopSet { stops: Stops::In { module: Arc::clone(module), ops } }
     }
 
     /// Every boundary of every module.
@@ -45,9 +40,7 @@ impl StopSet {
         let Stops::In { module, ops } = &mut self.stops else {
             return true;
         };
-        let position = module
-            .function(func)
-            .and_then(|function| function.position(offset));
+        let position = module.function(func).and_then(|function| function.position(offset));
         match position.and_then(|position| ops.get_mut(position.index())) {
             Some(op) => {
                 *op = Op::Stop;
@@ -62,9 +55,7 @@ impl StopSet {
         let Stops::In { module, ops } = &mut self.stops else {
             return false;
         };
-        let position = module
-            .function(func)
-            .and_then(|function| function.position(offset));
+        let position = module.function(func).and_then(|function| function.position(offset));
         match position.and_then(|position| ops.get_mut(position.index()).zip(Some(position))) {
             Some((op, position)) => {
                 *op = module.code.ops[position.index()];

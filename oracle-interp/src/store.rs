@@ -91,10 +91,7 @@ impl Instance {
         self.imported_funcs
             .get(func.index())
             .copied()
-            .unwrap_or(FuncAddr {
-                instance: self.id,
-                func,
-            })
+            .unwrap_or(FuncAddr { instance: self.id, func })
     }
 
     /// Contents of an element segment; a dropped one is empty.
@@ -115,11 +112,7 @@ impl Instance {
 }
 
 fn dropped(flags: &[bool]) -> impl Iterator<Item = usize> + '_ {
-    flags
-        .iter()
-        .enumerate()
-        .filter(|(_, dropped)| **dropped)
-        .map(|(index, _)| index)
+    flags.iter().enumerate().filter(|(_, dropped)| **dropped).map(|(index, _)| index)
 }
 
 /// Everything but the stack.
@@ -155,10 +148,7 @@ impl Store {
 
     /// Elements of all tables.
     pub(crate) fn total_elements(&self) -> u64 {
-        self.tables
-            .iter()
-            .map(|table| table.elements.len() as u64)
-            .sum()
+        self.tables.iter().map(|table| table.elements.len() as u64).sum()
     }
 
     /// `memory.init`, also for active segments.

@@ -119,11 +119,7 @@ impl Writes {
         let pages = self.pages.iter().enumerate().flat_map(|(memory, set)| {
             let page_bytes = 1 << Self::PAGE_SHIFT;
             set.members.iter().map(move |&page| {
-                (
-                    MemoryId::from_index(memory),
-                    u64::from(page) << Self::PAGE_SHIFT,
-                    page_bytes,
-                )
+                (MemoryId::from_index(memory), u64::from(page) << Self::PAGE_SHIFT, page_bytes)
             })
         });
         self.exact.iter().copied().chain(pages)
@@ -131,10 +127,8 @@ impl Writes {
 
     /// Table writes as (table, first element, count).
     pub(crate) fn table_writes(&self) -> impl Iterator<Item = (TableId, u64, u64)> {
-        let hulls = self
-            .table_hulls
-            .iter()
-            .map(|(&table, &(first, end))| (table, first, end - first));
+        let hulls =
+            self.table_hulls.iter().map(|(&table, &(first, end))| (table, first, end - first));
         self.tables.iter().copied().chain(hulls)
     }
 }

@@ -14,9 +14,7 @@ fn oracle(wat: &str) -> (Oracle, Arc<Module>, FuncAddr) {
     let module = module(wat);
     let mut oracle = Oracle::new(Limits::default());
     let imports = vec![Extern::HostFunc; module.imports().len()];
-    let instance = oracle
-        .instantiate(Arc::clone(&module), &imports)
-        .expect("it links");
+    let instance = oracle.instantiate(Arc::clone(&module), &imports).expect("it links");
     let func = FuncIdx::new(module.num_imported_funcs());
     (oracle, module, FuncAddr { instance, func })
 }
@@ -70,10 +68,7 @@ fn branches_continue_after_the_end_and_after_the_loop() {
           local.get 0 i32.const 1 i32.sub local.tee 0
           br_if 0
         end))";
-    assert_eq!(
-        path(wat, &[Value::I32(2)]),
-        [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6, 7]
-    );
+    assert_eq!(path(wat, &[Value::I32(2)]), [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]
@@ -107,18 +102,10 @@ fn a_trap_leaves_its_instruction_as_it_was() {
     assert_eq!(top.operands, [Cell(9), Cell(65_529), Cell(u64::MAX)]);
     let store = module.function(func.func).unwrap().boundaries().nth(3);
     assert_eq!(Some(top.boundary.offset), store);
-    assert!(
-        oracle
-            .memory(MemoryId::new(0))
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(oracle.memory(MemoryId::new(0)).iter().all(|byte| *byte == 0));
     assert_eq!(oracle.writes().count(), 0);
     assert_eq!(oracle.step(), Event::Trapped(Trap::MemoryOutOfBounds));
-    assert_eq!(
-        oracle.begin_call(func, &[Value::I32(0)]),
-        Ok(Event::Boundary)
-    );
+    assert_eq!(oracle.begin_call(func, &[Value::I32(0)]), Ok(Event::Boundary));
 }
 
 #[test]
@@ -164,9 +151,7 @@ fn host_calls_suspend_with_all_frames_visible() {
     while event == Event::Boundary {
         event = oracle.step();
     }
-    let Event::HostCall(call) = event else {
-        panic!("{event:?}")
-    };
+    let Event::HostCall(call) = event else { panic!("{event:?}") };
     assert_eq!(call.func, FuncIdx::new(0));
     assert_eq!(call.args, [Value::I32(2), Value::I64(7)]);
     assert_eq!(oracle.depth(), 2);
@@ -180,18 +165,9 @@ fn host_calls_suspend_with_all_frames_visible() {
     assert_eq!(Some(frames[0].boundary.offset), call_offset);
 
     assert!(matches!(oracle.step(), Event::HostCall(_)), "still pending");
-    assert_eq!(
-        oracle.begin_call(outer, &[Value::I32(2)]),
-        Err(CallError::Busy)
-    );
-    assert!(matches!(
-        oracle.finish_host_call(&[]),
-        Err(CallError::Types { .. })
-    ));
-    assert_eq!(
-        oracle.finish_host_call(&[Value::I32(10)]),
-        Ok(Event::Boundary)
-    );
+    assert_eq!(oracle.begin_call(outer, &[Value::I32(2)]), Err(CallError::Busy));
+    assert!(matches!(oracle.finish_host_call(&[]), Err(CallError::Types { .. })));
+    assert_eq!(oracle.finish_host_call(&[Value::I32(10)]), Ok(Event::Boundary));
     let mut event = Event::Boundary;
     while event == Event::Boundary {
         event = oracle.step();
@@ -204,19 +180,11 @@ fn host_calls_suspend_with_all_frames_visible() {
 #[test]
 fn a_host_function_can_be_called_directly() {
     let (mut oracle, _, outer) = oracle(CALLS);
-    let host = FuncAddr {
-        instance: outer.instance,
-        func: FuncIdx::new(0),
-    };
-    let event = oracle
-        .begin_call(host, &[Value::I32(1), Value::I64(2)])
-        .unwrap();
+    let host = FuncAddr { instance: outer.instance, func: FuncIdx::new(0) };
+    let event = oracle.begin_call(host, &[Value::I32(1), Value::I64(2)]).unwrap();
     assert!(matches!(event, Event::HostCall(_)));
     assert_eq!(oracle.top().map(|top| top.boundary), None);
-    assert_eq!(
-        oracle.finish_host_call(&[Value::I32(4)]),
-        Ok(Event::Finished(vec![Value::I32(4)]))
-    );
+    assert_eq!(oracle.finish_host_call(&[Value::I32(4)]), Ok(Event::Finished(vec![Value::I32(4)])));
 }
 
 const COUNT: &str = "(module (func (param i32) (result i32) (local i32)
@@ -246,10 +214,7 @@ fn run_stops_at_stops_and_out_of_fuel() {
     assert_eq!(oracle.run(&stops, 2), Event::OutOfFuel);
     assert_eq!(oracle.instructions_executed(), executed + 2);
     assert!(stops.remove(func.func, offsets[4]));
-    assert_eq!(
-        oracle.run(&stops, u64::MAX),
-        Event::Finished(vec![Value::I32(3)])
-    );
+    assert_eq!(oracle.run(&stops, u64::MAX), Event::Finished(vec![Value::I32(3)]));
 }
 
 #[test]
@@ -267,15 +232,9 @@ fn fuel_that_ends_at_a_stop_is_a_stop() {
 #[test]
 fn a_stack_limit_is_no_trap_and_a_trap_can_be_adopted() {
     let module = module("(module (func $f call $f))");
-    let mut oracle = Oracle::new(Limits {
-        max_frames: 3,
-        ..Limits::default()
-    });
+    let mut oracle = Oracle::new(Limits { max_frames: 3, ..Limits::default() });
     let instance = oracle.instantiate(module, &[]).unwrap();
-    let func = FuncAddr {
-        instance,
-        func: FuncIdx::new(0),
-    };
+    let func = FuncAddr { instance, func: FuncIdx::new(0) };
     oracle.begin_call(func, &[]).unwrap();
     for _ in 0..2 {
         assert_eq!(oracle.step(), Event::Boundary);
@@ -285,10 +244,7 @@ fn a_stack_limit_is_no_trap_and_a_trap_can_be_adopted() {
     assert_eq!(oracle.instructions_executed(), executed);
     assert!(oracle.is_at_call());
     assert_eq!(oracle.depth(), 3);
-    assert_eq!(
-        oracle.trap_now(Trap::CallStackExhausted),
-        Event::Trapped(Trap::CallStackExhausted)
-    );
+    assert_eq!(oracle.trap_now(Trap::CallStackExhausted), Event::Trapped(Trap::CallStackExhausted));
 }
 
 #[test]
@@ -312,24 +268,15 @@ fn refusal(wat: &str) -> DecodeError {
 #[test]
 fn what_is_unsupported_is_named() {
     let cases = [
-        (
-            "(module (func v128.const i64x2 0 0 drop))",
-            "SIMD (v128.const)",
-        ),
+        ("(module (func v128.const i64x2 0 0 drop))", "SIMD (v128.const)"),
         ("(module (func (param v128)))", "SIMD (v128)"),
         ("(module (func return_call 0))", "tail calls (return_call)"),
         ("(module (memory i64 1))", "memory64 (64-bit memory)"),
         ("(module (memory 1 1 shared))", "threads (shared memory)"),
-        (
-            "(module (memory 1) (memory 1))",
-            "multi-memory (second memory)",
-        ),
+        ("(module (memory 1) (memory 1))", "multi-memory (second memory)"),
         ("(module (tag))", "exception handling (tag)"),
         ("(module (type (struct)))", "GC (struct type)"),
-        (
-            "(module (func unreachable atomic.fence))",
-            "threads (atomic.fence)",
-        ),
+        ("(module (func unreachable atomic.fence))", "threads (atomic.fence)"),
         ("(module (memory 1 (pagesize 1)))", "custom_page_sizes"),
         ("(component)", "component model (component)"),
     ];
@@ -359,10 +306,7 @@ fn names_and_bodies_are_found() {
     assert_eq!(module.func_name(FuncIdx::new(0)), Some("a"));
     assert_eq!(module.func_name(FuncIdx::new(1)), Some("b"));
     assert_eq!(module.find_func("b"), [FuncIdx::new(1)]);
-    assert_eq!(
-        module.local_name(FuncIdx::new(0), wasm_view::LocalIdx::new(1)),
-        Some("y")
-    );
+    assert_eq!(module.local_name(FuncIdx::new(0), wasm_view::LocalIdx::new(1)), Some("y"));
     let body = module.body(FuncIdx::new(1)).unwrap();
     assert_eq!(module.func_at(body.start), Some(FuncIdx::new(1)));
     assert_eq!(module.func_at(WasmOffset::new(0)), None);

@@ -37,12 +37,7 @@ fn canonical_inputs_give_a_canonical_nan_of_either_sign() {
     assert_eq!(step_to_choice(&mut oracle), Event::Boundary);
     let choice = oracle.choice().unwrap();
     assert_eq!(choice.slot, SlotIdx::new(2));
-    assert_eq!(
-        choice.kind,
-        ChoiceKind::NanF32 {
-            canonical_only: true
-        }
-    );
+    assert_eq!(choice.kind, ChoiceKind::NanF32 { canonical_only: true });
     assert_eq!(choice.kind.name(), "nan_payload");
     assert!(choice.allows(Cell(0x7fc0_0000)));
     assert!(choice.allows(Cell(0xffc0_0000)));
@@ -53,10 +48,7 @@ fn canonical_inputs_give_a_canonical_nan_of_either_sign() {
         Err(AdoptError::NotAllowed(Cell(0x7f80_0001)))
     );
     oracle.adopt(&choice, Cell(0xffc0_0000)).unwrap();
-    assert_eq!(
-        oracle.step(),
-        Event::Finished(vec![Value::F32(0xffc0_0000)])
-    );
+    assert_eq!(oracle.step(), Event::Finished(vec![Value::F32(0xffc0_0000)]));
     assert_eq!(oracle.choice(), None);
 }
 
@@ -68,17 +60,9 @@ fn other_inputs_give_any_arithmetic_nan() {
         oracle.begin_call(add, &[nan, F32_NAN]).unwrap();
         step_to_choice(&mut oracle);
         let choice = oracle.choice().unwrap();
-        assert_eq!(
-            choice.kind,
-            ChoiceKind::NanF32 {
-                canonical_only: false
-            }
-        );
+        assert_eq!(choice.kind, ChoiceKind::NanF32 { canonical_only: false });
         assert!(choice.allows(Cell(0xffc0_0123)));
-        assert!(
-            !choice.allows(Cell(0x7fa0_0000)),
-            "a signalling NaN is never a result"
-        );
+        assert!(!choice.allows(Cell(0x7fa0_0000)), "a signalling NaN is never a result");
         oracle.abandon();
     }
 }
@@ -87,17 +71,10 @@ fn other_inputs_give_any_arithmetic_nan() {
 fn an_invalid_operation_has_no_nan_input() {
     let (mut oracle, sqrt) =
         oracle("(module (func (param f64) (result f64) local.get 0 f64.sqrt))");
-    oracle
-        .begin_call(sqrt, &[Value::F64((-1.0f64).to_bits())])
-        .unwrap();
+    oracle.begin_call(sqrt, &[Value::F64((-1.0f64).to_bits())]).unwrap();
     step_to_choice(&mut oracle);
     let choice = oracle.choice().unwrap();
-    assert_eq!(
-        choice.kind,
-        ChoiceKind::NanF64 {
-            canonical_only: true
-        }
-    );
+    assert_eq!(choice.kind, ChoiceKind::NanF64 { canonical_only: true });
     assert!(choice.allows(Cell(0xfff8_0000_0000_0000)));
 }
 
@@ -105,16 +82,9 @@ fn an_invalid_operation_has_no_nan_input() {
 fn conversions_look_at_the_input_of_the_other_width() {
     let (mut oracle, demote) =
         oracle("(module (func (param f64) (result f32) local.get 0 f32.demote_f64))");
-    oracle
-        .begin_call(demote, &[Value::F64(0x7ff8_0000_0000_0001)])
-        .unwrap();
+    oracle.begin_call(demote, &[Value::F64(0x7ff8_0000_0000_0001)]).unwrap();
     step_to_choice(&mut oracle);
-    assert_eq!(
-        oracle.choice().unwrap().kind,
-        ChoiceKind::NanF32 {
-            canonical_only: false
-        }
-    );
+    assert_eq!(oracle.choice().unwrap().kind, ChoiceKind::NanF32 { canonical_only: false });
 }
 
 #[test]
@@ -126,15 +96,10 @@ fn moving_a_nan_is_exact() {
         "local.get 0 f32.const 1 i32.const 1 select",
         "i32.const 0 local.get 0 f32.store i32.const 0 f32.load",
     ] {
-        let (mut oracle, func) = oracle(&format!(
-            "(module (memory 1) (func (param f32) (result f32) {body}))"
-        ));
+        let (mut oracle, func) =
+            oracle(&format!("(module (memory 1) (func (param f32) (result f32) {body}))"));
         oracle.begin_call(func, &[F32_SIGNALLING]).unwrap();
-        assert_eq!(
-            step_to_choice(&mut oracle),
-            Event::Finished(vec![F32_SIGNALLING]),
-            "{body}"
-        );
+        assert_eq!(step_to_choice(&mut oracle), Event::Finished(vec![F32_SIGNALLING]), "{body}");
     }
 }
 
@@ -142,9 +107,7 @@ fn moving_a_nan_is_exact() {
 fn no_choice_without_a_nan() {
     let (mut oracle, add) =
         oracle("(module (func (param f32 f32) (result f32) local.get 0 local.get 1 f32.add))");
-    oracle
-        .begin_call(add, &[Value::F32(0), Value::F32(0)])
-        .unwrap();
+    oracle.begin_call(add, &[Value::F32(0), Value::F32(0)]).unwrap();
     assert!(matches!(step_to_choice(&mut oracle), Event::Finished(_)));
 }
 
@@ -168,18 +131,12 @@ fn a_failed_grow_is_adopted() {
     assert_eq!(oracle.adopt(&choice, Cell(1)), Err(AdoptError::Stale));
     assert_eq!(oracle.step(), Event::Finished(vec![Value::I32(u32::MAX)]));
 
-    let table_grow = FuncAddr {
-        instance: grow.instance,
-        func: FuncIdx::new(1),
-    };
+    let table_grow = FuncAddr { instance: grow.instance, func: FuncIdx::new(1) };
     oracle.begin_call(table_grow, &[Value::I32(3)]).unwrap();
     step_to_choice(&mut oracle);
     let choice = oracle.choice().unwrap();
     assert_eq!(choice.kind.name(), "table_grow");
-    assert_eq!(
-        oracle.table_writes().collect::<Vec<_>>(),
-        [(TableId::new(0), 1, 3)]
-    );
+    assert_eq!(oracle.table_writes().collect::<Vec<_>>(), [(TableId::new(0), 1, 3)]);
     oracle.adopt(&choice, Cell(0xffff_ffff)).unwrap();
     assert_eq!(oracle.table(TableId::new(0)).len(), 1);
     assert_eq!(oracle.table_writes().count(), 0);
@@ -190,8 +147,5 @@ fn growing_beyond_the_maximum_is_no_choice() {
     let (mut oracle, grow) =
         oracle("(module (memory 1 2) (func (param i32) (result i32) local.get 0 memory.grow))");
     oracle.begin_call(grow, &[Value::I32(2)]).unwrap();
-    assert_eq!(
-        step_to_choice(&mut oracle),
-        Event::Finished(vec![Value::I32(u32::MAX)])
-    );
+    assert_eq!(step_to_choice(&mut oracle), Event::Finished(vec![Value::I32(u32::MAX)]));
 }

@@ -52,10 +52,7 @@ fn generated_modules_keep_the_invariants() {
     for seed in 0..300 {
         executed += selfcheck::exercise(&generate(seed, supported()), 500).unwrap();
     }
-    assert!(
-        executed > 1000,
-        "only {executed} instructions were executed"
-    );
+    assert!(executed > 1000, "only {executed} instructions were executed");
 }
 
 #[test]

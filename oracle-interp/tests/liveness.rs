@@ -15,10 +15,8 @@ fn liveness(wat: &str) -> Vec<String> {
     function
         .boundaries()
         .map(|offset| {
-            let bits: String = liveness
-                .slots(offset)
-                .map(|live| if live { '1' } else { '.' })
-                .collect();
+            let bits: String =
+                liveness.slots(offset).map(|live| if live { '1' } else { '.' }).collect();
             let (locals, operands) = bits.split_at(locals);
             format!("{locals}|{operands}")
         })
@@ -48,10 +46,7 @@ fn dropped_values_and_copies_to_dead_locals_are_dead() {
             local.set 2))",
     );
     let operands: Vec<&str> = rows.iter().map(String::as_str).collect();
-    assert_eq!(
-        operands,
-        ["...|", "...|.", "...|", "...|.", "...|..", "...|.", "...|"]
-    );
+    assert_eq!(operands, ["...|", "...|.", "...|", "...|.", "...|..", "...|.", "...|"]);
 }
 
 #[test]
@@ -66,10 +61,7 @@ fn what_may_trap_is_used() {
             i32.load
             drop))",
     );
-    assert_eq!(
-        rows,
-        ["11|", "11|1", "1.|11", "1.|.", "1.|", "..|1", "..|.", "..|"]
-    );
+    assert_eq!(rows, ["11|", "11|1", "1.|11", "1.|.", "1.|", "..|1", "..|.", "..|"]);
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub mod style;
 pub mod text;
 
 pub use divergence::{
-    Divergence, DivergenceKind, Executed, Frame, ListingLine, NativePc, StateDiff, Witness, WitnessVerdict,
+    Divergence, DivergenceKind, Executed, Frame, ListingLine, NativePc, StateDiff, Witness,
+    WitnessVerdict,
 };
 pub use model::{
     Boundaries, Inconclusive, InconclusiveReason, Live, Memory, Outcome, Program, Report, Schema,

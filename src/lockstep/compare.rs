@@ -152,8 +152,9 @@ impl Lockstep<'_> {
             subject.region(space.stack).read_u64(offset).ok()
         };
         let check = plan.checks(at.index).get(slot.index()).copied();
-        let native = check
-            .and_then(|check| read_slot(check, cfa, &plan.constants, subject, stack).ok().flatten());
+        let native = check.and_then(|check| {
+            read_slot(check, cfa, &plan.constants, subject, stack).ok().flatten()
+        });
         Ok((expected, native.map(|(bits, _)| space.cell(*ty, bits))))
     }
 
@@ -193,9 +194,7 @@ impl Lockstep<'_> {
     ///
     /// Returns the differences and, for memory, what to watch in order to find
     /// the boundary at which they arose.
-    pub(super) fn compare_whole(
-        &mut self,
-    ) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
+    pub(super) fn compare_whole(&mut self) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
         let mut differences = Vec::new();
         let mut watch = None;
         for at in 0..self.space.memories.len() {
@@ -257,12 +256,7 @@ impl Lockstep<'_> {
         differences
     }
 
-    fn memory_differences(
-        &self,
-        memory: MemoryIdx,
-        address: u64,
-        expected: &[u8],
-    ) -> Vec<Slot> {
+    fn memory_differences(&self, memory: MemoryIdx, address: u64, expected: &[u8]) -> Vec<Slot> {
         let region = self.subject.region(self.space.memories[memory.index()]);
         let slot = |at: u64, want: &[u8], got: &[u8]| {
             Slot::bytes(memory.get(), at, want, got)
@@ -357,8 +351,8 @@ pub fn difference(slot: SlotName, expected: Value, actual: Option<Cell>, locatio
 
 /// Names of the general registers by DWARF number.
 pub const REGISTERS: [&str; 16] = [
-    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
-    "r13", "r14", "r15",
+    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
 ];
 
 /// The location of a value that is a constant in the map.

@@ -47,13 +47,9 @@ pub fn enter(
     let text = image.text_address;
     let data = space.instance_data().get();
     let mut regs = *subject.regs();
-    for (register, value) in [
-        (RDI, data),
-        (RSI, code.start.at(text).get()),
-        (RDX, data),
-        (RBP, 0),
-        (RSP, stack.get()),
-    ] {
+    for (register, value) in
+        [(RDI, data), (RSI, code.start.at(text).get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
+    {
         regs.set_dwarf(register, value);
     }
     regs.set_rip(entry.code.start.at(text).get());

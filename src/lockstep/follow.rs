@@ -1,11 +1,11 @@
 //! The loop: the oracle's events against the subject's stops.
 
+use super::compare::CONSTANT;
+use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
 use super::kernel::{Kernel, Served};
 use super::plan::{BoundaryId, Plan, Site};
-use super::compare::CONSTANT;
-use super::entry::enter;
 use super::space::{self, Space};
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
@@ -189,9 +189,10 @@ impl<'a> Lockstep<'a> {
         enter(&mut self.subject, &self.space, self.image, func.func, &ty, args)?;
         let mut event = match (event, &self.selection) {
             (Event::Boundary, Selection::Some(set)) => {
-                let at_first = self.oracle.top().is_some_and(|top| {
-                    set.contains(top.boundary.func, top.boundary.offset)
-                });
+                let at_first = self
+                    .oracle
+                    .top()
+                    .is_some_and(|top| set.contains(top.boundary.func, top.boundary.offset));
                 if at_first { Event::Boundary } else { self.advance() }
             }
             (event, _) => event,
@@ -273,7 +274,9 @@ impl<'a> Lockstep<'a> {
                 Some(Site::Finish(index)) => self.meet_finish(event, index),
                 None => self.diverged(
                     DivergenceKind::Sandbox,
-                    format!("the subject executed a trap instruction at {pc}, where the map has none"),
+                    format!(
+                        "the subject executed a trap instruction at {pc}, where the map has none"
+                    ),
                     Vec::new(),
                 ),
             };
@@ -355,18 +358,24 @@ impl<'a> Lockstep<'a> {
             Served::Done => Ok(Next::Go(event)),
             Served::Trapped(trap) => match event {
                 Event::Trapped(expected) if expected == trap => self.trapped(trap),
-                event => self.unexpected(event, format!("the subject's {:?} trapped: {trap}", thunk.kind)),
+                event => self
+                    .unexpected(event, format!("the subject's {:?} trapped: {trap}", thunk.kind)),
             },
         }
     }
 
     fn meet_finish(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
         let Event::Finished(expected) = event else {
-            return self.unexpected(event, "the subject returned from the function that was called".into());
+            return self.unexpected(
+                event,
+                "the subject returned from the function that was called".into(),
+            );
         };
         let image = self.image;
         let mut wrong = Vec::new();
-        for (at, (ty, value)) in image.map.entries[index].ty.results.iter().zip(&expected).enumerate() {
+        for (at, (ty, value)) in
+            image.map.entries[index].ty.results.iter().zip(&expected).enumerate()
+        {
             let actual = self.space.argument(&self.subject, at as u32, *ty)?;
             if actual != value.to_cell() {
                 wrong.push(super::compare::difference(
@@ -521,7 +530,9 @@ impl<'a> Lockstep<'a> {
         let Some((function, trap, offset)) = site else {
             return self.diverged(
                 DivergenceKind::Sandbox,
-                format!("the subject faulted ({signal:?}) at {pc}{at}, which is no trap of the map"),
+                format!(
+                    "the subject faulted ({signal:?}) at {pc}{at}, which is no trap of the map"
+                ),
                 Vec::new(),
             );
         };
@@ -548,15 +559,18 @@ impl<'a> Lockstep<'a> {
         let func = self.image.map.functions[function as usize].func;
         match event {
             Event::Trapped(expected) if expected == trap => {
-                let same = self.oracle.top().is_none_or(|top| {
-                    top.boundary.func == func && top.boundary.offset == offset
-                });
+                let same = self
+                    .oracle
+                    .top()
+                    .is_none_or(|top| top.boundary.func == func && top.boundary.offset == offset);
                 if same {
                     self.trapped(trap)
                 } else {
                     self.diverged(
                         DivergenceKind::Trap,
-                        format!("both trapped ({trap}), the subject at {offset} of function {func}"),
+                        format!(
+                            "both trapped ({trap}), the subject at {offset} of function {func}"
+                        ),
                         Vec::new(),
                     )
                 }
@@ -579,7 +593,11 @@ impl<'a> Lockstep<'a> {
 
     /// The native stack ran out. That is the program's doing, and adopted, only
     /// if the frames that the oracle has fill the stack by the map's sizes.
-    fn stack_exhausted(&mut self, event: Event, address: SubjectAddr) -> Result<Next, CommandError> {
+    fn stack_exhausted(
+        &mut self,
+        event: Event,
+        address: SubjectAddr,
+    ) -> Result<Next, CommandError> {
         let called = match &event {
             Event::Trapped(Trap::CallStackExhausted) => true,
             Event::Boundary => self.oracle.depth() == self.frames.len() + 1,
@@ -597,14 +615,16 @@ impl<'a> Lockstep<'a> {
             frame.cfa.get().saturating_sub(u64::from(size))
         });
         let entered = match &event {
-            Event::Boundary => self.oracle.top().and_then(|top| self.plan.position(top.boundary.func)),
+            Event::Boundary => {
+                self.oracle.top().and_then(|top| self.plan.position(top.boundary.func))
+            }
             _ => None,
         };
-        let callee = entered
-            .map_or(0, |function| self.image.map.functions[function as usize].frame_size);
+        let callee =
+            entered.map_or(0, |function| self.image.map.functions[function as usize].frame_size);
         let room = u64::from(callee) + FRAME_SLACK;
-        let accounted = lowest
-            .is_some_and(|lowest| address.get() < lowest && lowest - address.get() <= room);
+        let accounted =
+            lowest.is_some_and(|lowest| address.get() < lowest && lowest - address.get() <= room);
         if !called || !accounted {
             return self.diverged(
                 DivergenceKind::Sandbox,
@@ -623,20 +643,27 @@ impl<'a> Lockstep<'a> {
             Event::Boundary => {
                 let at = self.oracle.top().map(|top| top.boundary);
                 let expected = at.map(|at| format!("{} of function {}", at.offset, at.func));
-                (DivergenceKind::ControlFlow, format!("the oracle reached {}", expected.unwrap_or_default()))
+                (
+                    DivergenceKind::ControlFlow,
+                    format!("the oracle reached {}", expected.unwrap_or_default()),
+                )
             }
             Event::HostCall(call) => {
                 let name = self.import_name(call.func);
                 (DivergenceKind::ControlFlow, format!("the oracle calls the host function {name}"))
             }
-            Event::Finished(_) => {
-                (DivergenceKind::ControlFlow, "the oracle returned from the function that was called".into())
-            }
+            Event::Finished(_) => (
+                DivergenceKind::ControlFlow,
+                "the oracle returned from the function that was called".into(),
+            ),
             Event::Trapped(trap) => (DivergenceKind::Trap, format!("the oracle trapped: {trap}")),
             Event::OutOfFuel => {
                 return Ok(Next::End(match self.control.request() {
                     Some(request) => self.asked(request),
-                    None => Ending::Inconclusive { reason: InconclusiveReason::Limit, detail: "the oracle ran out of fuel".into() },
+                    None => Ending::Inconclusive {
+                        reason: InconclusiveReason::Limit,
+                        detail: "the oracle ran out of fuel".into(),
+                    },
                 }));
             }
             Event::LimitReached(name) => {
@@ -667,7 +694,10 @@ impl<'a> Lockstep<'a> {
         slots: Vec<Slot>,
     ) -> Result<Finding, CommandError> {
         let top = self.oracle.top().map(|top| top.boundary);
-        let same_place = !matches!(kind, DivergenceKind::ControlFlow | DivergenceKind::Trap | DivergenceKind::Sandbox);
+        let same_place = !matches!(
+            kind,
+            DivergenceKind::ControlFlow | DivergenceKind::Trap | DivergenceKind::Sandbox
+        );
         let here = self.here.filter(|_| same_place);
         let last = self.last;
         // Where control flow went apart the last common boundary is at fault.
@@ -687,10 +717,7 @@ impl<'a> Lockstep<'a> {
         };
         let mut expected_state = if here.is_some() { self.oracle_state() } else { Vec::new() };
         let in_frame = |slot: &&Slot| {
-            matches!(
-                slot.slot,
-                SlotName::Local { frame: 0, .. } | SlotName::Stack { frame: 0, .. }
-            )
+            matches!(slot.slot, SlotName::Local { frame: 0, .. } | SlotName::Stack { frame: 0, .. })
         };
         for slot in slots.iter().filter(|slot| !in_frame(slot)) {
             let line = |value: &Option<String>| {
@@ -722,7 +749,8 @@ impl<'a> Lockstep<'a> {
         let Some(top) = self.oracle.top() else { return Vec::new() };
         let Some(at) = self.plan.position(top.boundary.func) else { return Vec::new() };
         let function = &self.image.map.functions[at as usize];
-        let Ok(index) = function.boundaries.binary_search_by_key(&top.boundary.offset, |b| b.offset)
+        let Ok(index) =
+            function.boundaries.binary_search_by_key(&top.boundary.offset, |b| b.offset)
         else {
             return Vec::new();
         };

@@ -219,7 +219,12 @@ impl Lockstep<'_> {
         }))
     }
 
-    fn suspended_types(&self, site: &CallSite, locals: usize, caller: NativeFrame) -> Vec<wasm_view::ValType> {
+    fn suspended_types(
+        &self,
+        site: &CallSite,
+        locals: usize,
+        caller: NativeFrame,
+    ) -> Vec<wasm_view::ValType> {
         let function = &self.image.map.functions[caller.function as usize];
         let operands = function
             .boundaries
@@ -310,7 +315,8 @@ impl Lockstep<'_> {
 
     fn function_at(&self, code: CodeOffset) -> Option<u32> {
         let functions = &self.image.map.functions;
-        let at = functions.partition_point(|function| function.code.start <= code).checked_sub(1)?;
+        let at =
+            functions.partition_point(|function| function.code.start <= code).checked_sub(1)?;
         functions[at].code.contains(&code).then_some(at as u32)
     }
 
@@ -321,7 +327,11 @@ impl Lockstep<'_> {
     }
 
     /// The subject's view of the innermost frame, one value a line, for reports.
-    pub(super) fn native_state(&mut self, at: BoundaryId, cfa: SubjectAddr) -> Result<Vec<String>, CommandError> {
+    pub(super) fn native_state(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+    ) -> Result<Vec<String>, CommandError> {
         let Self { subject, plan, image, unwinder, space, .. } = self;
         let function = &image.map.functions[at.function as usize];
         let boundary = &function.boundaries[at.index as usize];

@@ -66,9 +66,7 @@ impl Kernel {
         kind: ThunkKind,
     ) -> Result<Served, CommandError> {
         let kernel = self;
-        let argument = |index: u32| {
-            space.argument(subject, index, ValType::I32).map(|cell| cell.0)
-        };
+        let argument = |index: u32| space.argument(subject, index, ValType::I32).map(|cell| cell.0);
         match kind {
             ThunkKind::Import(func) => {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
@@ -227,7 +225,8 @@ fn grow_memory(
     let old = subject.region(id).len() / MemoryType::PAGE;
     let most = module.memories()[memory.index()].maximum.unwrap_or(MemoryType::MAX_PAGES);
     let new = old + delta;
-    if new > most.min(MemoryType::MAX_PAGES) || subject.resize(id, new * MemoryType::PAGE).is_err() {
+    if new > most.min(MemoryType::MAX_PAGES) || subject.resize(id, new * MemoryType::PAGE).is_err()
+    {
         return Ok(-1);
     }
     space.set_memory_size(subject, memory, new * MemoryType::PAGE)?;

@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn registers_become_the_right_bank() {
         let mut constants = Vec::new();
-        let mut check = |reg| check_of(Location::Register(DwarfReg(reg)), ValType::F64, &mut constants);
+        let mut check =
+            |reg| check_of(Location::Register(DwarfReg(reg)), ValType::F64, &mut constants);
         assert_eq!(check(3), Check::Gpr(3, Width::Double));
         assert_eq!(check(17), Check::Xmm(0, Width::Double));
         assert_eq!(check(32), Check::Xmm(15, Width::Double));

@@ -14,8 +14,8 @@
 use crate::error::CommandError;
 use aot_backend::Image;
 use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind};
-use oracle_interp::{Instance, Module, Oracle};
 use object::{Object, ObjectSection};
+use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
 use tracer::{RegionId, RegionSpec, Subject, SubjectConfig};
 use wasm_view::{
@@ -207,7 +207,12 @@ impl Space {
     }
 
     /// Reads argument or result `index` of the argument area.
-    pub fn argument(&self, subject: &Subject, index: u32, ty: ValType) -> Result<Cell, CommandError> {
+    pub fn argument(
+        &self,
+        subject: &Subject,
+        index: u32,
+        ty: ValType,
+    ) -> Result<Cell, CommandError> {
         let native = subject
             .region(self.data)
             .read_u64(u64::from(self.layout.argument(index)))
@@ -227,7 +232,12 @@ impl Space {
     }
 
     /// Reads a global's content.
-    pub fn global(&self, subject: &Subject, global: GlobalIdx, ty: ValType) -> Result<Cell, CommandError> {
+    pub fn global(
+        &self,
+        subject: &Subject,
+        global: GlobalIdx,
+        ty: ValType,
+    ) -> Result<Cell, CommandError> {
         let native = subject
             .region(self.data)
             .read_u64(u64::from(self.layout.global(global)))
@@ -236,12 +246,22 @@ impl Space {
     }
 
     /// Tells the AOT code the size of a memory, in bytes.
-    pub fn set_memory_size(&self, subject: &Subject, memory: MemoryIdx, bytes: u64) -> Result<(), CommandError> {
+    pub fn set_memory_size(
+        &self,
+        subject: &Subject,
+        memory: MemoryIdx,
+        bytes: u64,
+    ) -> Result<(), CommandError> {
         self.put(subject, self.layout.memory(memory) + InstanceLayout::SIZE_FIELD, bytes)
     }
 
     /// Tells the AOT code the number of elements of a table.
-    pub fn set_table_size(&self, subject: &Subject, table: TableIdx, elements: u64) -> Result<(), CommandError> {
+    pub fn set_table_size(
+        &self,
+        subject: &Subject,
+        table: TableIdx,
+        elements: u64,
+    ) -> Result<(), CommandError> {
         self.put(subject, self.layout.table(table) + InstanceLayout::SIZE_FIELD, elements)
     }
 
@@ -310,7 +330,11 @@ impl Space {
             })?;
             if index < module.num_imported_funcs() {
                 self.put(subject, layout.import(func), address)?;
-                self.put(subject, layout.import(func) + InstanceLayout::INSTANCE_FIELD, INSTANCE_DATA)?;
+                self.put(
+                    subject,
+                    layout.import(func) + InstanceLayout::INSTANCE_FIELD,
+                    INSTANCE_DATA,
+                )?;
             }
             let descriptor = layout.descriptor(func);
             let ty = module

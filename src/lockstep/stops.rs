@@ -78,9 +78,9 @@ pub fn parse_boundary(
     module: &Module,
     map: &ImageMap,
 ) -> Result<(FuncIdx, WasmOffset), CommandError> {
-    let (func, offset) = text.rsplit_once(':').ok_or_else(|| {
-        CommandError::input(format_args!("{text}: expected FUNC:OFFSET"))
-    })?;
+    let (func, offset) = text
+        .rsplit_once(':')
+        .ok_or_else(|| CommandError::input(format_args!("{text}: expected FUNC:OFFSET")))?;
     let (func, offset) = (parse_function(func, module)?, parse_offset(offset)?);
     let boundaries = map
         .functions

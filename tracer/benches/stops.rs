@@ -25,9 +25,7 @@ fn main() {
     group.throughput(Throughput::Elements(1));
 
     let mut subject = looping();
-    group.bench_function("registers", |bench| {
-        bench.iter(|| black_box(subject.resume().unwrap()))
-    });
+    group.bench_function("registers", |bench| bench.iter(|| black_box(subject.resume().unwrap())));
     group.bench_function("registers and a stack slot", |bench| {
         bench.iter(|| {
             black_box(subject.resume().unwrap());
@@ -48,9 +46,7 @@ fn main() {
             subject.set_regs(&regs);
         });
     });
-    group.bench_function("single steps", |bench| {
-        bench.iter(|| black_box(subject.step().unwrap()))
-    });
+    group.bench_function("single steps", |bench| bench.iter(|| black_box(subject.step().unwrap())));
     group.finish();
 
     let mut group = criterion.benchmark_group("memory");
@@ -61,13 +57,7 @@ fn main() {
     let expected = vec![0; MEMORY_LENGTH as usize];
     group.throughput(Throughput::Bytes(MEMORY_LENGTH));
     group.bench_function("compare", |bench| {
-        bench.iter(|| {
-            black_box(
-                subject
-                    .region(subject.memory)
-                    .compare(0, black_box(&expected)),
-            )
-        });
+        bench.iter(|| black_box(subject.region(subject.memory).compare(0, black_box(&expected))));
     });
     group.finish();
 

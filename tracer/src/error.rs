@@ -109,9 +109,5 @@ pub enum TracerError {
 
 /// A hint as the tail of a message.
 fn tail(hint: &str) -> String {
-    if hint.is_empty() {
-        String::new()
-    } else {
-        format!(" ({hint})")
-    }
+    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
 }

@@ -36,10 +36,7 @@ pub fn await_trap(
     loop {
         let waited = process.wait()?;
         if let Waited::Exited(_) | Waited::Killed(_) = waited {
-            return Err(TracerError::UnexpectedStop {
-                expected,
-                found: describe(waited, None),
-            });
+            return Err(TracerError::UnexpectedStop { expected, found: describe(waited, None) });
         }
         let Some(regs) = process.regs()? else {
             continue;
@@ -61,17 +58,12 @@ pub fn await_trap(
 /// Whether a signal says that the subject's own code went wrong. Dropping it
 /// would only raise it again.
 pub fn is_fault(signal: i32) -> bool {
-    matches!(
-        signal,
-        libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGSYS
-    )
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGSYS)
 }
 
 /// A wait result in words.
 pub fn describe(waited: Waited, regs: Option<&Regs>) -> String {
-    let place = regs
-        .map(|regs| format!(" at {:#x}", regs.rip()))
-        .unwrap_or_default();
+    let place = regs.map(|regs| format!(" at {:#x}", regs.rip())).unwrap_or_default();
     match waited {
         Waited::Exited(code) => format!("exit with code {code}"),
         Waited::Killed(signal) => format!("death by signal {signal}"),
@@ -92,18 +84,12 @@ pub struct Injector<'a> {
 impl<'a> Injector<'a> {
     /// For a subject halted outside any system call.
     pub fn new(process: &'a mut Process, text: &'a Text, gadget: u64, regs: Regs) -> Self {
-        Self {
-            process,
-            text,
-            gadget,
-            regs,
-        }
+        Self { process, text, gadget, regs }
     }
 
     /// Has the subject run the gadget.
     fn start(&mut self, number: i64, arguments: [u64; 6]) -> Result<(), TracerError> {
-        self.process
-            .set_regs(&self.regs.calling(self.gadget, number, arguments))?;
+        self.process.set_regs(&self.regs.calling(self.gadget, number, arguments))?;
         self.process.resume()
     }
 
@@ -149,33 +135,20 @@ impl<'a> Injector<'a> {
         let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
         for region in regions {
             let (address, length) = (region.address().get(), region.reserve());
-            let what = || {
-                format!(
-                    "mmap of region `{}`, {length:#x} bytes at {address:#x}",
-                    region.name()
-                )
-            };
+            let what =
+                || format!("mmap of region `{}`, {length:#x} bytes at {address:#x}", region.name());
             let hint = "EEXIST: it overlaps the code or another region; ENOMEM: see `ulimit -v`";
             let file = region.file().as_raw_fd() as u64;
             let arguments = [address, length, protection as u64, flags as u64, file, 0];
             let mapped = self.call(libc::SYS_mmap, arguments, what, hint)?;
             if mapped != address {
                 // A kernel that does not know MAP_FIXED_NOREPLACE.
-                return Err(TracerError::Setup {
-                    call: what(),
-                    errno: Errno::EEXIST,
-                    hint,
-                });
+                return Err(TracerError::Setup { call: what(), errno: Errno::EEXIST, hint });
             }
         }
         let close = || "close_range".to_string();
         let hint = "Linux 5.9 or later is needed";
-        self.call(
-            libc::SYS_close_range,
-            [0, u64::from(u32::MAX), 0, 0, 0, 0],
-            close,
-            hint,
-        )?;
+        self.call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0], close, hint)?;
         self.check_mappings(regions)
     }
 
@@ -183,8 +156,7 @@ impl<'a> Injector<'a> {
     pub fn seal(&mut self) -> Result<(), TracerError> {
         let mut prctl = |option: libc::c_int, argument: u64, what: &str| {
             let arguments = [option as u64, argument, 0, 0, 0, 0];
-            self.call(libc::SYS_prctl, arguments, || format!("prctl({what})"), "")
-                .map(drop)
+            self.call(libc::SYS_prctl, arguments, || format!("prctl({what})"), "").map(drop)
         };
         prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV as u64, "PR_SET_TSC")?;
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")?;
@@ -199,22 +171,10 @@ impl<'a> Injector<'a> {
         };
         self.text.write_loaded(scratch, b"wdiff-subject\0");
         let arguments = [libc::PR_SET_NAME as u64, scratch, 0, 0, 0, 0];
-        self.call(
-            libc::SYS_prctl,
-            arguments,
-            || "prctl(PR_SET_NAME)".into(),
-            "",
-        )?;
+        self.call(libc::SYS_prctl, arguments, || "prctl(PR_SET_NAME)".into(), "")?;
 
         self.text.write_loaded(scratch, &program(scratch));
-        let arguments = [
-            u64::from(libc::SECCOMP_SET_MODE_FILTER),
-            0,
-            scratch,
-            0,
-            0,
-            0,
-        ];
+        let arguments = [u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, scratch, 0, 0, 0];
         let hint = "the kernel needs CONFIG_SECCOMP_FILTER";
         let sealed = self.call(libc::SYS_seccomp, arguments, || "seccomp".into(), hint);
         self.text.write_loaded(scratch, &before);
@@ -259,15 +219,8 @@ impl<'a> Injector<'a> {
     /// permissions they should have, and nothing else.
     fn check_mappings(&self, regions: &[SharedRegion]) -> Result<(), TracerError> {
         let mut found = 0;
-        for MapEntry {
-            range,
-            permissions,
-            name,
-        } in self.mappings()?
-        {
-            let region = regions
-                .iter()
-                .find(|region| region.address().get() == range.start);
+        for MapEntry { range, permissions, name } in self.mappings()? {
+            let region = regions.iter().find(|region| region.address().get() == range.start);
             let expected = match region {
                 Some(region) if region.reserve() == range.end - range.start => "rw-s",
                 None if self.is_code(&range) => "r-xp",
@@ -299,12 +252,7 @@ fn program(address: u64) -> [u8; SCRATCH] {
     let k = u64::from(FILTER.k) << 32
         | u64::from(u32::from_le_bytes([code0, code1, FILTER.jt, FILTER.jf]));
     let mut bytes = [0; SCRATCH];
-    for (to, word) in bytes
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip([1, address + 16, k])
-    {
+    for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip([1, address + 16, k]) {
         *to = word.to_le_bytes();
     }
     bytes

@@ -55,11 +55,7 @@ impl Mapping {
         // SAFETY: a new mapping at an address of the kernel's choice replaces
         // nothing; it is reached through this struct only.
         let start = unsafe { mmap(None, length, protection, flags, file, 0) }?;
-        let mapping = Self {
-            start,
-            reserved,
-            accessible,
-        };
+        let mapping = Self { start, reserved, accessible };
         // A subject's memory has no business in wdiff's own core file, nor in
         // its other children. Both are savings only.
         for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
@@ -86,18 +82,11 @@ impl Mapping {
     /// The start of `len` accessible bytes at `offset`.
     #[inline]
     fn at(&self, offset: u64, len: usize) -> Result<*mut u8, OutOfRegion> {
-        let out = OutOfRegion {
-            offset,
-            len: len as u64,
-            size: self.accessible as u64,
-        };
+        let out = OutOfRegion { offset, len: len as u64, size: self.accessible as u64 };
         let Ok(from) = usize::try_from(offset) else {
             return Err(out);
         };
-        if from
-            .checked_add(len)
-            .is_none_or(|end| end > self.accessible)
-        {
+        if from.checked_add(len).is_none_or(|end| end > self.accessible) {
             return Err(out);
         }
         // SAFETY: `from` is at most `accessible`, so the result lies in the

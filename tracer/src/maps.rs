@@ -21,17 +21,10 @@ pub struct MapEntry {
 pub fn mappings(pid: Pid) -> io::Result<Vec<MapEntry>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let odd = |line: &str| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("odd line in maps: `{line}`"),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("odd line in maps: `{line}`"))
     };
-    let entries = text
-        .lines()
-        .map(|line| parse(line).ok_or_else(|| odd(line)));
-    entries
-        .filter(|entry| !matches!(entry, Ok(entry) if entry.name == "[vsyscall]"))
-        .collect()
+    let entries = text.lines().map(|line| parse(line).ok_or_else(|| odd(line)));
+    entries.filter(|entry| !matches!(entry, Ok(entry) if entry.name == "[vsyscall]")).collect()
 }
 
 fn parse(line: &str) -> Option<MapEntry> {
@@ -40,17 +33,8 @@ fn parse(line: &str) -> Option<MapEntry> {
     let hex = |digits| u64::from_str_radix(digits, 16).ok();
     let permissions = rest.split(' ').next()?.to_string();
     // Offset, device and inode follow, then the name, padded.
-    let name = rest
-        .splitn(5, ' ')
-        .nth(4)
-        .unwrap_or_default()
-        .trim()
-        .to_string();
-    Some(MapEntry {
-        range: hex(start)?..hex(end)?,
-        permissions,
-        name,
-    })
+    let name = rest.splitn(5, ' ').nth(4).unwrap_or_default().trim().to_string();
+    Some(MapEntry { range: hex(start)?..hex(end)?, permissions, name })
 }
 
 #[cfg(test)]
@@ -66,10 +50,7 @@ mod tests {
         assert_eq!(file.permissions, "r-xp");
         assert_eq!(file.name, "/memfd:wdiff-subject (deleted)");
         let anonymous = parse("7f0000000000-7f0000001000 rw-p 00000000 00:00 0 ").unwrap();
-        assert_eq!(
-            (anonymous.permissions.as_str(), anonymous.name.as_str()),
-            ("rw-p", "")
-        );
+        assert_eq!((anonymous.permissions.as_str(), anonymous.name.as_str()), ("rw-p", ""));
         assert_eq!(parse("not a line"), None);
         assert_eq!(parse(""), None);
     }

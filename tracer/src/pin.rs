@@ -53,10 +53,7 @@ impl Pin {
                     pinned.insert(fresh).cpu
                 }
             };
-            Ok(Self {
-                cpu,
-                here: PhantomData,
-            })
+            Ok(Self { cpu, here: PhantomData })
         })
     }
 
@@ -68,13 +65,7 @@ impl Pin {
 
 impl Pinned {
     fn new(cpu: Option<usize>) -> Result<Self, TracerError> {
-        let host = |call| {
-            move |errno| TracerError::Host {
-                call,
-                errno,
-                hint: "",
-            }
-        };
+        let host = |call| move |errno| TracerError::Host { call, errno, hint: "" };
         let before =
             sched_getaffinity(THIS_THREAD).map_err(host("asking for the thread's CPUs"))?;
         let cpu = match cpu {
@@ -82,10 +73,7 @@ impl Pinned {
             None => sched_getcpu().map_err(host("asking for the current CPU"))?,
         };
         let mut only = CpuSet::new();
-        only.set(cpu).map_err(|errno| TracerError::Cpu {
-            cpu,
-            problem: errno.to_string(),
-        })?;
+        only.set(cpu).map_err(|errno| TracerError::Cpu { cpu, problem: errno.to_string() })?;
         sched_setaffinity(THIS_THREAD, &only).map_err(|errno| {
             let problem = match errno {
                 Errno::EINVAL => "there is no such CPU, or this process may not use it".to_string(),
@@ -93,11 +81,7 @@ impl Pinned {
             };
             TracerError::Cpu { cpu, problem }
         })?;
-        Ok(Self {
-            cpu,
-            subjects: 1,
-            before,
-        })
+        Ok(Self { cpu, subjects: 1, before })
     }
 }
 

@@ -89,15 +89,10 @@ impl SharedRegion {
             )));
         }
         let reserve = spec.reserve.checked_next_multiple_of(PAGE);
-        let Some(reserve) = reserve.filter(|r| {
-            address
-                .checked_add(*r)
-                .is_some_and(|end| end <= ADDRESS_LIMIT)
-        }) else {
-            return Err(wrong(format!(
-                "{:#x} bytes reach beyond the address space",
-                spec.reserve
-            )));
+        let Some(reserve) =
+            reserve.filter(|r| address.checked_add(*r).is_some_and(|end| end <= ADDRESS_LIMIT))
+        else {
+            return Err(wrong(format!("{:#x} bytes reach beyond the address space", spec.reserve)));
         };
         let file = sys::memory_file(&file_name(&spec.name), false)
             .map_err(|errno| wrong(format!("making a file in memory: {errno}")))?;
@@ -107,13 +102,7 @@ impl SharedRegion {
                 "mapping {reserve:#x} bytes: {errno} (raise the address space limit, `ulimit -v`)"
             ))
         })?;
-        Ok(Self {
-            name: spec.name.clone(),
-            address,
-            reserve,
-            file,
-            mapping,
-        })
+        Ok(Self { name: spec.name.clone(), address, reserve, file, mapping })
     }
 
     /// The name it was made with.

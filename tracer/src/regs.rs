@@ -28,10 +28,7 @@ impl Regs {
     /// As the kernel wants them set, the stop counting as one outside any
     /// system call.
     pub(crate) fn to_kernel(self) -> user_regs_struct {
-        user_regs_struct {
-            orig_rax: NO_SYSTEM_CALL,
-            ..self.raw
-        }
+        user_regs_struct { orig_rax: NO_SYSTEM_CALL, ..self.raw }
     }
 
     /// Whether resuming the subject with these as they are is safe.
@@ -170,18 +167,8 @@ impl VectorRegs {
     /// xmm0 to xmm15; `None` for other numbers.
     #[inline]
     pub fn xmm(&self, number: u16) -> Option<u128> {
-        let lanes = self
-            .raw
-            .xmm_space
-            .as_chunks::<4>()
-            .0
-            .get(usize::from(number))?;
-        Some(
-            lanes
-                .iter()
-                .rev()
-                .fold(0, |whole, lane| whole << 32 | u128::from(*lane)),
-        )
+        let lanes = self.raw.xmm_space.as_chunks::<4>().0.get(usize::from(number))?;
+        Some(lanes.iter().rev().fold(0, |whole, lane| whole << 32 | u128::from(*lane)))
     }
 
     /// The register with a DWARF number from 17 to 32; `None` for others.

@@ -68,10 +68,7 @@ impl SubjectConfig<'_> {
     fn check(&self) -> Result<u64, TracerError> {
         let wrong = |problem: String| Err(TracerError::Image(problem));
         let (text, size, offset) = (self.text.get(), self.text_size, self.text_file_offset);
-        if offset
-            .checked_add(size)
-            .is_none_or(|end| end > self.image.len() as u64)
-        {
+        if offset.checked_add(size).is_none_or(|end| end > self.image.len() as u64) {
             return wrong(format!(
                 "its {} bytes end before .text does ({offset:#x}+{size:#x})",
                 self.image.len()
@@ -95,10 +92,7 @@ impl SubjectConfig<'_> {
     /// Checks that the two pieces of code needed to set up are there.
     fn check_gadgets(&self, text: &Text) -> Result<(), TracerError> {
         if text.loaded_bytes(self.start.get()) != Some([INT3]) {
-            return Err(TracerError::Image(format!(
-                "no int3 at its start, {}",
-                self.start
-            )));
+            return Err(TracerError::Image(format!("no int3 at its start, {}", self.start)));
         }
         if text.loaded_bytes(self.syscall_gadget.get()) != Some(GADGET) {
             return Err(TracerError::Image(format!(
@@ -125,21 +119,14 @@ impl Process {
     /// Takes charge of a child. Kills it if that fails.
     fn adopt(pid: Pid) -> Result<Self, TracerError> {
         match sys::pidfd_open(pid) {
-            Ok(descriptor) => Ok(Self {
-                pid,
-                descriptor: Arc::new(descriptor),
-                ended: false,
-                here: PhantomData,
-            }),
+            Ok(descriptor) => {
+                Ok(Self { pid, descriptor: Arc::new(descriptor), ended: false, here: PhantomData })
+            }
             Err(errno) => {
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
                 let _ = sys::wait(pid);
                 let hint = "Linux 5.3 or later is needed";
-                Err(TracerError::Host {
-                    call: "opening a descriptor for the subject",
-                    errno,
-                    hint,
-                })
+                Err(TracerError::Host { call: "opening a descriptor for the subject", errno, hint })
             }
         }
     }
@@ -172,11 +159,9 @@ impl Process {
                 self.ended = true;
                 Err(TracerError::Unwaited)
             }
-            Err(errno) => Err(TracerError::Host {
-                call: "waiting for the subject",
-                errno,
-                hint: "",
-            }),
+            Err(errno) => {
+                Err(TracerError::Host { call: "waiting for the subject", errno, hint: "" })
+            }
         }
     }
 
@@ -217,11 +202,7 @@ impl Drop for Process {
 
 /// A failed call of wdiff's own.
 fn host(call: &'static str) -> impl FnOnce(Errno) -> TracerError {
-    move |errno| TracerError::Host {
-        call,
-        errno,
-        hint: "",
-    }
+    move |errno| TracerError::Host { call, errno, hint: "" }
 }
 
 /// ptrace on a halted subject answers ESRCH once somebody has killed it.
@@ -249,11 +230,8 @@ pub fn spawn(config: &SubjectConfig<'_>) -> Result<Spawned, TracerError> {
     let before = config.check()?;
     let (text, image) = Text::new(config, before)?;
     config.check_gadgets(&text)?;
-    let regions: Vec<SharedRegion> = config
-        .regions
-        .iter()
-        .map(SharedRegion::new)
-        .collect::<Result<_, _>>()?;
+    let regions: Vec<SharedRegion> =
+        config.regions.iter().map(SharedRegion::new).collect::<Result<_, _>>()?;
     let pin = Pin::new(config.cpu)?;
     let mut process = execute(&image, &regions)?;
     // From here on the image lives in the subject and in its alias.
@@ -266,13 +244,7 @@ pub fn spawn(config: &SubjectConfig<'_>) -> Result<Spawned, TracerError> {
     injector.seal()?;
     let regs = regs.cleared(start + 1);
     process.set_regs(&regs)?;
-    Ok(Spawned {
-        process,
-        regions,
-        text,
-        regs,
-        pin,
-    })
+    Ok(Spawned { process, regions, text, regs, pin })
 }
 
 /// Forks, and has the new process execute the image, traced.
@@ -283,10 +255,7 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
     let plan = Plan {
         parent: Pid::this(),
         image: image.as_raw_fd(),
-        keep: regions
-            .iter()
-            .map(|region| region.file().as_raw_fd())
-            .collect(),
+        keep: regions.iter().map(|region| region.file().as_raw_fd()).collect(),
         wait_for_go: wait_for_go.as_raw_fd(),
         complain: complain.as_raw_fd(),
         empty_path: c"".as_ptr(),
@@ -312,11 +281,7 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
             }
             _ => "",
         };
-        TracerError::Host {
-            call: "fork",
-            errno,
-            hint,
-        }
+        TracerError::Host { call: "fork", errno, hint }
     })?;
     let mut process = Process::adopt(pid)?;
     unblocked.map_err(host("unblocking signals"))?;
@@ -328,11 +293,7 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
         }
         let hint = "tracing is forbidden here: sysctl kernel.yama.ptrace_scope must be below 3, or below 2 without \
                     CAP_SYS_PTRACE, and a container's system call filter must allow ptrace";
-        return Err(TracerError::Host {
-            call: "PTRACE_SEIZE",
-            errno,
-            hint,
-        });
+        return Err(TracerError::Host { call: "PTRACE_SEIZE", errno, hint });
     }
     nix::unistd::write(&go, b"!").map_err(host("releasing the subject"))?;
     loop {
@@ -429,11 +390,7 @@ fn read_complaint(pipe: &OwnedFd) -> Option<TracerError> {
     };
     let step = *Step::ALL.get(usize::try_from(u32::from_ne_bytes(*step)).ok()?)?;
     let errno = Errno::from_raw(i32::from_ne_bytes(*errno));
-    Some(TracerError::Start {
-        call: step.name(),
-        errno,
-        hint: step.hint(errno),
-    })
+    Some(TracerError::Start { call: step.name(), errno, hint: step.hint(errno) })
 }
 
 /// Turns a fresh copy of wdiff into the subject. Async-signal-safe.
@@ -458,10 +415,7 @@ fn try_to_become_subject(plan: &Plan) -> Result<std::convert::Infallible, (Step,
     // SAFETY: every call takes integers, or pointers to live data of `plan` or
     // of this frame, and is a bare system call.
     unsafe {
-        check(
-            Step::ParentDeath,
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL),
-        )?;
+        check(Step::ParentDeath, libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         if libc::getppid() != plan.parent.as_raw() {
             // wdiff died before the line above; nobody would tell us.
             libc::_exit(127);
@@ -477,14 +431,8 @@ fn try_to_become_subject(plan: &Plan) -> Result<std::convert::Infallible, (Step,
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-        let no_core = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        check(
-            Step::CoreLimit,
-            libc::setrlimit(libc::RLIMIT_CORE, &no_core),
-        )?;
+        let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        check(Step::CoreLimit, libc::setrlimit(libc::RLIMIT_CORE, &no_core))?;
         // The raw call: the C library may be older than it.
         let cloexec = libc::CLOSE_RANGE_CLOEXEC;
         let closed = libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, cloexec);

@@ -122,13 +122,7 @@ impl Subject {
     /// Every further call that runs it is to be made by this thread, which
     /// stays on one CPU with it until the last of its subjects is dropped.
     pub fn spawn(config: SubjectConfig<'_>) -> Result<Self, TracerError> {
-        let Spawned {
-            process,
-            regions,
-            text,
-            regs,
-            pin,
-        } = spawn::spawn(&config)?;
+        let Spawned { process, regions, text, regs, pin } = spawn::spawn(&config)?;
         let (vectors, recent) = (OnceCell::new(), Cell::new(0));
         Ok(Self {
             process,
@@ -181,11 +175,7 @@ impl Subject {
             Motion::Step => match ptrace::step(self.process.pid(), None) {
                 // Killed meanwhile: the wait will tell.
                 Ok(()) | Err(Errno::ESRCH) => Ok(()),
-                Err(errno) => Err(TracerError::Host {
-                    call: "PTRACE_SINGLESTEP",
-                    errno,
-                    hint: "",
-                }),
+                Err(errno) => Err(TracerError::Host { call: "PTRACE_SINGLESTEP", errno, hint: "" }),
             },
         }
     }
@@ -221,12 +211,9 @@ impl Subject {
                             Some(Stop::Stepped)
                         }
                         Some((libc::TRAP_BRKPT, _)) if report_due => None,
-                        Some((code, _)) => Some(Stop::Fault {
-                            signal: FaultSignal::Trap,
-                            pc,
-                            address: None,
-                            code,
-                        }),
+                        Some((code, _)) => {
+                            Some(Stop::Fault { signal: FaultSignal::Trap, pc, address: None, code })
+                        }
                         None => None,
                     }
                 }
@@ -243,10 +230,7 @@ impl Subject {
                 let before = pc.offset(-2);
                 let bytes = self.text.loaded_bytes(before.get());
                 let here = matches!(bytes, Some([0x0f, 0x05 | 0x34] | [0xcd, 0x80]));
-                Stop::Syscall {
-                    number: regs.system_call(),
-                    pc: if here { before } else { pc },
-                }
+                Stop::Syscall { number: regs.system_call(), pc: if here { before } else { pc } }
             }),
             _ => None,
         };
@@ -265,11 +249,7 @@ impl Subject {
             Ok((code, _)) if code <= 0 => Ok(None),
             Ok(info) => Ok(Some(info)),
             Err(Errno::ESRCH) => Ok(None),
-            Err(errno) => Err(TracerError::Host {
-                call: "PTRACE_GETSIGINFO",
-                errno,
-                hint: "",
-            }),
+            Err(errno) => Err(TracerError::Host { call: "PTRACE_GETSIGINFO", errno, hint: "" }),
         }
     }
 
@@ -282,12 +262,7 @@ impl Subject {
                 FaultSignal::Segv => true,
                 FaultSignal::Ill | FaultSignal::Fpe | FaultSignal::Trap => false,
             };
-            Stop::Fault {
-                signal,
-                pc,
-                address: data.then(|| SubjectAddr::new(address)),
-                code,
-            }
+            Stop::Fault { signal, pc, address: data.then(|| SubjectAddr::new(address)), code }
         }))
     }
 
@@ -314,11 +289,7 @@ impl Subject {
         let raw =
             ptrace::getregset::<NT_PRFPREG>(self.process.pid()).map_err(|errno| match errno {
                 Errno::ESRCH => TracerError::Ended,
-                errno => TracerError::Host {
-                    call: "PTRACE_GETREGSET",
-                    errno,
-                    hint: "",
-                },
+                errno => TracerError::Host { call: "PTRACE_GETREGSET", errno, hint: "" },
             })?;
         Ok(self.vectors.get_or_init(|| VectorRegs::new(raw)))
     }
@@ -342,16 +313,13 @@ impl Subject {
     #[inline]
     pub fn find_region(&self, address: SubjectAddr, len: u64) -> Option<(RegionId, u64)> {
         let recent = self.recent.get();
-        if let Some(offset) = self
-            .regions
-            .get(recent as usize)
-            .and_then(|region| region.offset_of(address, len))
+        if let Some(offset) =
+            self.regions.get(recent as usize).and_then(|region| region.offset_of(address, len))
         {
             return Some((RegionId(recent), offset));
         }
-        let found = self
-            .region_ids()
-            .find_map(|id| Some((id, self.region(id).offset_of(address, len)?)));
+        let found =
+            self.region_ids().find_map(|id| Some((id, self.region(id).offset_of(address, len)?)));
         if let Some((id, _)) = found {
             self.recent.set(id.0);
         }

@@ -67,13 +67,7 @@ pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: libc::c_int) -> Result<(), Err
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo means "as kill(2)"; everything else is integers.
     let done = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            no_info,
-            0,
-        )
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0)
     };
     Errno::result(done).map(drop)
 }

@@ -77,10 +77,7 @@ impl Text {
     /// The offset in `.text` of an address; `None` when it lies elsewhere.
     #[inline]
     pub fn offset_of(&self, address: SubjectAddr) -> Option<CodeOffset> {
-        let offset = address
-            .get()
-            .checked_sub(self.start)
-            .filter(|offset| *offset < self.size)?;
+        let offset = address.get().checked_sub(self.start).filter(|offset| *offset < self.size)?;
         u32::try_from(offset).ok().map(CodeOffset::new)
     }
 
@@ -89,11 +86,7 @@ impl Text {
     fn place(&self, offset: CodeOffset, len: usize) -> Result<u64, OutOfRegion> {
         let (offset, len) = (u64::from(offset.get()), len as u64);
         if len > self.size || offset > self.size - len {
-            return Err(OutOfRegion {
-                offset,
-                len,
-                size: self.size,
-            });
+            return Err(OutOfRegion { offset, len, size: self.size });
         }
         Ok(self.file_offset + offset)
     }
@@ -130,9 +123,7 @@ impl Text {
     #[inline]
     pub(crate) fn loaded_bytes<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        self.alias
-            .read(self.loaded_place(address, N)?, &mut bytes)
-            .ok()?;
+        self.alias.read(self.loaded_place(address, N)?, &mut bytes).ok()?;
         Some(bytes)
     }
 

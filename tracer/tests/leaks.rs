@@ -11,11 +11,7 @@ use tracer::{Stop, Subject, SubjectConfig};
 fn holdings() -> (usize, usize, String) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let children = fs::read_to_string("/proc/thread-self/children").unwrap();
-    (
-        fs::read_dir("/proc/self/fd").unwrap().count(),
-        maps.matches("memfd:").count(),
-        children,
-    )
+    (fs::read_dir("/proc/self/fd").unwrap().count(), maps.matches("memfd:").count(), children)
 }
 
 #[test]
@@ -30,14 +26,9 @@ fn two_hundred_subjects_leave_nothing() {
             1 => subject.kill(),
             2 => assert_eq!(
                 subject.run(Program::Load, DATA, 0),
-                Stop::Trap {
-                    pc: Program::Load.at(3)
-                }
+                Stop::Trap { pc: Program::Load.at(3) }
             ),
-            _ => assert!(matches!(
-                subject.run(Program::Undefined, 0, 0),
-                Stop::Fault { .. }
-            )),
+            _ => assert!(matches!(subject.run(Program::Undefined, 0, 0), Stop::Fault { .. })),
         }
         drop(subject);
         assert!(!exists(pid));
@@ -49,13 +40,7 @@ fn two_hundred_subjects_leave_nothing() {
         assert!(Subject::spawn(config(&image)).is_err());
         image[0] = 0;
         assert!(Subject::spawn(config(&image)).is_err());
-        assert!(
-            Subject::spawn(SubjectConfig {
-                cpu: Some(1023),
-                ..config(&image)
-            })
-            .is_err()
-        );
+        assert!(Subject::spawn(SubjectConfig { cpu: Some(1023), ..config(&image) }).is_err());
     }
     assert_eq!(holdings(), before);
 }

@@ -17,12 +17,8 @@ use support::*;
 const PHASE: &str = "TRACER_PHASE";
 
 /// What the tracer is doing when it is killed.
-const PHASES: [(&str, usize); 4] = [
-    ("spawning", 160),
-    ("halted", 60),
-    ("spinning", 60),
-    ("stops", 60),
-];
+const PHASES: [(&str, usize); 4] =
+    [("spawning", 160), ("halted", 60), ("spinning", 60), ("stops", 60)];
 
 /// All descendants must be dead this long after the tracer was killed.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -74,10 +70,7 @@ fn reap(pid: i32) -> i32 {
 
 /// Starts a tracer, kills it in its phase. Answers how many other descendants
 /// there were, and how long the last took to die.
-#[expect(
-    clippy::zombie_processes,
-    reason = "the loop waits for whatever child there is"
-)]
+#[expect(clippy::zombie_processes, reason = "the loop waits for whatever child there is")]
 fn kill_a_tracer(phase: &str) -> (usize, Duration) {
     let mut tracer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "no_subject_survives_its_tracer", "--nocapture"])

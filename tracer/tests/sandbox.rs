@@ -17,10 +17,7 @@ fn it_has_its_code_its_regions_and_nothing_else() {
 
     let status = fs::read_to_string(proc("status")).unwrap();
     let field = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim_start_matches(':').trim().to_string()
     };
     assert_eq!(field("Seccomp"), "2");
@@ -30,23 +27,15 @@ fn it_has_its_code_its_regions_and_nothing_else() {
     assert_eq!(field("NSsid"), subject.pid().to_string());
     assert_eq!(field("Cpus_allowed_list"), subject.cpu().to_string());
     let limits = fs::read_to_string(proc("limits")).unwrap();
-    let core: Vec<&str> = limits
-        .lines()
-        .find(|l| l.starts_with("Max core"))
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let core: Vec<&str> =
+        limits.lines().find(|l| l.starts_with("Max core")).unwrap().split_whitespace().collect();
     assert_eq!(core[4..6], ["0", "0"]);
 
     let maps = fs::read_to_string(proc("maps")).unwrap();
     let maps: Vec<(&str, &str)> = maps
         .lines()
         .filter(|line| !line.ends_with("[vsyscall]"))
-        .map(|line| {
-            line.split_once(' ')
-                .map(|(range, rest)| (range, &rest[..4]))
-                .unwrap()
-        })
+        .map(|line| line.split_once(' ').map(|(range, rest)| (range, &rest[..4])).unwrap())
         .collect();
     let expected = [
         ("00400000-00402000", "r-xp"),
@@ -70,11 +59,7 @@ fn the_gadget_page_is_left_as_it_was() {
 fn the_thread_is_free_to_move_again() {
     let allowed = || {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-        status
-            .lines()
-            .find(|line| line.starts_with("Cpus_allowed_list"))
-            .unwrap()
-            .to_string()
+        status.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap().to_string()
     };
     let before = allowed();
     let (first, second) = (Bare::spawn(), Bare::spawn());
@@ -88,9 +73,7 @@ fn the_thread_is_free_to_move_again() {
 
 /// The error of a spawn that cannot work.
 fn refused(config: SubjectConfig<'_>) -> (TracerError, String) {
-    let error = Subject::spawn(config)
-        .map(|subject| subject.pid())
-        .unwrap_err();
+    let error = Subject::spawn(config).map(|subject| subject.pid()).unwrap_err();
     let text = error.to_string();
     (error, text)
 }
@@ -98,53 +81,20 @@ fn refused(config: SubjectConfig<'_>) -> (TracerError, String) {
 #[test]
 fn images_that_are_none() {
     let good = image();
-    let (error, text) = refused(SubjectConfig {
-        image: &[],
-        ..config(&good)
-    });
+    let (error, text) = refused(SubjectConfig { image: &[], ..config(&good) });
     assert!(matches!(error, TracerError::Image(_)), "{text}");
     let config = || config(&good);
     for bad in [
-        SubjectConfig {
-            start: SubjectAddr::new(LOAD + 1),
-            ..config()
-        },
-        SubjectConfig {
-            start: SubjectAddr::new(0),
-            ..config()
-        },
-        SubjectConfig {
-            start: SubjectAddr::new(u64::MAX),
-            ..config()
-        },
-        SubjectConfig {
-            syscall_gadget: SubjectAddr::new(LOAD),
-            ..config()
-        },
-        SubjectConfig {
-            syscall_gadget: SubjectAddr::new(TEXT + TEXT_SIZE),
-            ..config()
-        },
-        SubjectConfig {
-            text: SubjectAddr::new(u64::MAX),
-            ..config()
-        },
-        SubjectConfig {
-            text_size: u64::MAX,
-            ..config()
-        },
-        SubjectConfig {
-            text_size: TEXT_SIZE + 1,
-            ..config()
-        },
-        SubjectConfig {
-            text_file_offset: u64::MAX,
-            ..config()
-        },
-        SubjectConfig {
-            text_file_offset: 0x800,
-            ..config()
-        },
+        SubjectConfig { start: SubjectAddr::new(LOAD + 1), ..config() },
+        SubjectConfig { start: SubjectAddr::new(0), ..config() },
+        SubjectConfig { start: SubjectAddr::new(u64::MAX), ..config() },
+        SubjectConfig { syscall_gadget: SubjectAddr::new(LOAD), ..config() },
+        SubjectConfig { syscall_gadget: SubjectAddr::new(TEXT + TEXT_SIZE), ..config() },
+        SubjectConfig { text: SubjectAddr::new(u64::MAX), ..config() },
+        SubjectConfig { text_size: u64::MAX, ..config() },
+        SubjectConfig { text_size: TEXT_SIZE + 1, ..config() },
+        SubjectConfig { text_file_offset: u64::MAX, ..config() },
+        SubjectConfig { text_file_offset: 0x800, ..config() },
     ] {
         let (error, text) = refused(bad);
         assert!(matches!(error, TracerError::Image(_)), "{text}");
@@ -173,20 +123,14 @@ fn images_that_the_kernel_refuses() {
     image[80..88].copy_from_slice(&u64::MAX.to_le_bytes());
     let (error, text) = refused(config(&image));
     assert!(
-        matches!(
-            error,
-            TracerError::Start { .. } | TracerError::UnexpectedStop { .. }
-        ),
+        matches!(error, TracerError::Start { .. } | TracerError::UnexpectedStop { .. }),
         "{text}"
     );
     // Entered in the wrong place.
     let mut image = support::image();
     image[24..32].copy_from_slice(&Program::Undefined.at(0).get().to_le_bytes());
     let (error, text) = refused(config(&image));
-    assert!(
-        matches!(error, TracerError::UnexpectedStop { .. }),
-        "{text}"
-    );
+    assert!(matches!(error, TracerError::UnexpectedStop { .. }), "{text}");
     // Its code is writable.
     let mut image = support::image();
     image[68] = 7;
@@ -204,10 +148,7 @@ fn regions_that_cannot_be() {
             reserve,
             length,
         };
-        SubjectConfig {
-            regions: vec![region],
-            ..config(&image)
-        }
+        SubjectConfig { regions: vec![region], ..config(&image) }
     };
     for bad in [
         with(DATA + 1, 4096, 0),
@@ -230,9 +171,7 @@ fn regions_that_cannot_be() {
     // Where the kernel would have put the stack, there is room.
     let mut subject = Subject::spawn(with(0x7fff_ffff_d000, 4096, 1)).unwrap();
     assert_eq!(
-        subject
-            .find_region(SubjectAddr::new(0x7fff_ffff_d000), 1)
-            .map(|(_, offset)| offset),
+        subject.find_region(SubjectAddr::new(0x7fff_ffff_d000), 1).map(|(_, offset)| offset),
         Some(0)
     );
     subject.kill();
@@ -241,30 +180,18 @@ fn regions_that_cannot_be() {
 #[test]
 fn no_regions_at_all() {
     let image = image();
-    let mut subject = Subject::spawn(SubjectConfig {
-        regions: vec![],
-        ..config(&image)
-    })
-    .unwrap();
+    let mut subject = Subject::spawn(SubjectConfig { regions: vec![], ..config(&image) }).unwrap();
     let mut regs = *subject.regs();
     regs.set_rip(Program::Load.at(3).get());
     subject.set_regs(&regs);
-    assert_eq!(
-        subject.resume().unwrap(),
-        Stop::Trap {
-            pc: Program::Load.at(3)
-        }
-    );
+    assert_eq!(subject.resume().unwrap(), Stop::Trap { pc: Program::Load.at(3) });
 }
 
 #[test]
 fn a_cpu_that_is_not_there() {
     let image = image();
     for cpu in [1023, usize::MAX] {
-        let (error, text) = refused(SubjectConfig {
-            cpu: Some(cpu),
-            ..config(&image)
-        });
+        let (error, text) = refused(SubjectConfig { cpu: Some(cpu), ..config(&image) });
         assert!(matches!(error, TracerError::Cpu { .. }), "{text}");
     }
 }

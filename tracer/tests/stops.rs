@@ -10,9 +10,7 @@ use support::*;
 use tracer::{FaultSignal, OutOfRegion, Stop, Subject, TracerError};
 
 fn trap(program: Program, byte: u32) -> Stop {
-    Stop::Trap {
-        pc: program.at(byte),
-    }
+    Stop::Trap { pc: program.at(byte) }
 }
 
 #[test]
@@ -52,15 +50,9 @@ fn registers_reach_the_subject_by_their_numbers() {
     }
     assert!(!regs.set_dwarf(17, 0));
     subject.set_regs(&regs);
-    assert_eq!(
-        subject.run(Program::Registers, DATA, 0x11 << 12),
-        trap(Program::Registers, 45)
-    );
+    assert_eq!(subject.run(Program::Registers, DATA, 0x11 << 12), trap(Program::Registers, 45));
     // The sum of all but rdi, which holds the address.
-    let sum: u64 = (0..16)
-        .filter(|r| *r != 5)
-        .map(|r| 0x11u64 << (3 * r))
-        .sum();
+    let sum: u64 = (0..16).filter(|r| *r != 5).map(|r| 0x11u64 << (3 * r)).sum();
     assert_eq!(subject.region(subject.data).read_u64(0), Ok(sum));
     for register in (0..16).filter(|r| *r != 5) {
         assert_eq!(
@@ -75,25 +67,16 @@ fn registers_reach_the_subject_by_their_numbers() {
 fn vector_registers() {
     let mut subject = Bare::spawn();
     let (low, high) = (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
-    assert_eq!(
-        subject.run(Program::Vectors, low, high),
-        trap(Program::Vectors, 17)
-    );
+    assert_eq!(subject.run(Program::Vectors, low, high), trap(Program::Vectors, 17));
     let vectors = subject.vectors().unwrap();
-    assert_eq!(
-        vectors.dwarf(17),
-        Some(u128::from(high) << 64 | u128::from(low))
-    );
+    assert_eq!(vectors.dwarf(17), Some(u128::from(high) << 64 | u128::from(low)));
     assert_eq!(vectors.dwarf(32), Some(u128::from(high)));
     assert_eq!(vectors.dwarf_low(17), Some(low));
     assert_eq!(vectors.dwarf(18), Some(0));
     assert_eq!((vectors.dwarf(16), vectors.dwarf(33)), (None, None));
     assert_eq!(vectors.mxcsr(), 0x1f80);
     // They are fetched anew at the next stop.
-    assert_eq!(
-        subject.run(Program::Vectors, 1, 2),
-        trap(Program::Vectors, 17)
-    );
+    assert_eq!(subject.run(Program::Vectors, 1, 2), trap(Program::Vectors, 17));
     assert_eq!(subject.vectors().unwrap().dwarf(17), Some(2 << 64 | 1));
 }
 
@@ -107,10 +90,7 @@ fn beyond_the_length_is_a_bus_error_until_resized() {
         address: Some(SubjectAddr::new(address)),
         code: 2, // BUS_ADRERR
     };
-    assert_eq!(
-        subject.run(Program::Load, end - 8, 0),
-        trap(Program::Load, 3)
-    );
+    assert_eq!(subject.run(Program::Load, end - 8, 0), trap(Program::Load, 3));
     assert_eq!(subject.run(Program::Load, end, 0), bus(end));
     // It is the second page whose bytes are missing.
     assert_eq!(subject.run(Program::Load, end - 4, 0), bus(end));
@@ -118,30 +98,18 @@ fn beyond_the_length_is_a_bus_error_until_resized() {
     assert_eq!(subject.run(Program::Load, last, 0), bus(last));
 
     let memory = subject.memory;
-    assert!(matches!(
-        subject.region(memory).read_u64(MEMORY_LENGTH),
-        Err(OutOfRegion { .. })
-    ));
+    assert!(matches!(subject.region(memory).read_u64(MEMORY_LENGTH), Err(OutOfRegion { .. })));
     subject.resize(memory, 2 * MEMORY_LENGTH).unwrap();
     assert_eq!(subject.region(memory).len(), 2 * MEMORY_LENGTH);
     subject.region(memory).write_u64(MEMORY_LENGTH, 77).unwrap();
     assert_eq!(subject.run(Program::Load, end, 0), trap(Program::Load, 3));
     assert_eq!(subject.regs().dwarf(0), Some(77));
 
-    assert!(matches!(
-        subject.resize(memory, MEMORY_LENGTH),
-        Err(TracerError::Resize { .. })
-    ));
-    assert!(matches!(
-        subject.resize(memory, MEMORY_RESERVE + 1),
-        Err(TracerError::Resize { .. })
-    ));
+    assert!(matches!(subject.resize(memory, MEMORY_LENGTH), Err(TracerError::Resize { .. })));
+    assert!(matches!(subject.resize(memory, MEMORY_RESERVE + 1), Err(TracerError::Resize { .. })));
     // The whole reservation costs nothing until it is touched.
     subject.resize(memory, MEMORY_RESERVE).unwrap();
-    assert_eq!(
-        subject.run(Program::Store, last, 5),
-        trap(Program::Store, 3)
-    );
+    assert_eq!(subject.run(Program::Store, last, 5), trap(Program::Store, 3));
     assert_eq!(subject.read_u64(SubjectAddr::new(last)), Some(5));
     assert_eq!(subject.read_u64(SubjectAddr::new(last + 1)), None);
 }
@@ -155,28 +123,13 @@ fn outside_every_region_is_a_segment_violation() {
         address: address.map(SubjectAddr::new),
         code,
     };
-    for address in [
-        0,
-        DATA - 8,
-        DATA + DATA_LENGTH,
-        MEMORY + MEMORY_RESERVE,
-        0x7fff_ffff_e000,
-    ] {
-        assert_eq!(
-            subject.run(Program::Load, address, 0),
-            segv(Program::Load, Some(address), 1)
-        );
+    for address in [0, DATA - 8, DATA + DATA_LENGTH, MEMORY + MEMORY_RESERVE, 0x7fff_ffff_e000] {
+        assert_eq!(subject.run(Program::Load, address, 0), segv(Program::Load, Some(address), 1));
     }
     // Code is not writable: SEGV_ACCERR.
-    assert_eq!(
-        subject.run(Program::Store, TEXT, 0),
-        segv(Program::Store, Some(TEXT), 2)
-    );
+    assert_eq!(subject.run(Program::Store, TEXT, 0), segv(Program::Store, Some(TEXT), 2));
     // Not an address at all: SI_KERNEL.
-    assert_eq!(
-        subject.run(Program::Load, 1 << 63, 0),
-        segv(Program::Load, None, 0x80)
-    );
+    assert_eq!(subject.run(Program::Load, 1 << 63, 0), segv(Program::Load, None, 0x80));
 }
 
 #[test]
@@ -189,24 +142,14 @@ fn data_is_not_code() {
     let stop = subject.run(Program::Jump, 0, 0);
     assert_eq!(
         stop,
-        Stop::Fault {
-            signal: FaultSignal::Segv,
-            pc: data,
-            address: Some(data),
-            code: 2
-        }
+        Stop::Fault { signal: FaultSignal::Segv, pc: data, address: Some(data), code: 2 }
     );
 }
 
 #[test]
 fn arithmetic_and_undefined_instructions() {
     let mut subject = Bare::spawn();
-    let fault = |signal, pc, code| Stop::Fault {
-        signal,
-        pc,
-        address: None,
-        code,
-    };
+    let fault = |signal, pc, code| Stop::Fault { signal, pc, address: None, code };
     assert_eq!(
         subject.run(Program::Divide, 0, 0),
         fault(FaultSignal::Fpe, Program::Divide.at(2), 1)
@@ -226,40 +169,24 @@ fn arithmetic_and_undefined_instructions() {
 fn other_traps_are_not_taken_for_int3() {
     let mut subject = Bare::spawn();
     let pc_of = |stop| match stop {
-        Stop::Fault {
-            signal: FaultSignal::Trap,
-            pc,
-            ..
-        } => pc,
+        Stop::Fault { signal: FaultSignal::Trap, pc, .. } => pc,
         other => panic!("{other:?}"),
     };
-    assert_eq!(
-        pc_of(subject.run(Program::LongTrap, 0, 0)),
-        Program::LongTrap.at(2)
-    );
+    assert_eq!(pc_of(subject.run(Program::LongTrap, 0, 0)), Program::LongTrap.at(2));
     assert_eq!(pc_of(subject.run(Program::Int1, 0, 0)), Program::Int1.at(1));
     // The subject sets its own trap flag, and halts after the next instruction.
     let stack = DATA + 0x800;
-    subject
-        .region(subject.data)
-        .write_u64(0x800, 0x302)
-        .unwrap();
+    subject.region(subject.data).write_u64(0x800, 0x302).unwrap();
     let mut regs = *subject.regs();
     regs.set_rsp(stack);
     subject.set_regs(&regs);
-    assert_eq!(
-        pc_of(subject.run(Program::PopFlags, 0, 0)),
-        Program::PopFlags.at(2)
-    );
+    assert_eq!(pc_of(subject.run(Program::PopFlags, 0, 0)), Program::PopFlags.at(2));
 }
 
 #[test]
 fn system_calls_are_never_executed() {
     let mut subject = Bare::spawn();
-    let asked = Stop::Syscall {
-        number: libc::SYS_getpid,
-        pc: Program::Syscall.at(5),
-    };
+    let asked = Stop::Syscall { number: libc::SYS_getpid, pc: Program::Syscall.at(5) };
     assert_eq!(subject.run(Program::Syscall, 0, 0), asked);
     assert_eq!(subject.regs().dwarf(0), Some(libc::SYS_getpid as u64));
     assert_eq!(subject.resume().unwrap(), trap(Program::Syscall, 7));
@@ -268,21 +195,14 @@ fn system_calls_are_never_executed() {
     match subject.run(Program::Int80, 0, 0) {
         Stop::Syscall { number, pc } => assert_eq!((number, pc), (20, Program::Int80.at(5))),
         // A kernel without 32-bit calls.
-        Stop::Fault {
-            signal: FaultSignal::Segv,
-            pc,
-            ..
-        } => assert_eq!(pc, Program::Int80.at(5)),
+        Stop::Fault { signal: FaultSignal::Segv, pc, .. } => assert_eq!(pc, Program::Int80.at(5)),
         other => panic!("{other:?}"),
     }
     // Where this 32-bit entry works at all, it comes back to the vdso, which
     // is not there.
     match subject.run(Program::Sysenter, 0, 0) {
-        Stop::Syscall { .. }
-        | Stop::Fault {
-            signal: FaultSignal::Segv | FaultSignal::Ill,
-            ..
-        } => {}
+        Stop::Syscall { .. } | Stop::Fault { signal: FaultSignal::Segv | FaultSignal::Ill, .. } => {
+        }
         other => panic!("{other:?}"),
     }
     // gettimeofday through the page that cannot be unmapped.
@@ -291,10 +211,7 @@ fn system_calls_are_never_executed() {
     subject.set_regs(&regs);
     match subject.run(Program::Vsyscall, DATA, 0) {
         Stop::Syscall { number, .. } => assert_eq!(number, libc::SYS_gettimeofday),
-        Stop::Fault {
-            signal: FaultSignal::Segv,
-            ..
-        } => {}
+        Stop::Fault { signal: FaultSignal::Segv, .. } => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(0));
@@ -312,10 +229,7 @@ fn a_call_number_is_not_taken_for_a_restart() {
         subject.set_regs(&regs);
         assert_eq!(
             subject.resume().unwrap(),
-            Stop::Syscall {
-                number: restart,
-                pc: Program::Syscall.at(5)
-            }
+            Stop::Syscall { number: restart, pc: Program::Syscall.at(5) }
         );
         assert_eq!(subject.resume().unwrap(), trap(Program::Syscall, 7));
     }
@@ -339,18 +253,8 @@ fn traps_come_and_go() {
 
     let end = CodeOffset::new(TEXT_SIZE as u32);
     assert!(subject.text().write_code(end, &[0x90]).is_err());
-    assert!(
-        subject
-            .text()
-            .write_code(CodeOffset::new(u32::MAX), &[0x90])
-            .is_err()
-    );
-    assert!(
-        subject
-            .text()
-            .read_code(Program::Loop.offset(), TEXT_SIZE as usize + 1)
-            .is_err()
-    );
+    assert!(subject.text().write_code(CodeOffset::new(u32::MAX), &[0x90]).is_err());
+    assert!(subject.text().read_code(Program::Loop.offset(), TEXT_SIZE as usize + 1).is_err());
     assert_eq!(subject.text().read_code(end, 0), Ok(vec![]));
 }
 
@@ -407,11 +311,7 @@ fn signals_from_outside_are_dropped() {
     for signal in stray {
         // While halted, then while running.
         kill(pid, signal).unwrap();
-        assert_eq!(
-            subject.run(Program::Load, DATA, 0),
-            trap(Program::Load, 3),
-            "{signal}"
-        );
+        assert_eq!(subject.run(Program::Load, DATA, 0), trap(Program::Load, 3), "{signal}");
         let interrupter = subject.interrupter();
         let other = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(3));
@@ -419,11 +319,7 @@ fn signals_from_outside_are_dropped() {
             std::thread::sleep(Duration::from_millis(3));
             interrupter.interrupt();
         });
-        assert_eq!(
-            subject.run(Program::Spin, 0, 0),
-            Stop::Interrupted,
-            "{signal}"
-        );
+        assert_eq!(subject.run(Program::Spin, 0, 0), Stop::Interrupted, "{signal}");
         other.join().unwrap();
     }
     // A real-time signal too.
@@ -434,9 +330,7 @@ fn signals_from_outside_are_dropped() {
 
 #[test]
 fn killed_from_outside() {
-    let killed = Stop::Killed {
-        signal: libc::SIGKILL,
-    };
+    let killed = Stop::Killed { signal: libc::SIGKILL };
     // While running.
     let mut subject = Bare::spawn();
     let pid = Pid::from_raw(subject.pid() as i32);
@@ -474,10 +368,7 @@ fn steps() {
     let at = |subject: &Bare| subject.regs().rip() - Program::Steps.at(0).get();
     assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Stepped, 1));
     assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Stepped, 2));
-    assert_eq!(
-        (subject.step().unwrap(), at(&subject)),
-        (trap(Program::Steps, 2), 3)
-    );
+    assert_eq!((subject.step().unwrap(), at(&subject)), (trap(Program::Steps, 2), 3));
     assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Stepped, 4));
     // A fault while stepping, cured.
     let fault = subject.step().unwrap();
@@ -493,10 +384,7 @@ fn steps() {
     subject.text().write_code(int3, &[0x90]).unwrap();
     subject.enter(Program::Steps, DATA, 0);
     for byte in 1..=4 {
-        assert_eq!(
-            (subject.step().unwrap(), at(&subject)),
-            (Stop::Stepped, byte)
-        );
+        assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Stepped, byte));
     }
     // From stepping to running and back.
     assert_eq!(subject.resume().unwrap(), trap(Program::Steps, 7));
@@ -508,13 +396,7 @@ fn steps() {
     // A system call is not executed by a step either.
     subject.enter(Program::Syscall, 0, 0);
     assert_eq!(subject.step().unwrap(), Stop::Stepped);
-    assert_eq!(
-        subject.step().unwrap(),
-        Stop::Syscall {
-            number: 39,
-            pc: Program::Syscall.at(5)
-        }
-    );
+    assert_eq!(subject.step().unwrap(), Stop::Syscall { number: 39, pc: Program::Syscall.at(5) });
     assert_eq!(subject.step().unwrap(), trap(Program::Syscall, 7));
 
     subject.enter(Program::Syscall, 0, 0);
@@ -525,10 +407,7 @@ fn steps() {
     // An interrupt takes the step's place.
     subject.enter(Program::Steps, DATA, 0);
     subject.interrupter().interrupt();
-    assert_eq!(
-        (subject.step().unwrap(), at(&subject)),
-        (Stop::Interrupted, 0)
-    );
+    assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Interrupted, 0));
     kill(Pid::from_raw(subject.pid() as i32), Signal::SIGTERM).unwrap();
     assert_eq!((subject.step().unwrap(), at(&subject)), (Stop::Stepped, 1));
 }
@@ -539,10 +418,7 @@ fn regions_are_found_by_address() {
     let find = |address: u64, len: u64| subject.find_region(SubjectAddr::new(address), len);
     assert_eq!(find(DATA, 8), Some((subject.data, 0)));
     assert_eq!(find(MEMORY + 5, 8), Some((subject.memory, 5)));
-    assert_eq!(
-        find(DATA + DATA_LENGTH - 8, 8),
-        Some((subject.data, DATA_LENGTH - 8))
-    );
+    assert_eq!(find(DATA + DATA_LENGTH - 8, 8), Some((subject.data, DATA_LENGTH - 8)));
     assert_eq!(find(DATA + DATA_LENGTH - 7, 8), None);
     assert_eq!(find(DATA - 1, 8), None);
     assert_eq!(find(MEMORY, MEMORY_RESERVE), Some((subject.memory, 0)));
@@ -575,11 +451,7 @@ fn shared_memory_is_compared() {
         std::slice::from_ref(&(4096..4098))
     );
 
-    let out = OutOfRegion {
-        offset: 1,
-        len: MEMORY_LENGTH,
-        size: MEMORY_LENGTH,
-    };
+    let out = OutOfRegion { offset: 1, len: MEMORY_LENGTH, size: MEMORY_LENGTH };
     assert_eq!(memory.compare(1, &expected), Err(out));
     assert!(memory.differences(u64::MAX, &[0], 1).is_err());
     assert!(memory.write(u64::MAX, &[0]).is_err());
@@ -594,19 +466,10 @@ fn two_subjects_of_one_thread() {
     assert_eq!(a.run(Program::Store, DATA, 1), trap(Program::Store, 3));
     assert_eq!(b.run(Program::Store, DATA, 2), trap(Program::Store, 3));
     assert_eq!(
-        (
-            a.read_u64(SubjectAddr::new(DATA)),
-            b.read_u64(SubjectAddr::new(DATA))
-        ),
+        (a.read_u64(SubjectAddr::new(DATA)), b.read_u64(SubjectAddr::new(DATA))),
         (Some(1), Some(2))
     );
     let image = image();
-    let other = tracer::SubjectConfig {
-        cpu: Some(a.cpu() + 1),
-        ..config(&image)
-    };
-    assert!(matches!(
-        Subject::spawn(other),
-        Err(TracerError::Cpu { .. })
-    ));
+    let other = tracer::SubjectConfig { cpu: Some(a.cpu() + 1), ..config(&image) };
+    assert!(matches!(Subject::spawn(other), Err(TracerError::Cpu { .. })));
 }

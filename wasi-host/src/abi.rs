@@ -312,11 +312,7 @@ pub(crate) struct Subscription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     /// A moment: nanoseconds of the clock, absolute or from now.
-    Clock {
-        id: u32,
-        timeout: u64,
-        absolute: bool,
-    },
+    Clock { id: u32, timeout: u64, absolute: bool },
     /// A descriptor to become readable.
     Read { fd: u32 },
     /// A descriptor to become writable.
@@ -339,12 +335,8 @@ impl Subscription {
                     absolute: flags == 1,
                 }
             }
-            Some(1) => Awaited::Read {
-                fd: get_u32(bytes, 16),
-            },
-            Some(2) => Awaited::Write {
-                fd: get_u32(bytes, 16),
-            },
+            Some(1) => Awaited::Read { fd: get_u32(bytes, 16) },
+            Some(2) => Awaited::Write { fd: get_u32(bytes, 16) },
             _ => return Err(Errno::INVAL),
         };
         Ok(Subscription { user_data, what })
@@ -386,18 +378,8 @@ mod tests {
         put(&mut bytes, 16, &1u32.to_le_bytes());
         put(&mut bytes, 24, &1000u64.to_le_bytes());
         put(&mut bytes, 40, &1u16.to_le_bytes());
-        let clock = Awaited::Clock {
-            id: 1,
-            timeout: 1000,
-            absolute: true,
-        };
-        assert_eq!(
-            Subscription::decode(&bytes),
-            Ok(Subscription {
-                user_data: 7,
-                what: clock
-            })
-        );
+        let clock = Awaited::Clock { id: 1, timeout: 1000, absolute: true };
+        assert_eq!(Subscription::decode(&bytes), Ok(Subscription { user_data: 7, what: clock }));
         bytes[8] = 3;
         assert_eq!(Subscription::decode(&bytes), Err(Errno::INVAL));
         assert_eq!(Subscription::decode(&[]), Err(Errno::INVAL));

@@ -13,10 +13,7 @@ type Answer = Result<Done, Errno>;
 
 pub(crate) fn fd_fdstat_get(system: &mut System, call: &mut Call<'_>) -> Answer {
     let it = system.table.get(call.u32(0))?;
-    call.write(
-        call.u32(1),
-        encode_fdstat(it.kind, it.flags, it.base, it.inheriting),
-    )?;
+    call.write(call.u32(1), encode_fdstat(it.kind, it.flags, it.base, it.inheriting))?;
     Ok(Done::Success)
 }
 
@@ -98,9 +95,7 @@ pub(crate) fn since_epoch(seconds: i64, nanoseconds: impl TryInto<u64>) -> u64 {
 }
 
 pub(crate) fn fd_filestat_set_size(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, file) = system
-        .table
-        .file(call.u32(0), Rights::FD_FILESTAT_SET_SIZE)?;
+    let (_, file) = system.table.file(call.u32(0), Rights::FD_FILESTAT_SET_SIZE)?;
     rustix::fs::ftruncate(file, call.u64(1))?;
     Ok(Done::Success)
 }
@@ -135,20 +130,12 @@ pub(crate) fn fd_filestat_set_times(system: &mut System, call: &mut Call<'_>) ->
     descriptor.need(Rights::FD_FILESTAT_SET_TIMES)?;
     let (accessed, modified) = new_times(call, 1)?;
     let host_time = |time| match time {
-        NewTime::Keep => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        NewTime::Now => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        },
+        NewTime::Keep => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        NewTime::Now => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         NewTime::At(time) => crate::clock::timespec(time),
     };
-    let times = Timestamps {
-        last_access: host_time(accessed),
-        last_modification: host_time(modified),
-    };
+    let times =
+        Timestamps { last_access: host_time(accessed), last_modification: host_time(modified) };
     rustix::fs::futimens(host, &times)?;
     Ok(Done::Success)
 }

@@ -52,13 +52,7 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(args: &'a [Value], memory: &'a dyn GuestMemory) -> Call<'a> {
-        Call {
-            args,
-            memory,
-            reads: Vec::new(),
-            writes: Vec::new(),
-            emitted: Vec::new(),
-        }
+        Call { args, memory, reads: Vec::new(), writes: Vec::new(), emitted: Vec::new() }
     }
 
     /// Argument `index` as 64 bits. The dispatcher has compared the arguments
@@ -96,9 +90,7 @@ impl<'a> Call<'a> {
         let start = into.len();
         into.resize(start + range.length as usize, 0);
         let fresh = into.get_mut(start..).unwrap_or_default();
-        self.memory
-            .read(u64::from(range.address), fresh)
-            .map_err(|_| Errno::FAULT)?;
+        self.memory.read(u64::from(range.address), fresh).map_err(|_| Errno::FAULT)?;
         self.reads.push(MemoryRead {
             address: u64::from(range.address),
             length: u64::from(range.length),
@@ -131,10 +123,7 @@ impl<'a> Call<'a> {
         let length = u32::try_from(bytes.len()).map_err(|_| Errno::FAULT)?;
         self.check(address, length)?;
         if !bytes.is_empty() {
-            self.writes.push(MemoryWrite {
-                address: u64::from(address),
-                bytes,
-            });
+            self.writes.push(MemoryWrite { address: u64::from(address), bytes });
         }
         Ok(())
     }

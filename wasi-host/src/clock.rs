@@ -46,10 +46,7 @@ pub(crate) fn now(id: u32) -> Result<u64, Errno> {
 
 pub(crate) fn clock_res_get(_: &mut System, call: &mut Call<'_>) -> Result<Done, Errno> {
     let resolution = clock_getres(host_clock(call.u32(0))?);
-    let value = nanoseconds(
-        resolution.tv_sec,
-        u64::try_from(resolution.tv_nsec).unwrap_or(0),
-    )?;
+    let value = nanoseconds(resolution.tv_sec, u64::try_from(resolution.tv_nsec).unwrap_or(0))?;
     call.write_u64(call.u32(1), value)?;
     Ok(Done::Success)
 }

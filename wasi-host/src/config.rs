@@ -55,10 +55,7 @@ impl WorldConfig {
     pub(crate) fn check(&self) -> Result<(), WorldError> {
         let nul = |what, text: &String| {
             if text.contains('\0') {
-                return Err(WorldError::NulByte {
-                    what,
-                    text: text.clone(),
-                });
+                return Err(WorldError::NulByte { what, text: text.clone() });
             }
             Ok(())
         };

@@ -48,10 +48,7 @@ pub(crate) struct Function {
 
 impl Function {
     pub(crate) fn ty(&self) -> FuncType {
-        FuncType {
-            params: self.params.to_vec(),
-            results: self.results.to_vec(),
-        }
+        FuncType { params: self.params.to_vec(), results: self.results.to_vec() }
     }
 }
 
@@ -66,13 +63,7 @@ const L: ValType = ValType::I64;
 
 /// A function that returns an error number.
 const fn row(name: &'static str, params: &'static [ValType], handler: Handler) -> Function {
-    Function {
-        name,
-        params,
-        results: &[I],
-        serve: Serve::By(handler),
-        older: Older::Same,
-    }
+    Function { name, params, results: &[I], serve: Serve::By(handler), older: Older::Same }
 }
 
 impl Function {
@@ -99,33 +90,13 @@ pub(crate) static FUNCTIONS: [Function; 46] = [
     row("fd_close", &[I], file::fd_close),
     row("fd_datasync", &[I], file::fd_datasync),
     row("fd_fdstat_get", &[I, I], attributes::fd_fdstat_get),
-    row(
-        "fd_fdstat_set_flags",
-        &[I, I],
-        attributes::fd_fdstat_set_flags,
-    ),
-    row(
-        "fd_fdstat_set_rights",
-        &[I, L, L],
-        attributes::fd_fdstat_set_rights,
-    ),
+    row("fd_fdstat_set_flags", &[I, I], attributes::fd_fdstat_set_flags),
+    row("fd_fdstat_set_rights", &[I, L, L], attributes::fd_fdstat_set_rights),
     row("fd_filestat_get", &[I, I], attributes::fd_filestat_get).older(FILESTAT),
-    row(
-        "fd_filestat_set_size",
-        &[I, L],
-        attributes::fd_filestat_set_size,
-    ),
-    row(
-        "fd_filestat_set_times",
-        &[I, L, L, I],
-        attributes::fd_filestat_set_times,
-    ),
+    row("fd_filestat_set_size", &[I, L], attributes::fd_filestat_set_size),
+    row("fd_filestat_set_times", &[I, L, L, I], attributes::fd_filestat_set_times),
     row("fd_pread", &[I, I, I, L, I], file::fd_pread),
-    row(
-        "fd_prestat_dir_name",
-        &[I, I, I],
-        attributes::fd_prestat_dir_name,
-    ),
+    row("fd_prestat_dir_name", &[I, I, I], attributes::fd_prestat_dir_name),
     row("fd_prestat_get", &[I, I], attributes::fd_prestat_get),
     row("fd_pwrite", &[I, I, I, L, I], file::fd_pwrite),
     row("fd_read", &[I, I, I, I], file::fd_read),
@@ -135,30 +106,13 @@ pub(crate) static FUNCTIONS: [Function; 46] = [
     row("fd_sync", &[I], file::fd_sync),
     row("fd_tell", &[I, I], file::fd_tell),
     row("fd_write", &[I, I, I, I], file::fd_write),
-    row(
-        "path_create_directory",
-        &[I, I, I],
-        path::path_create_directory,
-    ),
-    row(
-        "path_filestat_get",
-        &[I, I, I, I, I],
-        path::path_filestat_get,
-    )
-    .older(FILESTAT),
-    row(
-        "path_filestat_set_times",
-        &[I, I, I, I, L, L, I],
-        path::path_filestat_set_times,
-    ),
+    row("path_create_directory", &[I, I, I], path::path_create_directory),
+    row("path_filestat_get", &[I, I, I, I, I], path::path_filestat_get).older(FILESTAT),
+    row("path_filestat_set_times", &[I, I, I, I, L, L, I], path::path_filestat_set_times),
     row("path_link", &[I, I, I, I, I, I, I], path::path_link),
     row("path_open", &[I, I, I, I, I, L, L, I, I], path::path_open),
     row("path_readlink", &[I, I, I, I, I, I], path::path_readlink),
-    row(
-        "path_remove_directory",
-        &[I, I, I],
-        path::path_remove_directory,
-    ),
+    row("path_remove_directory", &[I, I, I], path::path_remove_directory),
     row("path_rename", &[I, I, I, I, I, I], path::path_rename),
     row("path_symlink", &[I, I, I, I, I], path::path_symlink),
     row("path_unlink_file", &[I, I, I], path::path_unlink_file),
@@ -232,20 +186,9 @@ mod tests {
 
     #[test]
     fn the_older_module_is_served_only_where_it_is_the_same() {
-        assert_eq!(
-            signature(PREVIEW0, "fd_write"),
-            signature(PREVIEW1, "fd_write")
-        );
-        for name in [
-            "fd_seek",
-            "fd_filestat_get",
-            "path_filestat_get",
-            "poll_oneoff",
-        ] {
-            assert!(
-                refusal(PREVIEW0, name).is_some_and(|why| why.contains("differs")),
-                "{name}"
-            );
+        assert_eq!(signature(PREVIEW0, "fd_write"), signature(PREVIEW1, "fd_write"));
+        for name in ["fd_seek", "fd_filestat_get", "path_filestat_get", "poll_oneoff"] {
+            assert!(refusal(PREVIEW0, name).is_some_and(|why| why.contains("differs")), "{name}");
         }
         assert!(signature(PREVIEW0, "sock_accept").is_none());
         assert!(signature(PREVIEW1, "sock_accept").is_some());
@@ -255,16 +198,9 @@ mod tests {
 
     #[test]
     fn types_are_those_of_the_specification() {
-        let text = |name| {
-            signature(PREVIEW1, name)
-                .map(|ty| ty.to_string())
-                .unwrap_or_default()
-        };
+        let text = |name| signature(PREVIEW1, name).map(|ty| ty.to_string()).unwrap_or_default();
         assert_eq!(text("proc_exit"), "[i32] -> []");
         assert_eq!(text("sched_yield"), "[] -> [i32]");
-        assert_eq!(
-            text("path_open"),
-            "[i32 i32 i32 i32 i32 i64 i64 i32 i32] -> [i32]"
-        );
+        assert_eq!(text("path_open"), "[i32 i32 i32 i32 i32 i64 i64 i32 i32] -> [i32]");
     }
 }

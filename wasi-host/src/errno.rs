@@ -70,9 +70,7 @@ impl fmt::Display for Errno {
 
 impl From<Host> for Errno {
     fn from(error: Host) -> Errno {
-        HOST.iter()
-            .find(|(host, _)| *host == error)
-            .map_or(Errno::IO, |&(_, number)| Errno(number))
+        HOST.iter().find(|(host, _)| *host == error).map_or(Errno::IO, |&(_, number)| Errno(number))
     }
 }
 
@@ -296,10 +294,6 @@ mod tests {
         let escape = io::Error::new(io::ErrorKind::PermissionDenied, "a path led outside");
         assert_eq!(Errno::from(escape), Errno::PERM);
         // Rows are in order, so that a missing one would be seen.
-        assert!(
-            HOST.iter()
-                .zip(1u16..)
-                .all(|(&(_, number), index)| number == index)
-        );
+        assert!(HOST.iter().zip(1u16..).all(|(&(_, number), index)| number == index));
     }
 }

@@ -64,11 +64,7 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// `notcapable` unless all of `rights` are held.
     pub(crate) fn need(&self, rights: Rights) -> Result<(), Errno> {
-        if self.base.contains(rights) {
-            Ok(())
-        } else {
-            Err(Errno::NOTCAPABLE)
-        }
+        if self.base.contains(rights) { Ok(()) } else { Err(Errno::NOTCAPABLE) }
     }
 }
 
@@ -98,11 +94,7 @@ impl Table {
 
     /// `mfile` if no descriptor can be added.
     pub(crate) fn has_room(&self) -> Result<(), Errno> {
-        if self.rows.len() < Table::MOST {
-            Ok(())
-        } else {
-            Err(Errno::MFILE)
-        }
+        if self.rows.len() < Table::MOST { Ok(()) } else { Err(Errno::MFILE) }
     }
 
     /// The descriptor, whatever it stands for.

@@ -39,9 +39,7 @@ pub(crate) fn fd_read(system: &mut System, call: &mut Call<'_>) -> Answer {
 }
 
 pub(crate) fn fd_pread(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, file) = system
-        .table
-        .seekable(call.u32(0), Rights::FD_READ | Rights::FD_SEEK)?;
+    let (_, file) = system.table.seekable(call.u32(0), Rights::FD_READ | Rights::FD_SEEK)?;
     let offset = call.u64(3);
     fill(call, 4, |most| read_file(file, Some(offset), most))
 }
@@ -57,21 +55,14 @@ fn fill(
     let count = call.check(call.u32(count), 4)?;
     let ranges = limited(&ranges, MAX_TRANSFER);
     let wanted = ranges.iter().map(|range| range.length as usize).sum();
-    let bytes = if wanted == 0 {
-        Vec::new()
-    } else {
-        read(wanted)?
-    };
+    let bytes = if wanted == 0 { Vec::new() } else { read(wanted)? };
     let mut rest = bytes.as_slice();
     for range in ranges {
         let (now, later) = rest.split_at(rest.len().min(range.length as usize));
         call.write(range.address, now)?;
         rest = later;
     }
-    call.write_u32(
-        count.address,
-        u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?,
-    )?;
+    call.write_u32(count.address, u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?)?;
     Ok(Done::Success)
 }
 
@@ -135,9 +126,8 @@ pub(crate) fn fd_write(system: &mut System, call: &mut Call<'_>) -> Answer {
 }
 
 pub(crate) fn fd_pwrite(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (descriptor, file) = system
-        .table
-        .seekable(call.u32(0), Rights::FD_WRITE | Rights::FD_SEEK)?;
+    let (descriptor, file) =
+        system.table.seekable(call.u32(0), Rights::FD_WRITE | Rights::FD_SEEK)?;
     let (_, bytes, count) = gather(call, 4)?;
     let offset = call.u64(3);
     // Linux appends whatever the offset says if the file is in append mode;
@@ -195,9 +185,7 @@ fn write_file(file: &File, offset: Option<u64>, bytes: &[u8]) -> Result<u32, Err
 pub(crate) fn fd_seek(system: &mut System, call: &mut Call<'_>) -> Answer {
     let offset = call.u64(1) as i64;
     let target = match call.u32(2) {
-        0 => u64::try_from(offset)
-            .map(SeekFrom::Start)
-            .map_err(|_| Errno::INVAL),
+        0 => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| Errno::INVAL),
         1 => Ok(SeekFrom::Current(offset)),
         2 => Ok(SeekFrom::End(offset)),
         _ => Err(Errno::INVAL),

@@ -71,18 +71,13 @@ fn range(size: usize, address: u64, length: usize) -> Result<std::ops::Range<usi
         .ok()
         .and_then(|start| Some(start..start.checked_add(length)?))
         .filter(|range| range.end <= size)
-        .ok_or(OutOfBounds {
-            address,
-            length: length as u64,
-        })
+        .ok_or(OutOfBounds { address, length: length as u64 })
 }
 
 /// Whether `length` bytes at `address` lie in `memory`. A range of no bytes
 /// does wherever it does not begin beyond the end.
 pub(crate) fn holds(memory: &dyn GuestMemory, address: u64, length: u64) -> bool {
-    address
-        .checked_add(length)
-        .is_some_and(|end| end <= memory.len())
+    address.checked_add(length).is_some_and(|end| end <= memory.len())
 }
 
 #[cfg(test)]
@@ -95,10 +90,7 @@ mod tests {
         let mut two = [0; 2];
         assert_eq!(GuestMemory::read(&memory, 2, &mut two), Ok(()));
         assert_eq!(two, [3, 4]);
-        let beyond = OutOfBounds {
-            address: 3,
-            length: 2,
-        };
+        let beyond = OutOfBounds { address: 3, length: 2 };
         assert_eq!(GuestMemory::read(&memory, 3, &mut two), Err(beyond));
         assert!(GuestMemory::write(&mut memory, u64::MAX, &[1, 2]).is_err());
         assert!(GuestMemory::write(&mut memory, 4, &[]).is_ok());

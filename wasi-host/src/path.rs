@@ -44,24 +44,16 @@ fn follow(call: &Call<'_>, index: usize) -> Result<bool, Errno> {
 }
 
 pub(crate) fn path_create_directory(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, dir) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_CREATE_DIRECTORY)?;
+    let (_, dir) = system.table.directory(call.u32(0), Rights::PATH_CREATE_DIRECTORY)?;
     dir.create_dir(path(call, 1)?)?;
     Ok(Done::Success)
 }
 
 pub(crate) fn path_filestat_get(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, dir) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_FILESTAT_GET)?;
+    let (_, dir) = system.table.directory(call.u32(0), Rights::PATH_FILESTAT_GET)?;
     let follow = follow(call, 1)?;
     let path = path(call, 2)?;
-    let metadata = if follow {
-        dir.metadata(path)?
-    } else {
-        dir.symlink_metadata(path)?
-    };
+    let metadata = if follow { dir.metadata(path)? } else { dir.symlink_metadata(path)? };
     call.write(call.u32(4), stat(&metadata).encode())?;
     Ok(Done::Success)
 }
@@ -96,9 +88,7 @@ fn stat(metadata: &Metadata) -> FileStat {
 }
 
 pub(crate) fn path_filestat_set_times(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, dir) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_FILESTAT_SET_TIMES)?;
+    let (_, dir) = system.table.directory(call.u32(0), Rights::PATH_FILESTAT_SET_TIMES)?;
     let follow = follow(call, 1)?;
     let (accessed, modified) = new_times(call, 4)?;
     let path = path(call, 2)?;
@@ -119,20 +109,14 @@ fn time_spec(time: NewTime) -> Result<Option<SystemTimeSpec>, Errno> {
             let time = SystemTime::UNIX_EPOCH
                 .checked_add(Duration::from_nanos(time))
                 .ok_or(Errno::OVERFLOW)?;
-            Some(SystemTimeSpec::Absolute(
-                cap_std::time::SystemTime::from_std(time),
-            ))
+            Some(SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(time)))
         }
     })
 }
 
 pub(crate) fn path_link(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, from) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_LINK_SOURCE)?;
-    let (_, to) = system
-        .table
-        .directory(call.u32(4), Rights::PATH_LINK_TARGET)?;
+    let (_, from) = system.table.directory(call.u32(0), Rights::PATH_LINK_SOURCE)?;
+    let (_, to) = system.table.directory(call.u32(4), Rights::PATH_LINK_TARGET)?;
     // Linking to what a symbolic link names is not offered.
     if follow(call, 1)? {
         return Err(Errno::INVAL);
@@ -149,35 +133,23 @@ pub(crate) fn path_readlink(system: &mut System, call: &mut Call<'_>) -> Answer 
     let used = call.check(call.u32(5), 4)?;
     // An absolute target says where things lie on the host: `perm`.
     let target = dir.read_link(path)?;
-    let target = target
-        .into_os_string()
-        .into_string()
-        .map_err(|_| Errno::ILSEQ)?;
+    let target = target.into_os_string().into_string().map_err(|_| Errno::ILSEQ)?;
     let mut bytes = target.into_bytes();
     bytes.truncate(buffer.length as usize);
-    call.write_u32(
-        used.address,
-        u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?,
-    )?;
+    call.write_u32(used.address, u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?)?;
     call.write(buffer.address, bytes)?;
     Ok(Done::Success)
 }
 
 pub(crate) fn path_remove_directory(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, dir) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_REMOVE_DIRECTORY)?;
+    let (_, dir) = system.table.directory(call.u32(0), Rights::PATH_REMOVE_DIRECTORY)?;
     dir.remove_dir(path(call, 1)?)?;
     Ok(Done::Success)
 }
 
 pub(crate) fn path_rename(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, from) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_RENAME_SOURCE)?;
-    let (_, to) = system
-        .table
-        .directory(call.u32(3), Rights::PATH_RENAME_TARGET)?;
+    let (_, from) = system.table.directory(call.u32(0), Rights::PATH_RENAME_SOURCE)?;
+    let (_, to) = system.table.directory(call.u32(3), Rights::PATH_RENAME_TARGET)?;
     let (source, target) = (path(call, 1)?, path(call, 4)?);
     from.rename(source, to, target)?;
     Ok(Done::Success)
@@ -191,9 +163,7 @@ pub(crate) fn path_symlink(system: &mut System, call: &mut Call<'_>) -> Answer {
 }
 
 pub(crate) fn path_unlink_file(system: &mut System, call: &mut Call<'_>) -> Answer {
-    let (_, dir) = system
-        .table
-        .directory(call.u32(0), Rights::PATH_UNLINK_FILE)?;
+    let (_, dir) = system.table.directory(call.u32(0), Rights::PATH_UNLINK_FILE)?;
     dir.remove_file(path(call, 1)?)?;
     Ok(Done::Success)
 }
@@ -208,10 +178,7 @@ pub(crate) fn path_open(system: &mut System, call: &mut Call<'_>) -> Answer {
 
     let mut needed = Rights::PATH_OPEN;
     needed.set(Rights::PATH_CREATE_FILE, how.contains(OpenFlags::CREAT));
-    needed.set(
-        Rights::PATH_FILESTAT_SET_SIZE,
-        how.contains(OpenFlags::TRUNC),
-    );
+    needed.set(Rights::PATH_FILESTAT_SET_SIZE, how.contains(OpenFlags::TRUNC));
     let (parent, dir) = system.table.directory(call.u32(0), needed)?;
     if !parent.inheriting.contains(base | inheriting) {
         return Err(Errno::NOTCAPABLE);
@@ -225,19 +192,14 @@ pub(crate) fn path_open(system: &mut System, call: &mut Call<'_>) -> Answer {
     let kind = FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode));
     let descriptor = Descriptor {
         node: match kind {
-            FileType::Directory => Node::Directory {
-                dir: Dir::from_std_file(opened),
-                listing: None,
-            },
+            FileType::Directory => {
+                Node::Directory { dir: Dir::from_std_file(opened), listing: None }
+            }
             _ => Node::File(opened),
         },
         kind,
         base: base.applying_to(kind),
-        inheriting: if kind == FileType::Directory {
-            inheriting
-        } else {
-            Rights::empty()
-        },
+        inheriting: if kind == FileType::Directory { inheriting } else { Rights::empty() },
         flags,
         preopen: None,
     };
@@ -279,11 +241,7 @@ fn open(
         .write(write)
         .truncate(how.contains(OpenFlags::TRUNC))
         .maybe_dir(true)
-        .follow(if follow {
-            FollowSymlinks::Yes
-        } else {
-            FollowSymlinks::No
-        })
+        .follow(if follow { FollowSymlinks::Yes } else { FollowSymlinks::No })
         .custom_flags(i32::from_ne_bytes(custom.bits().to_ne_bytes()));
     // The library creates only what it opens for writing, which a file that
     // exists and may only be read would refuse: try that one first.

@@ -51,10 +51,7 @@ pub(crate) fn poll_oneoff(system: &mut System, call: &mut Call<'_>) -> Result<Do
     let events = wait(&waits)?;
 
     let found = u32::try_from(events.len()).map_err(|_| Errno::OVERFLOW)?;
-    call.write(
-        output,
-        events.iter().flat_map(Event::encode).collect::<Vec<u8>>(),
-    )?;
+    call.write(output, events.iter().flat_map(Event::encode).collect::<Vec<u8>>())?;
     call.write_u32(call.u32(3), found)?;
     Ok(Done::Success)
 }
@@ -65,23 +62,13 @@ fn event(one: &Subscription, error: Errno, available: u64, hangup: bool) -> Even
         Awaited::Read { .. } => EventType::Read,
         Awaited::Write { .. } => EventType::Write,
     };
-    Event {
-        user_data: one.user_data,
-        error,
-        kind,
-        available,
-        hangup,
-    }
+    Event { user_data: one.user_data, error, kind, available, hangup }
 }
 
 /// How to wait for one subscription. Its own errors become events.
 fn wait_for<'a>(system: &'a System, one: &Subscription, start: u64) -> Result<Wait<'a>, Errno> {
     let answer = match one.what {
-        Awaited::Clock {
-            id,
-            timeout,
-            absolute,
-        } => deadline(id, timeout, absolute, start),
+        Awaited::Clock { id, timeout, absolute } => deadline(id, timeout, absolute, start),
         Awaited::Read { fd } => readable(system, one, fd),
         Awaited::Write { fd } => writable(system, one, fd),
     };
@@ -208,15 +195,8 @@ fn ready(one: &Subscription, host: BorrowedFd<'_>, flags: PollFlags, seen: PollF
         .filter(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file())
         .map(|stat| {
             let position = rustix::fs::tell(host).unwrap_or(0);
-            u64::try_from(stat.st_size)
-                .unwrap_or(0)
-                .saturating_sub(position)
+            u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(position)
         });
     let available = left_in_file.unwrap_or_else(|| rustix::io::ioctl_fionread(host).unwrap_or(0));
-    event(
-        one,
-        Errno::SUCCESS,
-        available,
-        hangup || left_in_file == Some(0),
-    )
+    event(one, Errno::SUCCESS, available, hangup || left_in_file == Some(0))
 }

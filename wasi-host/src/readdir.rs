@@ -56,9 +56,7 @@ impl Listing {
             inode: own,
             kind: FileType::Directory,
         });
-        Ok(Listing {
-            entries: dots.into_iter().chain(entries).collect(),
-        })
+        Ok(Listing { entries: dots.into_iter().chain(entries).collect() })
     }
 
     /// At most `most` bytes of entries from position `cookie` on.
@@ -95,10 +93,7 @@ pub(crate) fn fd_readdir(system: &mut System, call: &mut Call<'_>) -> Result<Don
         _ => Listing::take(dir)?,
     };
     let bytes = listing.insert(fresh).encode(cookie, buffer.length as usize);
-    call.write_u32(
-        used.address,
-        u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?,
-    )?;
+    call.write_u32(used.address, u32::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?)?;
     call.write(buffer.address, bytes)?;
     Ok(Done::Success)
 }

@@ -39,10 +39,7 @@ impl Input {
                 Err(source) => return Err(WorldError::Stdin { path, source }),
             },
             Stdin::Bytes(bytes) => Input::Bytes { bytes, position: 0 },
-            Stdin::Empty => Input::Bytes {
-                bytes: Vec::new(),
-                position: 0,
-            },
+            Stdin::Empty => Input::Bytes { bytes: Vec::new(), position: 0 },
         })
     }
 
@@ -83,14 +80,7 @@ impl Input {
         }
         if nonblocking && let Some(host) = self.host() {
             let mut fds = [PollFd::new(&host, PollFlags::IN)];
-            if poll(
-                &mut fds,
-                Some(&rustix::event::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                }),
-            )? == 0
-            {
+            if poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0 {
                 return Err(Errno::AGAIN);
             }
         }
@@ -136,10 +126,7 @@ impl From<Output> for Sink {
 
 impl Outputs {
     pub(crate) fn new(stdout: Output, stderr: Output) -> Outputs {
-        Outputs {
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        }
+        Outputs { stdout: stdout.into(), stderr: stderr.into() }
     }
 
     fn sink(&self, stream: Stream) -> &Sink {
@@ -218,9 +205,5 @@ impl Outputs {
 }
 
 fn stream_kind(terminal: bool) -> FileType {
-    if terminal {
-        FileType::CharacterDevice
-    } else {
-        FileType::Unknown
-    }
+    if terminal { FileType::CharacterDevice } else { FileType::Unknown }
 }

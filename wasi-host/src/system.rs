@@ -35,20 +35,14 @@ impl System {
         let input = Input::open(config.stdin)?;
         let mut rows = vec![stream(input.kind(), Node::Input(input), Rights::STDIN)];
         for which in [Stream::Stdout, Stream::Stderr] {
-            rows.push(stream(
-                outputs.kind(which),
-                Node::Output(which),
-                Rights::STDOUT,
-            ));
+            rows.push(stream(outputs.kind(which), Node::Output(which), Rights::STDOUT));
         }
         for (host, guest) in config.dirs {
             rows.push(preopen(host, guest)?);
         }
         let mut table = Table::default();
         for row in rows {
-            table
-                .insert(row)
-                .map_err(|_| WorldError::TooManyDirectories { most: Table::MOST })?;
+            table.insert(row).map_err(|_| WorldError::TooManyDirectories { most: Table::MOST })?;
         }
         Ok(System {
             args: config.args.into_iter().map(terminated).collect(),
@@ -88,10 +82,7 @@ fn preopen(path: PathBuf, guest: String) -> Result<Descriptor, WorldError> {
         return Err(WorldError::NotADirectory { path });
     }
     Ok(Descriptor {
-        node: Node::Directory {
-            dir: Dir::from_std_file(file),
-            listing: None,
-        },
+        node: Node::Directory { dir: Dir::from_std_file(file), listing: None },
         kind: FileType::Directory,
         base: Rights::DIRECTORY,
         inheriting: Rights::all(),

@@ -74,37 +74,21 @@ impl World {
         record: Option<Writer<Box<dyn Write + Send>>>,
     ) -> World {
         let log = OperationLog::new(module_sha256);
-        World {
-            mode: Mode::Live(Box::new(Live {
-                system,
-                log,
-                record,
-            })),
-        }
+        World { mode: Mode::Live(Box::new(Live { system, log, record })) }
     }
 
     /// A world that answers from a log and touches no file, clock or random
     /// source. With `passthrough` the bytes that the program writes to standard
     /// output and error go there again, otherwise nowhere.
     pub fn replaying(log: OperationLog, passthrough: bool) -> World {
-        let output = if passthrough {
-            Output::Inherit
-        } else {
-            Output::Discard
-        };
+        let output = if passthrough { Output::Inherit } else { Output::Discard };
         World::replaying_into(log, output, output)
     }
 
     /// As [`World::replaying`], with a choice for each stream.
     pub fn replaying_into(log: OperationLog, stdout: Output, stderr: Output) -> World {
         let outputs = Outputs::new(stdout, stderr);
-        World {
-            mode: Mode::Replay(Replayer {
-                log,
-                next: 0,
-                outputs,
-            }),
-        }
+        World { mode: Mode::Replay(Replayer { log, next: 0, outputs }) }
     }
 
     /// Serves one host call. The guest's memory is read as it is and changed
@@ -121,16 +105,9 @@ impl World {
         memory: &mut dyn GuestMemory,
     ) -> Result<HostReturn, HostError> {
         let full_name = || format!("{module}.{name}");
-        let (module, function) =
-            dispatch::find(module, name).map_err(|why| HostError::Unsupported {
-                name: full_name(),
-                why,
-            })?;
-        if !args
-            .iter()
-            .map(|value| value.ty())
-            .eq(function.params.iter().copied())
-        {
+        let (module, function) = dispatch::find(module, name)
+            .map_err(|why| HostError::Unsupported { name: full_name(), why })?;
+        if !args.iter().map(|value| value.ty()).eq(function.params.iter().copied()) {
             return Err(HostError::Arguments {
                 name: full_name(),
                 expected: function.ty().to_string(),
@@ -140,10 +117,7 @@ impl World {
         let handler = match function.serve {
             Serve::By(handler) => handler,
             Serve::Refused(why) => {
-                return Err(HostError::Unsupported {
-                    name: full_name(),
-                    why: why.to_owned(),
-                });
+                return Err(HostError::Unsupported { name: full_name(), why: why.to_owned() });
             }
         };
         match &mut self.mode {
@@ -211,12 +185,7 @@ impl Live {
         let index = self.log.len();
         let mut call = Call::new(args, memory);
         let answer = handler(&mut self.system, &mut call);
-        let Call {
-            reads,
-            mut writes,
-            emitted,
-            ..
-        } = call;
+        let Call { reads, mut writes, emitted, .. } = call;
         let outcome = match answer {
             Ok(Done::Exit(code)) => Outcome::Exit(code),
             Ok(Done::Success) => number(Errno::SUCCESS),
@@ -231,24 +200,13 @@ impl Live {
                 .write(write.address, &write.bytes)
                 .map_err(|source| HostError::Memory { index, source })?;
         }
-        let returned = HostReturn {
-            outcome: outcome.clone(),
-            writes: writes.clone(),
-        };
-        let entry = Entry {
-            module,
-            function,
-            args: args.to_vec(),
-            reads,
-            outcome,
-            writes,
-            emitted,
-        };
+        let returned = HostReturn { outcome: outcome.clone(), writes: writes.clone() };
+        let entry =
+            Entry { module, function, args: args.to_vec(), reads, outcome, writes, emitted };
         if let Some(record) = &mut self.record {
-            record.entry(&entry).map_err(|source| HostError::Io {
-                doing: "write the operation log",
-                source,
-            })?;
+            record
+                .entry(&entry)
+                .map_err(|source| HostError::Io { doing: "write the operation log", source })?;
         }
         self.log.push(entry);
         Ok(returned)
@@ -261,11 +219,7 @@ fn number(error: Errno) -> Outcome {
 
 fn types(args: &[Value]) -> String {
     let params: Vec<ValType> = args.iter().map(|value| value.ty()).collect();
-    let ty = FuncType {
-        params,
-        results: Vec::new(),
-    }
-    .to_string();
+    let ty = FuncType { params, results: Vec::new() }.to_string();
     ty.trim_end_matches(" -> []").to_owned()
 }
 
@@ -275,9 +229,6 @@ impl fmt::Debug for World {
             Mode::Live(_) => "live",
             Mode::Replay(_) => "replay",
         };
-        f.debug_struct("World")
-            .field("mode", &mode)
-            .field("calls", &self.calls())
-            .finish()
+        f.debug_struct("World").field("mode", &mode).field("calls", &self.calls()).finish()
     }
 }

@@ -24,11 +24,8 @@ fn reading_spreads_over_vectors_and_stops_at_the_end() {
     assert_eq!(guest.bytes(0x2000, 3), b"012");
     assert_eq!(guest.bytes(0x4000, 7), b"3456789");
     // What was written is reported, and nothing beyond the bytes read.
-    let written: Vec<_> = answer
-        .writes
-        .iter()
-        .map(|write| (write.address, write.bytes.len()))
-        .collect();
+    let written: Vec<_> =
+        answer.writes.iter().map(|write| (write.address, write.bytes.len())).collect();
     assert_eq!(written, [(0x2000, 3), (0x4000, 7), (u64::from(RESULT), 4)]);
     assert_eq!(guest.read(fd, 5).unwrap(), b"");
 }
@@ -48,21 +45,11 @@ fn positions_and_positioned_access() {
     assert_eq!(guest.u64(RESULT), 8);
 
     let [address, count] = guest.iovecs(&[(BUFFER, 3)]);
-    assert_eq!(
-        guest.call("fd_pread", &[fd.into(), address, count, 1, RESULT.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_pread", &[fd.into(), address, count, 1, RESULT.into()]), SUCCESS);
     assert_eq!(guest.bytes(BUFFER, 3), b"123");
     guest.put(BUFFER, b"xyz");
-    assert_eq!(
-        guest.call("fd_pwrite", &[fd.into(), address, count, 2, RESULT.into()]),
-        SUCCESS
-    );
-    assert_eq!(
-        guest.seek(fd, 0, 1),
-        Ok(8),
-        "positioned access keeps the position"
-    );
+    assert_eq!(guest.call("fd_pwrite", &[fd.into(), address, count, 2, RESULT.into()]), SUCCESS);
+    assert_eq!(guest.seek(fd, 0, 1), Ok(8), "positioned access keeps the position");
     assert_eq!(guest.seek(fd, 0, 0), Ok(0));
     assert_eq!(guest.read(fd, 100).unwrap(), b"01xyz56789");
     let huge = [fd.into(), address, count, u64::MAX, RESULT.into()];
@@ -77,10 +64,7 @@ fn append_mode_appends_but_positioned_writes_do_not() {
     assert_eq!(guest.write(fd, b"ab"), Ok(2));
     guest.put(BUFFER, b"Z");
     let [address, count] = guest.iovecs(&[(BUFFER, 1)]);
-    assert_eq!(
-        guest.call("fd_pwrite", &[fd.into(), address, count, 0, RESULT.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_pwrite", &[fd.into(), address, count, 0, RESULT.into()]), SUCCESS);
     guest.seek(fd, 0, 0).unwrap();
     assert_eq!(guest.write(fd, b"c"), Ok(1));
     assert_eq!(fs::read(dir.path().join("text")).unwrap(), b"Z123456789abc");
@@ -89,11 +73,7 @@ fn append_mode_appends_but_positioned_writes_do_not() {
     guest.seek(fd, 1, 0).unwrap();
     assert_eq!(guest.write(fd, b"-"), Ok(1));
     assert_eq!(fs::read(dir.path().join("text")).unwrap(), b"Z-23456789abc");
-    assert_eq!(
-        guest.call("fd_fdstat_set_flags", &[fd.into(), 2]),
-        INVAL,
-        "dsync is fixed"
-    );
+    assert_eq!(guest.call("fd_fdstat_set_flags", &[fd.into(), 2]), INVAL, "dsync is fixed");
     assert_eq!(guest.call("fd_fdstat_set_flags", &[fd.into(), 32]), INVAL);
 }
 
@@ -106,33 +86,15 @@ fn a_bad_pointer_is_found_before_anything_happens() {
     // The place for the count is bad, then one of the vectors, then their array.
     let [address, count] = guest.iovecs(&[(BUFFER, 4)]);
     for name in ["fd_read", "fd_write"] {
-        assert_eq!(
-            guest.call(name, &[fd.into(), address, count, u64::from(end - 3)]),
-            FAULT
-        );
-        assert_eq!(
-            guest.call(name, &[fd.into(), (end - 7).into(), 1, RESULT.into()]),
-            FAULT
-        );
+        assert_eq!(guest.call(name, &[fd.into(), address, count, u64::from(end - 3)]), FAULT);
+        assert_eq!(guest.call(name, &[fd.into(), (end - 7).into(), 1, RESULT.into()]), FAULT);
         // A count whose bytes do not fit 32 bits must not wrap to a small one.
-        assert_eq!(
-            guest.call(name, &[fd.into(), 0, 0x2000_0001, RESULT.into()]),
-            FAULT
-        );
-        assert_eq!(
-            guest.call(name, &[fd.into(), 0, u32::MAX.into(), RESULT.into()]),
-            FAULT
-        );
+        assert_eq!(guest.call(name, &[fd.into(), 0, 0x2000_0001, RESULT.into()]), FAULT);
+        assert_eq!(guest.call(name, &[fd.into(), 0, u32::MAX.into(), RESULT.into()]), FAULT);
         let [address, count] = guest.iovecs(&[(BUFFER, 4), (end - 1, 2)]);
-        assert_eq!(
-            guest.call(name, &[fd.into(), address, count, RESULT.into()]),
-            FAULT
-        );
+        assert_eq!(guest.call(name, &[fd.into(), address, count, RESULT.into()]), FAULT);
         let [address, count] = guest.iovecs(&[(BUFFER, 4), (4, u32::MAX)]);
-        assert_eq!(
-            guest.call(name, &[fd.into(), address, count, RESULT.into()]),
-            FAULT
-        );
+        assert_eq!(guest.call(name, &[fd.into(), address, count, RESULT.into()]), FAULT);
         guest.iovecs(&[(BUFFER, 4), (0, 0)]);
     }
     guest.memory[IOVEC as usize..IOVEC as usize + 16].fill(0);
@@ -149,10 +111,8 @@ fn many_vectors_make_a_short_transfer() {
     let (dir, mut guest) = guest();
     let fd = guest.open("long", CREAT).unwrap();
     let ranges: Vec<(u32, u32)> = (0..2000).map(|_| (BUFFER, 1)).collect();
-    let bytes: Vec<u8> = ranges
-        .iter()
-        .flat_map(|(a, l)| [a.to_le_bytes(), l.to_le_bytes()].concat())
-        .collect();
+    let bytes: Vec<u8> =
+        ranges.iter().flat_map(|(a, l)| [a.to_le_bytes(), l.to_le_bytes()].concat()).collect();
     guest.put(0x2000, &bytes);
     let args = [fd.into(), 0x2000, 2000, RESULT.into()];
     assert_eq!(guest.call("fd_write", &args), SUCCESS);
@@ -166,18 +126,12 @@ fn descriptors_close_renumber_and_take_the_lowest_number() {
     let one = guest.open("text", 0).unwrap();
     let two = guest.open("other", CREAT).unwrap();
     assert_eq!((one, two), (4, 5));
-    assert_eq!(
-        guest.call("fd_renumber", &[one.into(), two.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_renumber", &[one.into(), two.into()]), SUCCESS);
     assert_eq!(guest.read(two, 3).unwrap(), b"012");
     assert_eq!(guest.read(one, 3), Err(BADF));
     assert_eq!(guest.call("fd_renumber", &[two.into(), 77]), BADF);
     assert_eq!(guest.call("fd_renumber", &[77, two.into()]), BADF);
-    assert_eq!(
-        guest.call("fd_renumber", &[two.into(), two.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_renumber", &[two.into(), two.into()]), SUCCESS);
     assert_eq!(guest.open("text", 0), Ok(4));
     assert_eq!(guest.call("fd_close", &[4]), SUCCESS);
     assert_eq!(guest.call("fd_close", &[4]), BADF);
@@ -191,41 +145,24 @@ fn descriptors_close_renumber_and_take_the_lowest_number() {
 #[test]
 fn rights_are_checked_inherited_and_given_up() {
     let (_dir, mut guest) = guest();
-    let fd = guest
-        .open_at(3, "text", true, 0, FD_READ | FD_TELL, 0)
-        .unwrap();
+    let fd = guest.open_at(3, "text", true, 0, FD_READ | FD_TELL, 0).unwrap();
     assert_eq!(guest.write(fd, b"x"), Err(NOTCAPABLE));
     assert_eq!(guest.seek(fd, 1, 0), Err(NOTCAPABLE));
     assert_eq!(guest.seek(fd, 0, 1), Ok(0), "telling is enough to ask");
-    assert_eq!(
-        guest.call("fd_filestat_get", &[fd.into(), BUFFER.into()]),
-        NOTCAPABLE
-    );
-    assert_eq!(
-        guest.call("fd_filestat_set_size", &[fd.into(), 0]),
-        NOTCAPABLE
-    );
+    assert_eq!(guest.call("fd_filestat_get", &[fd.into(), BUFFER.into()]), NOTCAPABLE);
+    assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 0]), NOTCAPABLE);
     let set = "fd_fdstat_set_rights";
-    assert_eq!(
-        guest.call(set, &[fd.into(), FD_READ | FD_SEEK, 0]),
-        NOTCAPABLE
-    );
+    assert_eq!(guest.call(set, &[fd.into(), FD_READ | FD_SEEK, 0]), NOTCAPABLE);
     assert_eq!(guest.call(set, &[fd.into(), FD_TELL, 0]), SUCCESS);
     assert_eq!(guest.read(fd, 1), Err(NOTCAPABLE));
     assert_eq!(guest.call(set, &[fd.into(), 1 << 40, 0]), NOTCAPABLE);
 
     // What a directory cannot pass on, nothing below it can have.
     let rights = ALL & !FD_WRITE;
-    assert_eq!(
-        guest.call(set, &[3, (1 << 13) | (1 << 10), rights]),
-        SUCCESS
-    );
+    assert_eq!(guest.call(set, &[3, (1 << 13) | (1 << 10), rights]), SUCCESS);
     assert_eq!(guest.open("text", 0), Err(NOTCAPABLE));
     assert!(guest.open_at(3, "text", true, 0, FD_READ, 0).is_ok());
-    assert_eq!(
-        guest.open_at(3, "text", true, TRUNC, FD_READ, 0),
-        Err(NOTCAPABLE)
-    );
+    assert_eq!(guest.open_at(3, "text", true, TRUNC, FD_READ, 0), Err(NOTCAPABLE));
     assert_eq!(guest.on_path("path_unlink_file", 3, "text"), NOTCAPABLE);
 }
 
@@ -233,10 +170,7 @@ fn rights_are_checked_inherited_and_given_up() {
 fn the_state_of_a_descriptor_has_its_layout() {
     let (_dir, mut guest) = guest();
     let fd = guest.open_at(3, "text", true, 0, ALL, APPEND).unwrap();
-    assert_eq!(
-        guest.call("fd_fdstat_get", &[fd.into(), BUFFER.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_fdstat_get", &[fd.into(), BUFFER.into()]), SUCCESS);
     assert_eq!(guest.bytes(BUFFER, 8), [4, 0, 1, 0, 0, 0, 0, 0]);
     // Rights of a directory mean nothing for a file and are not granted.
     assert_eq!(guest.u64(BUFFER + 8) & (1 << 13), 0);
@@ -259,30 +193,18 @@ fn attributes_size_and_times() {
     let (dir, mut guest) = guest();
     let fd = guest.open("text", 0).unwrap();
     let stat = |guest: &mut Guest| {
-        assert_eq!(
-            guest.call("fd_filestat_get", &[fd.into(), BUFFER.into()]),
-            SUCCESS
-        );
+        assert_eq!(guest.call("fd_filestat_get", &[fd.into(), BUFFER.into()]), SUCCESS);
     };
     stat(&mut guest);
     assert_eq!(guest.memory[BUFFER as usize + 16], 4);
     assert_eq!((guest.u64(BUFFER + 24), guest.u64(BUFFER + 32)), (1, 10));
     assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 4]), SUCCESS);
-    assert_eq!(
-        guest.call("fd_filestat_set_size", &[fd.into(), u64::MAX]),
-        INVAL
-    );
+    assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), u64::MAX]), INVAL);
     let set = "fd_filestat_set_times";
-    assert_eq!(
-        guest.call(set, &[fd.into(), 5_000_000_001, 7_000_000_002, 1 | 4]),
-        SUCCESS
-    );
+    assert_eq!(guest.call(set, &[fd.into(), 5_000_000_001, 7_000_000_002, 1 | 4]), SUCCESS);
     stat(&mut guest);
     assert_eq!(guest.u64(BUFFER + 32), 4);
-    assert_eq!(
-        (guest.u64(BUFFER + 40), guest.u64(BUFFER + 48)),
-        (5_000_000_001, 7_000_000_002)
-    );
+    assert_eq!((guest.u64(BUFFER + 40), guest.u64(BUFFER + 48)), (5_000_000_001, 7_000_000_002));
     assert_eq!(guest.call(set, &[fd.into(), 0, 0, 2]), SUCCESS);
     stat(&mut guest);
     assert!(guest.u64(BUFFER + 40) > 1_600_000_000_000_000_000);

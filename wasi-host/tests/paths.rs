@@ -40,51 +40,27 @@ fn no_path_leads_out() {
         absolute.to_str().unwrap(),
     ];
     for path in paths {
-        assert_eq!(
-            guest.open_at(3, path, true, 0, FD_READ, 0),
-            Err(PERM),
-            "{path}"
-        );
+        assert_eq!(guest.open_at(3, path, true, 0, FD_READ, 0), Err(PERM), "{path}");
         let [address, length] = guest.path(path);
         let stat = [3, 1, address, length, BUFFER.into()];
         assert_eq!(guest.call("path_filestat_get", &stat), PERM, "{path}");
         let times = [3, 1, address, length, 0, 0, 1 | 4];
-        assert_eq!(
-            guest.call("path_filestat_set_times", &times),
-            PERM,
-            "{path}"
-        );
+        assert_eq!(guest.call("path_filestat_set_times", &times), PERM, "{path}");
     }
-    for path in [
-        "../outside/new",
-        "up/new",
-        "absolute/new",
-        "/tmp/wasi-host-escape",
-    ] {
+    for path in ["../outside/new", "up/new", "absolute/new", "/tmp/wasi-host-escape"] {
         assert_eq!(guest.open(path, CREAT), Err(PERM), "{path}");
-        assert_eq!(
-            guest.on_path("path_create_directory", 3, path),
-            PERM,
-            "{path}"
-        );
+        assert_eq!(guest.on_path("path_create_directory", 3, path), PERM, "{path}");
         let [from, from_length] = guest.path("text");
         let [to, to_length] = guest.path2(path);
         let rename = [3, from, from_length, 3, to, to_length];
         assert_eq!(guest.call("path_rename", &rename), PERM, "{path}");
         let link = [3, 0, from, from_length, 3, to, to_length];
         assert_eq!(guest.call("path_link", &link), PERM, "{path}");
-        assert_eq!(
-            guest.call("path_symlink", &[from, from_length, 3, to, to_length]),
-            PERM
-        );
+        assert_eq!(guest.call("path_symlink", &[from, from_length, 3, to, to_length]), PERM);
     }
     for path in ["../outside/secret", "up/secret", "absolute/secret"] {
         assert_eq!(guest.on_path("path_unlink_file", 3, path), PERM, "{path}");
-        assert_eq!(
-            guest.on_path("path_remove_directory", 3, path),
-            PERM,
-            "{path}"
-        );
+        assert_eq!(guest.on_path("path_remove_directory", 3, path), PERM, "{path}");
     }
     // A link to an absolute path can be neither made nor read.
     let [target, target_length] = guest.path("/etc/passwd");
@@ -94,27 +70,14 @@ fn no_path_leads_out() {
     let [link, link_length] = guest.path("absolute");
     let args = [3, link, link_length, BUFFER.into(), 100, RESULT.into()];
     assert_eq!(guest.call("path_readlink", &args), PERM);
-    assert_eq!(
-        fs::read(dir.path().join("outside/secret")).unwrap(),
-        b"secret"
-    );
+    assert_eq!(fs::read(dir.path().join("outside/secret")).unwrap(), b"secret");
     assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 1);
     // A subdirectory is its own jail.
     let sub = guest.open("sub", DIRECTORY).err();
     assert_eq!(sub, Some(ISDIR), "directories are not opened for writing");
-    let sub = guest.open_at(
-        3,
-        "sub",
-        true,
-        DIRECTORY,
-        ALL & !(FD_WRITE | 3 << 22 | 1 << 8),
-        0,
-    );
+    let sub = guest.open_at(3, "sub", true, DIRECTORY, ALL & !(FD_WRITE | 3 << 22 | 1 << 8), 0);
     let sub = sub.unwrap();
-    assert_eq!(
-        guest.open_at(sub, "../text", true, 0, FD_READ, 0),
-        Err(PERM)
-    );
+    assert_eq!(guest.open_at(sub, "../text", true, 0, FD_READ, 0), Err(PERM));
     assert!(guest.open_at(sub, "deep", true, 0, FD_READ, 0).is_ok());
 }
 
@@ -122,16 +85,9 @@ fn no_path_leads_out() {
 fn paths_of_every_shape() {
     let (_dir, mut guest) = guest();
     let read = |guest: &mut Guest, path: &str| guest.open_at(3, path, true, 0, FD_READ, 0);
-    for path in [
-        "text",
-        "./text",
-        "sub/../text",
-        "sub//./../sub/deep",
-        "sub",
-        "sub/",
-        ".",
-        "sub///",
-    ] {
+    for path in
+        ["text", "./text", "sub/../text", "sub//./../sub/deep", "sub", "sub/", ".", "sub///"]
+    {
         assert!(read(&mut guest, path).is_ok(), "{path}");
     }
     assert_eq!(read(&mut guest, "text/"), Err(NOTDIR));
@@ -143,15 +99,9 @@ fn paths_of_every_shape() {
     guest.put(0x2000, &[b'y'; 300]);
     let open = |address: u64, length: u64| [3, 0, address, length, 0, FD_READ, 0, 0, RESULT.into()];
     assert_eq!(guest.call("path_open", &open(0x2000, 300)), NAMETOOLONG);
-    assert_eq!(
-        guest.call("path_open", &open(0x2000, u32::MAX.into())),
-        FAULT
-    );
+    assert_eq!(guest.call("path_open", &open(0x2000, u32::MAX.into())), FAULT);
     guest.memory.resize(0x40000, b'z');
-    assert_eq!(
-        guest.call("path_open", &open(0x10000, 0x20000)),
-        NAMETOOLONG
-    );
+    assert_eq!(guest.call("path_open", &open(0x10000, 0x20000)), NAMETOOLONG);
     guest.put(PATH, &[0xff, 0xfe]);
     assert_eq!(guest.call("path_open", &open(PATH.into(), 2)), ILSEQ);
     let mut flags = open(PATH.into(), 2);
@@ -177,14 +127,9 @@ fn opening_creates_truncates_and_excludes() {
     assert!(guest.open_at(3, "created", true, CREAT, FD_READ, 0).is_ok());
     assert!(inside.join("created").exists());
     assert_eq!(guest.open("x", CREAT | DIRECTORY), Err(INVAL));
-    assert_eq!(
-        guest.open_at(3, "text", true, DIRECTORY, FD_READ, 0),
-        Err(NOTDIR)
-    );
+    assert_eq!(guest.open_at(3, "text", true, DIRECTORY, FD_READ, 0), Err(NOTDIR));
     assert_eq!(guest.open("sub", 0), Err(ISDIR));
-    let fd = guest
-        .open_at(3, "appended", true, CREAT | TRUNC, ALL, APPEND)
-        .unwrap();
+    let fd = guest.open_at(3, "appended", true, CREAT | TRUNC, ALL, APPEND).unwrap();
     assert_eq!(guest.write(fd, b"1"), Ok(1));
     // Rights that do not exist ask for nothing.
     assert!(guest.open_at(3, "text", true, 0, u64::MAX, 0).is_ok());
@@ -207,21 +152,9 @@ fn links_are_followed_only_when_asked() {
         assert_eq!(guest.memory[BUFFER as usize + 16], kind);
     }
     let [address, length] = guest.path("link");
-    let read = |most| {
-        [
-            3,
-            address,
-            length,
-            u64::from(BUFFER),
-            most,
-            u64::from(RESULT),
-        ]
-    };
+    let read = |most| [3, address, length, u64::from(BUFFER), most, u64::from(RESULT)];
     assert_eq!(guest.call("path_readlink", &read(100)), SUCCESS);
-    assert_eq!(
-        (guest.u32(RESULT), guest.bytes(BUFFER, 5)),
-        (4, &b"text\0"[..])
-    );
+    assert_eq!((guest.u32(RESULT), guest.bytes(BUFFER, 5)), (4, &b"text\0"[..]));
     assert_eq!(guest.call("path_readlink", &read(2)), SUCCESS);
     assert_eq!(guest.u32(RESULT), 2, "cut to the buffer");
     let [address, length] = guest.path("text");
@@ -235,9 +168,7 @@ fn links_are_followed_only_when_asked() {
     let text = dir.path().join("inside/text");
     let modified = |path: &std::path::Path| {
         let time = fs::metadata(path).unwrap().modified().unwrap();
-        time.duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
+        time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
     };
     assert_ne!(modified(&text), 2);
     assert_eq!(guest.call("path_filestat_set_times", &times(1)), SUCCESS);
@@ -260,10 +191,7 @@ fn directories_are_made_renamed_and_removed() {
     assert_eq!(guest.on_path("path_create_directory", 3, "no/made"), NOENT);
     let [from, from_length] = guest.path("made");
     let [to, to_length] = guest.path2("moved");
-    assert_eq!(
-        guest.call("path_rename", &[3, from, from_length, 3, to, to_length]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("path_rename", &[3, from, from_length, 3, to, to_length]), SUCCESS);
     assert!(inside.join("moved").is_dir());
     assert_eq!(guest.on_path("path_unlink_file", 3, "moved"), ISDIR);
     assert_eq!(guest.on_path("path_remove_directory", 3, "text"), NOTDIR);

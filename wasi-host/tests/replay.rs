@@ -50,11 +50,7 @@ fn program(guest: &mut Guest) -> Vec<HostReturn> {
     step(guest, "random_get", &[0x5008, 32]);
     let [path, length] = guest.path("data");
     let all = ALL;
-    step(
-        guest,
-        "path_open",
-        &[3, 1, path, length, 0, all, all, 0, RESULT.into()],
-    );
+    step(guest, "path_open", &[3, 1, path, length, 0, all, all, 0, RESULT.into()]);
     let fd = u64::from(guest.u32(RESULT));
     let [vectors, count] = guest.iovecs(&[(0x6000, 400), (0x7000, 400)]);
     step(guest, "fd_read", &[fd, vectors, count, RESULT.into()]);
@@ -106,10 +102,7 @@ fn a_replay_needs_no_world() {
         assert_eq!(guest.memory, live.memory);
         assert_eq!(guest.world.captured_stdout(), live.world.captured_stdout());
         assert_eq!(guest.world.captured_stderr(), live.world.captured_stderr());
-        assert_eq!(
-            (guest.world.calls(), guest.world.remaining()),
-            (seen.len() as u64, 0)
-        );
+        assert_eq!((guest.world.calls(), guest.world.remaining()), (seen.len() as u64, 0));
     }
     assert_eq!(live.world.captured_stdout().len(), 140);
     // Written again, the log is the same text.
@@ -121,10 +114,8 @@ fn a_replay_needs_no_world() {
 #[test]
 fn output_is_re_emitted_only_where_asked() {
     let (_, _, text) = record();
-    let mut guest = Guest::of(World::replaying(
-        OperationLog::read(text.as_slice()).unwrap(),
-        false,
-    ));
+    let mut guest =
+        Guest::of(World::replaying(OperationLog::read(text.as_slice()).unwrap(), false));
     program(&mut guest);
     assert_eq!(guest.world.captured_stdout(), b"");
 }
@@ -140,10 +131,7 @@ fn first_difference(change: impl FnOnce(&mut Guest)) -> (u64, Difference, String
     let path = [3, 1, PATH.into(), 4, 0, ALL, ALL, 0, RESULT.into()];
     let before = guest.memory.clone();
     let args = values("path_open", &path);
-    let error = guest
-        .world
-        .call(PREVIEW1, "path_open", &args, &mut guest.memory)
-        .unwrap_err();
+    let error = guest.world.call(PREVIEW1, "path_open", &args, &mut guest.memory).unwrap_err();
     assert_eq!(guest.memory, before, "a call that differs changes nothing");
     let text = error.to_string();
     match error {
@@ -157,41 +145,22 @@ fn the_first_difference_is_named() {
     let (index, what, text) = first_difference(|guest| {
         guest.path("date");
     });
-    let bytes = Difference::Memory {
-        address: PATH.into(),
-        length: 4,
-    };
+    let bytes = Difference::Memory { address: PATH.into(), length: 4 };
     assert_eq!((index, what), (3, bytes));
-    assert!(
-        text.contains("64617461") && text.contains("64617465"),
-        "{text}"
-    );
+    assert!(text.contains("64617461") && text.contains("64617465"), "{text}");
 
     let (live, _, _) = record();
     let mut guest = replayed(live.world.log().clone());
     let args = values("args_get", &[0x10, 0x24]);
-    let error = guest
-        .world
-        .call(PREVIEW1, "args_get", &args, &mut guest.memory)
-        .unwrap_err();
-    let HostError::Diverged {
-        index: 0,
-        what: Difference::Argument { index: 1 },
-        ..
-    } = error
+    let error = guest.world.call(PREVIEW1, "args_get", &args, &mut guest.memory).unwrap_err();
+    let HostError::Diverged { index: 0, what: Difference::Argument { index: 1 }, .. } = error
     else {
         panic!("{error}");
     };
     let args = values("args_sizes_get", &[0x10, 0x20]);
-    let error = guest
-        .world
-        .call(PREVIEW1, "args_sizes_get", &args, &mut guest.memory)
-        .unwrap_err();
+    let error = guest.world.call(PREVIEW1, "args_sizes_get", &args, &mut guest.memory).unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("args_get(") && text.contains("args_sizes_get("),
-        "{text}"
-    );
+    assert!(text.contains("args_get(") && text.contains("args_sizes_get("), "{text}");
     // Neither counts: the program may still make the right call.
     assert_eq!(guest.call("args_get", &[0x10, 0x20]), SUCCESS);
 }
@@ -200,12 +169,7 @@ fn the_first_difference_is_named() {
 fn digested_memory_is_compared_too() {
     let (live, seen, _) = record();
     let mut guest = replayed(live.world.log().clone());
-    let index = live
-        .world
-        .log()
-        .entries()
-        .position(|one| one.function() == "fd_write")
-        .unwrap();
+    let index = live.world.log().entries().position(|one| one.function() == "fd_write").unwrap();
     for entry in live.world.log().entries().take(index) {
         for read in &entry.reads {
             let from = read.address as usize;
@@ -215,28 +179,14 @@ fn digested_memory_is_compared_too() {
             }
         }
         let args = entry.args.clone();
-        guest
-            .world
-            .call(PREVIEW1, entry.function(), &args, &mut guest.memory)
-            .unwrap();
+        guest.world.call(PREVIEW1, entry.function(), &args, &mut guest.memory).unwrap();
     }
     guest.iovecs(&[(0x6000, 100), (0x5000, 40)]);
     guest.memory[0x6000 + 99] ^= 1;
     let args = live.world.log().get(index as u64).unwrap().args.clone();
-    let error = guest
-        .world
-        .call(PREVIEW1, "fd_write", &args, &mut guest.memory)
-        .unwrap_err();
-    let HostError::Diverged { what, .. } = error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        what,
-        Difference::Memory {
-            address: 0x6000,
-            length: 100
-        }
-    );
+    let error = guest.world.call(PREVIEW1, "fd_write", &args, &mut guest.memory).unwrap_err();
+    let HostError::Diverged { what, .. } = error else { panic!("{error}") };
+    assert_eq!(what, Difference::Memory { address: 0x6000, length: 100 });
     assert_eq!(guest.world.captured_stdout(), b"");
     assert!(seen.len() > index);
 }
@@ -246,14 +196,8 @@ fn the_log_ends_before_the_program() {
     let (live, _, _) = record();
     let mut guest = replayed(live.world.log().clone());
     program(&mut guest);
-    let error = guest
-        .world
-        .call(PREVIEW1, "sched_yield", &[], &mut guest.memory)
-        .unwrap_err();
-    assert!(
-        matches!(error, HostError::LogExhausted { index: 14, .. }),
-        "{error}"
-    );
+    let error = guest.world.call(PREVIEW1, "sched_yield", &[], &mut guest.memory).unwrap_err();
+    assert!(matches!(error, HostError::LogExhausted { index: 14, .. }), "{error}");
 }
 
 #[test]
@@ -266,14 +210,8 @@ fn an_entry_that_does_not_fit_the_memory_is_named() {
         "\n",
     );
     let mut guest = replayed(OperationLog::read(log.as_bytes()).unwrap());
-    let error = guest
-        .world
-        .call(PREVIEW1, "sched_yield", &[], &mut guest.memory)
-        .unwrap_err();
-    assert!(
-        matches!(error, HostError::BadEntry { index: 0, .. }),
-        "{error}"
-    );
+    let error = guest.world.call(PREVIEW1, "sched_yield", &[], &mut guest.memory).unwrap_err();
+    assert!(matches!(error, HostError::BadEntry { index: 0, .. }), "{error}");
     assert_eq!(guest.memory[65535], 0);
 }
 
@@ -286,24 +224,12 @@ fn a_tampered_log_is_refused_with_its_line() {
         ("wdiff-operation-log", "other", Some(1)),
         ("\"module_sha256\":\"ab", "\"module_sha256\":\"xy", Some(1)),
         ("\"index\":2", "\"index\":3", Some(4)),
-        (
-            "\"function\":\"random_get\"",
-            "\"function\":\"random\"",
-            Some(4),
-        ),
-        (
-            "\"function\":\"random_get\"",
-            "\"function\":\"poll_oneoff\"",
-            Some(4),
-        ),
+        ("\"function\":\"random_get\"", "\"function\":\"random\"", Some(4)),
+        ("\"function\":\"random_get\"", "\"function\":\"poll_oneoff\"", Some(4)),
         ("wasi_snapshot_preview1", "env", Some(2)),
         ("\"exit\":7", "\"results\":[\"0x00000000\"]", Some(15)),
         ("\"results\":[\"0x00000000\"]", "\"exit\":0", Some(2)),
-        (
-            "\"results\":[\"0x00000000\"]",
-            "\"results\":[\"0x000000\"]",
-            Some(2),
-        ),
+        ("\"results\":[\"0x00000000\"]", "\"results\":[\"0x000000\"]", Some(2)),
         ("\"args\":", "\"extra\":0,\"args\":", Some(2)),
         ("\"length\":100", "\"length\":-1", Some(11)),
         ("\"stream\":\"stdout\"", "\"stream\":\"stdin\"", Some(11)),
@@ -320,16 +246,8 @@ fn a_tampered_log_is_refused_with_its_line() {
         }
     }
     let cut = &text.as_bytes()[..text.len() - 10];
-    assert!(
-        OperationLog::read(cut)
-            .unwrap_err()
-            .to_string()
-            .contains("cut off")
-    );
-    assert!(matches!(
-        OperationLog::read(&b""[..]),
-        Err(LogError::Malformed { line: 1, .. })
-    ));
+    assert!(OperationLog::read(cut).unwrap_err().to_string().contains("cut off"));
+    assert!(matches!(OperationLog::read(&b""[..]), Err(LogError::Malformed { line: 1, .. })));
 }
 
 /// A small generator of numbers, the same in every run.
@@ -337,10 +255,7 @@ struct Numbers(u64);
 
 impl Numbers {
     fn next(&mut self) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         self.0 >> 33
     }
 }
@@ -369,22 +284,15 @@ fn mutated_logs_are_errors_at_worst() {
         // Replay what the log says the program did, as far as it goes.
         let mut guest = replayed(log.clone());
         for entry in log.entries() {
-            let result = guest.world.call(
-                entry.module(),
-                entry.function(),
-                &entry.args,
-                &mut guest.memory,
-            );
+            let result =
+                guest.world.call(entry.module(), entry.function(), &entry.args, &mut guest.memory);
             if result.is_err() {
                 diverged += 1;
                 break;
             }
         }
     }
-    assert!(
-        refused > 100 && diverged > 100,
-        "{refused} refused, {diverged} diverged"
-    );
+    assert!(refused > 100 && diverged > 100, "{refused} refused, {diverged} diverged");
 }
 
 #[test]
@@ -431,10 +339,7 @@ fn any_arguments_are_answered_and_replayed() {
     };
     let seen = run(&mut live);
     let number = |code| Outcome::Return(vec![wasm_view::Value::I32(code)]);
-    let good = seen
-        .iter()
-        .filter(|answer| answer.outcome == number(0))
-        .count();
+    let good = seen.iter().filter(|answer| answer.outcome == number(0)).count();
     assert!(good > 500, "{good} calls succeeded");
     let mut text = Vec::new();
     live.world.log().write(&mut text).unwrap();

@@ -19,10 +19,7 @@ fn arguments_and_environment_are_terminated_and_counted() {
     assert_eq!((guest.u32(0x10), guest.u32(0x20)), (3, 5 + 1 + 6));
     assert_eq!(guest.call("args_get", &[0x30, 0x80]), SUCCESS);
     assert_eq!(guest.bytes(0x80, 12), "prog\0\0grün\0".as_bytes());
-    assert_eq!(
-        [guest.u32(0x30), guest.u32(0x34), guest.u32(0x38)],
-        [0x80, 0x85, 0x86]
-    );
+    assert_eq!([guest.u32(0x30), guest.u32(0x34), guest.u32(0x38)], [0x80, 0x85, 0x86]);
     assert_eq!(guest.call("environ_sizes_get", &[0x10, 0x20]), SUCCESS);
     assert_eq!((guest.u32(0x10), guest.u32(0x20)), (2, 10));
     assert_eq!(guest.call("environ_get", &[0x30, 0x80]), SUCCESS);
@@ -37,47 +34,29 @@ fn arguments_and_environment_are_terminated_and_counted() {
 #[test]
 fn what_cannot_be_set_up_is_named() {
     let failed = |config| World::live(config).err().map(|error| error.to_string());
-    let dir = |path: &str| WorldConfig {
-        dirs: vec![(path.into(), "/".into())],
-        ..quiet()
-    };
+    let dir = |path: &str| WorldConfig { dirs: vec![(path.into(), "/".into())], ..quiet() };
     assert!(failed(dir("/no/such/place")).is_some_and(|text| text.contains("/no/such/place")));
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = World::live(dir(file.path().to_str().unwrap())).err();
     assert!(matches!(error, Some(WorldError::NotADirectory { .. })));
-    let stdin = WorldConfig {
-        stdin: Stdin::File("/no/input".into()),
-        ..quiet()
-    };
+    let stdin = WorldConfig { stdin: Stdin::File("/no/input".into()), ..quiet() };
     assert!(failed(stdin).is_some_and(|text| text.contains("/no/input")));
-    let nul = WorldConfig {
-        args: vec!["a\0b".into()],
-        ..quiet()
-    };
+    let nul = WorldConfig { args: vec!["a\0b".into()], ..quiet() };
     assert!(failed(nul).is_some_and(|text| text.contains("NUL")));
-    let name = WorldConfig {
-        env: vec![("A=B".into(), "".into())],
-        ..quiet()
-    };
+    let name = WorldConfig { env: vec![("A=B".into(), "".into())], ..quiet() };
     assert!(failed(name).is_some_and(|text| text.contains("A=B")));
 }
 
 #[test]
 fn directories_are_found_under_their_names() {
     let dir = tempfile::tempdir().unwrap();
-    let dirs = vec![
-        (dir.path().to_owned(), "/data".into()),
-        (dir.path().to_owned(), ".".into()),
-    ];
+    let dirs = vec![(dir.path().to_owned(), "/data".into()), (dir.path().to_owned(), ".".into())];
     let mut guest = Guest::new(WorldConfig { dirs, ..quiet() });
     assert_eq!(guest.call("fd_prestat_get", &[3, 0x10]), SUCCESS);
     assert_eq!(guest.bytes(0x10, 8), [0, 0, 0, 0, 5, 0, 0, 0]);
     assert_eq!(guest.call("fd_prestat_dir_name", &[3, 0x20, 5]), SUCCESS);
     assert_eq!(guest.bytes(0x20, 6), b"/data\0");
-    assert_eq!(
-        guest.call("fd_prestat_dir_name", &[3, 0x20, 4]),
-        NAMETOOLONG
-    );
+    assert_eq!(guest.call("fd_prestat_dir_name", &[3, 0x20, 4]), NAMETOOLONG);
     assert_eq!(guest.call("fd_prestat_get", &[4, 0x10]), SUCCESS);
     assert_eq!(guest.u32(0x14), 1);
     assert_eq!(guest.call("fd_prestat_get", &[5, 0x10]), BADF);
@@ -87,20 +66,14 @@ fn directories_are_found_under_their_names() {
 
 #[test]
 fn streams_read_and_write() {
-    let mut guest = Guest::new(WorldConfig {
-        stdin: Stdin::Bytes(b"input".to_vec()),
-        ..quiet()
-    });
+    let mut guest = Guest::new(WorldConfig { stdin: Stdin::Bytes(b"input".to_vec()), ..quiet() });
     assert_eq!(guest.read(0, 3).unwrap(), b"inp");
     assert_eq!(guest.read(0, 100).unwrap(), b"ut");
     assert_eq!(guest.read(0, 100).unwrap(), b"");
     guest.put(0x2000, b"hello ");
     guest.put(0x3000, b"world");
     let [address, count] = guest.iovecs(&[(0x2000, 6), (0x3000, 5)]);
-    assert_eq!(
-        guest.call("fd_write", &[1, address, count, RESULT.into()]),
-        SUCCESS
-    );
+    assert_eq!(guest.call("fd_write", &[1, address, count, RESULT.into()]), SUCCESS);
     assert_eq!(guest.u32(RESULT), 11);
     assert_eq!(guest.write(2, b"oops"), Ok(4));
     assert_eq!(guest.world.captured_stdout(), b"hello world");
@@ -111,11 +84,7 @@ fn streams_read_and_write() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"from a file").unwrap();
     let stdin = Stdin::File(file.path().to_owned());
-    let mut guest = Guest::new(WorldConfig {
-        stdin,
-        stdout: Output::Discard,
-        ..quiet()
-    });
+    let mut guest = Guest::new(WorldConfig { stdin, stdout: Output::Discard, ..quiet() });
     assert_eq!(guest.read(0, 4).unwrap(), b"from");
     assert_eq!(guest.write(1, b"gone"), Ok(4));
     assert_eq!(guest.world.captured_stdout(), b"");
@@ -160,23 +129,13 @@ fn descriptor(user: u64, kind: u8, fd: u32) -> [u8; 48] {
 /// Polls, and returns user data, error, kind and available bytes of the events.
 fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<(u64, u16, u8, u64)> {
     guest.put(BUFFER, &subscriptions.concat());
-    let args = [
-        BUFFER.into(),
-        0x8000,
-        subscriptions.len() as u64,
-        RESULT.into(),
-    ];
+    let args = [BUFFER.into(), 0x8000, subscriptions.len() as u64, RESULT.into()];
     assert_eq!(guest.call("poll_oneoff", &args), SUCCESS);
     (0..guest.u32(RESULT))
         .map(|number| {
             let at = 0x8000 + 32 * number;
             let error = u16::from_le_bytes(guest.bytes(at + 8, 2).try_into().unwrap());
-            (
-                guest.u64(at),
-                error,
-                guest.memory[at as usize + 10],
-                guest.u64(at + 16),
-            )
+            (guest.u64(at), error, guest.memory[at as usize + 10], guest.u64(at + 16))
         })
         .collect()
 }
@@ -185,34 +144,17 @@ fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<(u64, u16, u8, u64
 fn waiting_for_clocks() {
     let mut guest = Guest::new(quiet());
     let start = Instant::now();
-    let events = poll(
-        &mut guest,
-        &[
-            clock(1, 1, 3_600_000_000_000, false),
-            clock(2, 0, 20_000_000, false),
-        ],
-    );
+    let events =
+        poll(&mut guest, &[clock(1, 1, 3_600_000_000_000, false), clock(2, 0, 20_000_000, false)]);
     assert_eq!(events, [(2, 0, 0, 0)]);
     assert!(start.elapsed().as_millis() >= 20);
     // Moments in the past have come.
-    assert_eq!(
-        poll(&mut guest, &[clock(3, 0, 1, true), clock(4, 1, 1, true)]).len(),
-        2
-    );
+    assert_eq!(poll(&mut guest, &[clock(3, 0, 1, true), clock(4, 1, 1, true)]).len(), 2);
     // Clocks that cannot be waited for.
-    assert_eq!(
-        poll(&mut guest, &[clock(5, 2, 1, false)]),
-        [(5, NOTSUP as u16, 0, 0)]
-    );
-    assert_eq!(
-        poll(&mut guest, &[clock(6, 9, 1, false)]),
-        [(6, INVAL as u16, 0, 0)]
-    );
+    assert_eq!(poll(&mut guest, &[clock(5, 2, 1, false)]), [(5, NOTSUP as u16, 0, 0)]);
+    assert_eq!(poll(&mut guest, &[clock(6, 9, 1, false)]), [(6, INVAL as u16, 0, 0)]);
     // The farthest deadline does not wrap around.
-    let events = poll(
-        &mut guest,
-        &[clock(7, 1, u64::MAX, false), clock(8, 1, 0, false)],
-    );
+    let events = poll(&mut guest, &[clock(7, 1, u64::MAX, false), clock(8, 1, 0, false)]);
     assert_eq!(events, [(8, 0, 0, 0)]);
 }
 
@@ -227,9 +169,7 @@ fn waiting_for_descriptors() {
     });
     let fd = guest.open("text", 0).unwrap();
     guest.seek(fd, 4, 0).unwrap();
-    let read_only = guest
-        .open_at(3, "text", true, 0, FD_READ | 1 << 27, 0)
-        .unwrap();
+    let read_only = guest.open_at(3, "text", true, 0, FD_READ | 1 << 27, 0).unwrap();
     let events = poll(
         &mut guest,
         &[
@@ -257,11 +197,7 @@ fn waiting_for_descriptors() {
     );
     guest.seek(fd, 1000, 0).unwrap();
     assert_eq!(poll(&mut guest, &[descriptor(9, 1, fd)]), [(9, 0, 1, 0)]);
-    assert_eq!(
-        guest.memory[0x8000 + 24],
-        1,
-        "beyond the end nothing will come"
-    );
+    assert_eq!(guest.memory[0x8000 + 24], 1, "beyond the end nothing will come");
 }
 
 #[test]
@@ -279,12 +215,7 @@ fn polls_that_make_no_sense() {
 fn chance_fills_what_is_asked() {
     let mut guest = Guest::new(quiet());
     assert_eq!(guest.call("random_get", &[0x100, 1000]), SUCCESS);
-    assert!(
-        guest
-            .bytes(0x100, 1000)
-            .iter()
-            .any(|&byte| byte != guest.memory[0x100])
-    );
+    assert!(guest.bytes(0x100, 1000).iter().any(|&byte| byte != guest.memory[0x100]));
     assert!(guest.bytes(0, 0x100).iter().all(|&byte| byte == 0));
     assert_eq!(guest.call("random_get", &[0x100, 0]), SUCCESS);
     assert_eq!(guest.call("random_get", &[0xffff, 2]), FAULT);
@@ -295,10 +226,7 @@ fn chance_fills_what_is_asked() {
 fn the_end_and_what_is_refused() {
     let mut guest = Guest::new(quiet());
     assert_eq!(guest.call("sched_yield", &[]), SUCCESS);
-    assert_eq!(
-        guest.full("proc_exit", &[u32::MAX.into()]).outcome,
-        Outcome::Exit(u32::MAX)
-    );
+    assert_eq!(guest.full("proc_exit", &[u32::MAX.into()]).outcome, Outcome::Exit(u32::MAX));
     let mut call = |module: &str, name: &str, args: &[Value]| {
         guest.world.call(module, name, args, &mut guest.memory)
     };

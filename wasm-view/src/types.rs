@@ -74,9 +74,8 @@ pub struct FuncType {
 
 impl fmt::Display for FuncType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |types: &[ValType]| {
-            types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
+        let list =
+            |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         write!(f, "[{}] -> [{}]", list(&self.params), list(&self.results))
     }
 }

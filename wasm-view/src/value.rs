@@ -118,10 +118,7 @@ impl FuncAddr {
     /// The function that a non-null funcref cell names.
     pub fn from_cell(cell: Cell) -> Option<FuncAddr> {
         let instance = ((cell.0 >> 32) as u32).checked_sub(1)?;
-        Some(FuncAddr {
-            instance: InstanceId::new(instance),
-            func: FuncIdx::new(cell.0 as u32),
-        })
+        Some(FuncAddr { instance: InstanceId::new(instance), func: FuncIdx::new(cell.0 as u32) })
     }
 
     /// The cell of a reference to this function.

@@ -19,7 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "quiet" => figures = false,
             cpu if !cpu.contains(".wa") => options.cpu = cpu.parse()?,
             path => {
-                let wasm = std::fs::read(path)?; let wasm = if wasm.starts_with(b"(") { wat::parse_bytes(&wasm)?.into_owned() } else { wasm };
+                let wasm = std::fs::read(path)?;
+                let wasm = if wasm.starts_with(b"(") {
+                    wat::parse_bytes(&wasm)?.into_owned()
+                } else {
+                    wasm
+                };
                 let start = Instant::now();
                 let image = compile(&wasm, &options)?;
                 println!("{path}: {:?}", start.elapsed());
@@ -79,7 +84,13 @@ fn print(image: &Image) {
                 if needed.is_some_and(|needed| needed.get(slot) == Some(&true)) {
                     live.add(location);
                     if let Location::Unavailable(reason) = location {
-                        if std::env::var("SHOW").is_ok() { println!("LOST {} {:?} slot {slot}", boundary.offset, image.listing.text_at(boundary.offset)); }
+                        if std::env::var("SHOW").is_ok() {
+                            println!(
+                                "LOST {} {:?} slot {slot}",
+                                boundary.offset,
+                                image.listing.text_at(boundary.offset)
+                            );
+                        }
                         let text = image.listing.text_at(boundary.offset).unwrap_or("?");
                         let text = text.split(' ').next().unwrap_or_default();
                         let what = if slot < function.locals.len() { "local" } else { "operand" };

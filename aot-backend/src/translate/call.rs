@@ -22,10 +22,7 @@ impl Translator<'_, '_> {
     ) -> Result<bool, CompileError> {
         match *operator {
             Operator::Call { function_index } => self.call(offset, FuncIdx::new(function_index))?,
-            Operator::CallIndirect {
-                type_index,
-                table_index,
-            } => {
+            Operator::CallIndirect { type_index, table_index } => {
                 self.call_indirect(offset, type_index, table_index)?;
             }
             _ => return Ok(false),
@@ -35,12 +32,7 @@ impl Translator<'_, '_> {
 
     fn call(&mut self, offset: WasmOffset, func: FuncIdx) -> Outcome {
         let missing = || CompileError::bug(format!("no function {func}"));
-        let ty = self
-            .env
-            .module
-            .function_type(func)
-            .ok_or_else(missing)?
-            .clone();
+        let ty = self.env.module.function_type(func).ok_or_else(missing)?.clone();
         if self.env.module.is_import(func) {
             let entry = self.env.layout.import(func);
             let code = self.load_field(POINTER, entry, true)?;
@@ -62,15 +54,11 @@ impl Translator<'_, '_> {
         let index = self.operand()?;
         let element = self.element(table, index, Trap::UndefinedElement)?;
         let descriptor = self.load_through(POINTER, element, 0)?;
-        self.builder
-            .ins()
-            .trapz(descriptor, trap_code(Trap::UninitializedElement));
+        self.builder.ins().trapz(descriptor, trap_code(Trap::UninitializedElement));
         let actual = self.load_through(types::I32, descriptor, InstanceLayout::SIGNATURE_FIELD)?;
         let expected = self.load_field(types::I32, signature, true)?;
         let differs = self.builder.ins().icmp(IntCC::NotEqual, actual, expected);
-        self.builder
-            .ins()
-            .trapnz(differs, trap_code(Trap::IndirectCallTypeMismatch));
+        self.builder.ins().trapnz(differs, trap_code(Trap::IndirectCallTypeMismatch));
         let code = self.load_through(POINTER, descriptor, 0)?;
         let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
         self.call_pointer(offset, &ty, code, instance)
@@ -85,10 +73,7 @@ impl Translator<'_, '_> {
     ) -> Outcome {
         let signature = self.signature(ty);
         let arguments = self.arguments(ty, instance)?;
-        let call = self
-            .builder
-            .ins()
-            .call_indirect(signature, code, &arguments);
+        let call = self.builder.ins().call_indirect(signature, code, &arguments);
         self.call_site(offset, call)?;
         self.push_results(call, &ty.results);
         Ok(())

@@ -125,9 +125,7 @@ impl Translator<'_, '_> {
             Operator::If { blockty } => {
                 let condition = self.operand()?;
                 let [then, otherwise, after] = [(); 3].map(|()| self.builder.create_block());
-                self.builder
-                    .ins()
-                    .brif(condition, then, &[], otherwise, &[]);
+                self.builder.ins().brif(condition, then, &[], otherwise, &[]);
                 self.builder.seal_block(then);
                 self.builder.switch_to_block(then);
                 self.open(FrameKind::Then { otherwise }, after, blockty)?;
@@ -196,13 +194,9 @@ impl Translator<'_, '_> {
         let default = edge(self, targets.default())?;
         let pool = &mut self.builder.func.dfg.value_lists;
         let default = BlockCall::new(default, [], pool);
-        let arms: Vec<BlockCall> = arms
-            .into_iter()
-            .map(|block| BlockCall::new(block, [], pool))
-            .collect();
-        let table = self
-            .builder
-            .create_jump_table(JumpTableData::new(default, &arms));
+        let arms: Vec<BlockCall> =
+            arms.into_iter().map(|block| BlockCall::new(block, [], pool)).collect();
+        let table = self.builder.create_jump_table(JumpTableData::new(default, &arms));
         self.builder.ins().br_table(index, table);
         for (depth, block) in moving {
             self.builder.seal_block(block);
@@ -233,14 +227,7 @@ impl Translator<'_, '_> {
             .height()
             .checked_sub(params.len())
             .ok_or_else(|| CompileError::bug("a block without its parameters"))?;
-        self.frames.push(Frame {
-            kind,
-            target,
-            height,
-            params,
-            results,
-            branched: false,
-        });
+        self.frames.push(Frame { kind, target, height, params, results, branched: false });
         Ok(())
     }
 
@@ -264,8 +251,7 @@ impl Translator<'_, '_> {
         let position = self.frame_position(depth)?;
         let frame = &mut self.frames[position];
         frame.branched = true;
-        self.state
-            .move_top(&mut self.builder, frame.height, frame.label_types());
+        self.state.move_top(&mut self.builder, frame.height, frame.label_types());
         Ok(frame.target)
     }
 
@@ -275,10 +261,7 @@ impl Translator<'_, '_> {
             self.boundary(offset, false)?;
         }
         let reachable = self.reachable;
-        let frame = self
-            .frames
-            .last_mut()
-            .ok_or_else(|| CompileError::bug("else outside if"))?;
+        let frame = self.frames.last_mut().ok_or_else(|| CompileError::bug("else outside if"))?;
         let FrameKind::Then { otherwise } = frame.kind else {
             return Err(CompileError::bug("else without if"));
         };

@@ -107,29 +107,19 @@ impl Translator<'_, '_> {
                 self.thunk(offset, ThunkKind::MemoryGrow(at(mem)), &[I32], &[I32])?;
             }
             O::MemoryCopy { dst_mem, src_mem } => {
-                let kind = ThunkKind::MemoryCopy {
-                    destination: at(dst_mem),
-                    source: at(src_mem),
-                };
+                let kind = ThunkKind::MemoryCopy { destination: at(dst_mem), source: at(src_mem) };
                 self.thunk(offset, kind, &[I32; 3], &[])?;
             }
             O::MemoryFill { mem } => {
                 self.thunk(offset, ThunkKind::MemoryFill(at(mem)), &[I32; 3], &[])?;
             }
             O::MemoryInit { data_index, mem } => {
-                let kind = ThunkKind::MemoryInit {
-                    memory: at(mem),
-                    data: DataIdx::new(data_index),
-                };
+                let kind =
+                    ThunkKind::MemoryInit { memory: at(mem), data: DataIdx::new(data_index) };
                 self.thunk(offset, kind, &[I32; 3], &[])?;
             }
             O::DataDrop { data_index } => {
-                self.thunk(
-                    offset,
-                    ThunkKind::DataDrop(DataIdx::new(data_index)),
-                    &[],
-                    &[],
-                )?;
+                self.thunk(offset, ThunkKind::DataDrop(DataIdx::new(data_index)), &[], &[])?;
             }
             _ => return Ok(false),
         }
@@ -187,27 +177,14 @@ impl Translator<'_, '_> {
         let bound = self.memory_size(memory)?;
         let reach = self.builder.ins().iconst(POINTER, reach.cast_signed());
         let end = self.builder.ins().iadd(index, reach);
-        let outside = self
-            .builder
-            .ins()
-            .icmp(IntCC::UnsignedGreaterThan, end, bound);
-        self.builder
-            .ins()
-            .trapnz(outside, trap_code(Trap::MemoryOutOfBounds));
-        let offset = self
-            .builder
-            .ins()
-            .iconst(POINTER, memarg.offset.cast_signed());
+        let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, end, bound);
+        self.builder.ins().trapnz(outside, trap_code(Trap::MemoryOutOfBounds));
+        let offset = self.builder.ins().iconst(POINTER, memarg.offset.cast_signed());
         let address = self.builder.ins().iadd(base, index);
         let address = self.builder.ins().iadd(address, offset);
         // Should the branch of the trap be mispredicted: no address of others.
         let null = self.builder.ins().iconst(POINTER, 0);
-        Ok((
-            self.builder
-                .ins()
-                .select_spectre_guard(outside, null, address),
-            0,
-        ))
+        Ok((self.builder.ins().select_spectre_guard(outside, null, address), 0))
     }
 
     /// A memory's size in bytes, which changes when it grows.
@@ -234,10 +211,7 @@ impl Translator<'_, '_> {
         params: &[ValType],
         results: &[ValType],
     ) -> Outcome {
-        let ty = FuncType {
-            params: params.to_vec(),
-            results: results.to_vec(),
-        };
+        let ty = FuncType { params: params.to_vec(), results: results.to_vec() };
         let symbol = self.thunks.symbol(kind, &ty)?;
         let callee = self.callee(symbol, &ty);
         let arguments = self.pop_many(params.len())?;
@@ -256,10 +230,7 @@ impl Translator<'_, '_> {
         offset: u32,
     ) -> Result<Value, CompileError> {
         let offset = super::field(offset)?;
-        Ok(self
-            .builder
-            .ins()
-            .load(ty, instance_flags(false), address, offset))
+        Ok(self.builder.ins().load(ty, instance_flags(false), address, offset))
     }
 }
 

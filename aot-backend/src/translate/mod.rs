@@ -160,26 +160,13 @@ pub(crate) fn translate(
     }
     operators.finish()?;
 
-    let Translator {
-        mut builder,
-        boundaries,
-        calls,
-        values,
-        undecided,
-        ..
-    } = translator;
+    let Translator { mut builder, boundaries, calls, values, undecided, .. } = translator;
     builder.seal_all_blocks();
     builder.finalize(env.frontend);
     if let Some(slot) = scratch {
         keep_undecided(&mut function, slot, undecided);
     }
-    Ok(Translated {
-        function,
-        locals,
-        boundaries,
-        calls,
-        values,
-    })
+    Ok(Translated { function, locals, boundaries, calls, values })
 }
 
 /// A function's name inside Cranelift; shown in its own dumps only.
@@ -207,10 +194,7 @@ impl From<CompileError> for BodyError {
 }
 
 fn unsupported(offset: usize, feature: &str) -> CompileError {
-    CompileError::Unsupported {
-        offset: module::offset(offset),
-        feature: feature.to_owned(),
-    }
+    CompileError::Unsupported { offset: module::offset(offset), feature: feature.to_owned() }
 }
 
 /// What a local of this type holds at first.
@@ -326,10 +310,7 @@ impl Translator<'_, '_> {
         }
         self.boundary(
             offset,
-            matches!(
-                operator,
-                Operator::Call { .. } | Operator::CallIndirect { .. }
-            ),
+            matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. }),
         )?;
         let done = self.control_operator(offset, operator)?
             || self.parametric_operator(operator)?
@@ -350,21 +331,13 @@ impl Translator<'_, '_> {
     fn boundary(&mut self, offset: WasmOffset, is_call: bool) -> Outcome {
         let tag = u32::try_from(self.boundaries.len()).unwrap_or(CALL_TAG);
         if tag >= CALL_TAG {
-            return Err(CompileError::too_large(
-                "a function has too many instructions",
-            ));
+            return Err(CompileError::too_large("a function has too many instructions"));
         }
         self.builder.set_srcloc(SourceLoc::new(offset.get()));
         let marker = self.builder.ins().sequence_point();
-        self.builder
-            .func
-            .debug_tags
-            .set(marker, [DebugTag::User(tag)]);
+        self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
         self.builder.ins().debugtrap();
-        let stable = self
-            .next_stable
-            .take()
-            .or(is_call.then_some(StableKind::Call));
+        let stable = self.next_stable.take().or(is_call.then_some(StableKind::Call));
         let range = self.record_values()?;
         self.boundaries.push(BoundaryDraft {
             offset,
@@ -396,10 +369,7 @@ impl Translator<'_, '_> {
         if tag >= CALL_TAG {
             return Err(CompileError::too_large("a function has too many calls"));
         }
-        self.builder
-            .func
-            .debug_tags
-            .set(call, [DebugTag::User(CALL_TAG | tag)]);
+        self.builder.func.debug_tags.set(call, [DebugTag::User(CALL_TAG | tag)]);
         let values = self.record_values()?;
         self.calls.push(CallDraft { offset, values });
         Ok(())
@@ -461,10 +431,7 @@ impl Translator<'_, '_> {
         readonly: bool,
     ) -> Result<Value, CompileError> {
         let offset = field(offset)?;
-        Ok(self
-            .builder
-            .ins()
-            .load(ty, instance_flags(readonly), self.instance, offset))
+        Ok(self.builder.ins().load(ty, instance_flags(readonly), self.instance, offset))
     }
 
     /// Locals, constants, `select` and the like.
@@ -504,9 +471,7 @@ impl Translator<'_, '_> {
     }
 
     fn set_local(&mut self, index: u32, value: Value) -> Outcome {
-        self.state
-            .set_local(&mut self.builder, index, value)
-            .ok_or_else(|| no_local(index))
+        self.state.set_local(&mut self.builder, index, value).ok_or_else(|| no_local(index))
     }
 
     fn local_type(&self, index: u32) -> Result<ValType, CompileError> {
@@ -519,10 +484,7 @@ impl Translator<'_, '_> {
             return known;
         }
         let signature = self.signature(ty);
-        let name = self
-            .builder
-            .func
-            .declare_imported_user_function(symbol.name());
+        let name = self.builder.func.declare_imported_user_function(symbol.name());
         let callee = self.builder.import_function(ir::ExtFuncData {
             name: ir::ExternalName::user(name),
             signature,
@@ -544,8 +506,7 @@ impl Translator<'_, '_> {
 
     fn wasm_type(&self, index: u32) -> Result<FuncType, CompileError> {
         let ty = self.env.module.types.get(TypeIdx::new(index).index());
-        ty.cloned()
-            .ok_or_else(|| CompileError::bug(format!("no type {index}")))
+        ty.cloned().ok_or_else(|| CompileError::bug(format!("no type {index}")))
     }
 }
 
@@ -562,19 +523,11 @@ pub(crate) fn field(offset: u32) -> Result<i32, CompileError> {
 /// changes while the instance lives.
 pub(crate) fn instance_flags(readonly: bool) -> MemFlagsData {
     let flags = MemFlagsData::trusted();
-    if readonly {
-        flags.with_readonly().with_can_move()
-    } else {
-        flags
-    }
+    if readonly { flags.with_readonly().with_can_move() } else { flags }
 }
 
 /// The instruction's name, without its immediates.
 fn operator_name(operator: &Operator<'_>) -> String {
     let debug = format!("{operator:?}");
-    debug
-        .split([' ', '{', '('])
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    debug.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
 }

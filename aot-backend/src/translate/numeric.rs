@@ -27,10 +27,7 @@ impl Translator<'_, '_> {
         use Operator as O;
         match *operator {
             O::I32Const { value } => {
-                let value = self
-                    .builder
-                    .ins()
-                    .iconst(types::I32, i64::from(value as u32));
+                let value = self.builder.ins().iconst(types::I32, i64::from(value as u32));
                 self.push(I32, value);
             }
             O::I64Const { value } => {

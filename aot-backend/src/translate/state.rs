@@ -21,10 +21,7 @@ struct Slot {
 
 impl Slot {
     fn new(builder: &mut FunctionBuilder<'_>, ty: Type) -> Self {
-        Slot {
-            variable: builder.declare_var(ty),
-            known: None,
-        }
+        Slot { variable: builder.declare_var(ty), known: None }
     }
 
     fn get(&mut self, builder: &mut FunctionBuilder<'_>) -> Value {
@@ -67,11 +64,7 @@ fn class(ty: ValType) -> (usize, Type) {
 
 impl State {
     pub fn new() -> Self {
-        State {
-            locals: Vec::new(),
-            stack: Vec::new(),
-            operands: Vec::new(),
-        }
+        State { locals: Vec::new(), stack: Vec::new(), operands: Vec::new() }
     }
 
     /// Adds a local that holds `value`.

@@ -28,18 +28,13 @@ impl Translator<'_, '_> {
             O::GlobalGet { global_index } => {
                 let (ty, address, field) = self.global(global_index)?;
                 let flags = instance_flags(false);
-                let value = self
-                    .builder
-                    .ins()
-                    .load(native_type(ty), flags, address, field);
+                let value = self.builder.ins().load(native_type(ty), flags, address, field);
                 self.push(ty, value);
             }
             O::GlobalSet { global_index } => {
                 let value = self.operand()?;
                 let (_, address, field) = self.global(global_index)?;
-                self.builder
-                    .ins()
-                    .store(instance_flags(false), value, address, field);
+                self.builder.ins().store(instance_flags(false), value, address, field);
             }
             O::RefNull { hty } => {
                 let null = self.builder.ins().iconst(POINTER, 0);
@@ -53,10 +48,7 @@ impl Translator<'_, '_> {
             }
             O::RefFunc { function_index } => {
                 let descriptor = self.env.layout.descriptor(FuncIdx::new(function_index));
-                let value = self
-                    .builder
-                    .ins()
-                    .iadd_imm_s(self.instance, i64::from(descriptor));
+                let value = self.builder.ins().iadd_imm_s(self.instance, i64::from(descriptor));
                 self.push(ValType::FUNCREF, value);
             }
             O::TableGet { table } => {
@@ -70,9 +62,7 @@ impl Translator<'_, '_> {
                 let value = self.operand()?;
                 let index = self.operand()?;
                 let address = self.element(table, index, Trap::TableOutOfBounds)?;
-                self.builder
-                    .ins()
-                    .store(instance_flags(false), value, address, 0);
+                self.builder.ins().store(instance_flags(false), value, address, 0);
             }
             O::TableSize { table } => {
                 self.element_type(table)?;
@@ -90,10 +80,7 @@ impl Translator<'_, '_> {
                 let kind = ThunkKind::TableFill(TableIdx::new(table));
                 self.thunk(offset, kind, &[I32, element, I32], &[])?;
             }
-            O::TableCopy {
-                dst_table,
-                src_table,
-            } => {
+            O::TableCopy { dst_table, src_table } => {
                 let kind = ThunkKind::TableCopy {
                     destination: TableIdx::new(dst_table),
                     source: TableIdx::new(src_table),
@@ -108,12 +95,7 @@ impl Translator<'_, '_> {
                 self.thunk(offset, kind, &[I32; 3], &[])?;
             }
             O::ElemDrop { elem_index } => {
-                self.thunk(
-                    offset,
-                    ThunkKind::ElemDrop(ElemIdx::new(elem_index)),
-                    &[],
-                    &[],
-                )?;
+                self.thunk(offset, ThunkKind::ElemDrop(ElemIdx::new(elem_index)), &[], &[])?;
             }
             _ => return Ok(false),
         }
@@ -138,11 +120,7 @@ impl Translator<'_, '_> {
     }
 
     fn element_type(&self, table: u32) -> Result<ValType, CompileError> {
-        let ty = self
-            .env
-            .module
-            .table(TableIdx::new(table))
-            .map(ValType::Ref);
+        let ty = self.env.module.table(TableIdx::new(table)).map(ValType::Ref);
         ty.ok_or_else(|| CompileError::bug(format!("no table {table}")))
     }
 
@@ -160,28 +138,18 @@ impl Translator<'_, '_> {
     ) -> Result<Value, CompileError> {
         let index = self.builder.ins().uextend(POINTER, index);
         let size = self.table_size(table)?;
-        let outside = self
-            .builder
-            .ins()
-            .icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
+        let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
         self.builder.ins().trapnz(outside, trap_code(beyond));
         let entry = self.env.layout.table(TableIdx::new(table));
         let base = self.load_field(POINTER, entry, false)?;
         let bytes = self.builder.ins().ishl_imm_u(index, ELEMENT_LOG2);
         let address = self.builder.ins().iadd(base, bytes);
         // As Wasmtime does with its default Spectre mitigations.
-        Ok(self
-            .builder
-            .ins()
-            .select_spectre_guard(outside, base, address))
+        Ok(self.builder.ins().select_spectre_guard(outside, base, address))
     }
 }
 
 /// With the enabled features, `ref.null` has one of two types.
 fn heap_type(ty: HeapType) -> ValType {
-    if ty == HeapType::EXTERN {
-        ValType::EXTERNREF
-    } else {
-        ValType::FUNCREF
-    }
+    if ty == HeapType::EXTERN { ValType::EXTERNREF } else { ValType::FUNCREF }
 }

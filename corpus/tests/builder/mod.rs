@@ -10,10 +10,7 @@ use std::process::Command;
 /// One program for each module: several may be the same module.
 pub fn modules(programs: &[Program]) -> Vec<&Program> {
     let mut seen = HashSet::new();
-    programs
-        .iter()
-        .filter(|program| seen.insert(&program.wasm))
-        .collect()
+    programs.iter().filter(|program| seen.insert(&program.wasm)).collect()
 }
 
 /// Whether the program needs the C compiler.
@@ -42,16 +39,9 @@ pub fn build(program: &Program) -> Result<Vec<u8>, String> {
             command.arg(arg)
         };
     }
-    let done = command
-        .current_dir(directory)
-        .output()
-        .map_err(|e| format!("{tool}: {e}"))?;
+    let done = command.current_dir(directory).output().map_err(|e| format!("{tool}: {e}"))?;
     if !done.status.success() {
-        return Err(format!(
-            "{}\n{}",
-            done.status,
-            String::from_utf8_lossy(&done.stderr)
-        ));
+        return Err(format!("{}\n{}", done.status, String::from_utf8_lossy(&done.stderr)));
     }
     std::fs::read(output.path()).map_err(|e| e.to_string())
 }

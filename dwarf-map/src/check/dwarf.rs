@@ -105,26 +105,20 @@ impl<'a> Described<'a> {
         dwarf: &Dwarf<Slice<'a>>,
         unit: &Unit<Slice<'a>>,
     ) -> Result<(), gimli::Error> {
-        let name = |entry: &gimli::DebuggingInformationEntry<Slice<'a>>| {
-            let value = entry.attr_value(DW_AT_name);
-            let text = value
-                .map(|value| dwarf.attr_string(unit, value))
-                .transpose()?;
-            Ok::<_, gimli::Error>(text.map_or(String::new(), |text| {
-                String::from_utf8_lossy(text.slice()).into_owned()
-            }))
-        };
+        let name =
+            |entry: &gimli::DebuggingInformationEntry<Slice<'a>>| {
+                let value = entry.attr_value(DW_AT_name);
+                let text = value.map(|value| dwarf.attr_string(unit, value)).transpose()?;
+                Ok::<_, gimli::Error>(text.map_or(String::new(), |text| {
+                    String::from_utf8_lossy(text.slice()).into_owned()
+                }))
+            };
         let mut types: HashMap<UnitOffset, String> = HashMap::new();
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
             if entry.tag() == DW_TAG_base_type {
-                let size = entry
-                    .attr_value(DW_AT_byte_size)
-                    .and_then(|size| size.udata_value());
-                types.insert(
-                    entry.offset(),
-                    format!("{}:{}", name(entry)?, size.unwrap_or(0)),
-                );
+                let size = entry.attr_value(DW_AT_byte_size).and_then(|size| size.udata_value());
+                types.insert(entry.offset(), format!("{}:{}", name(entry)?, size.unwrap_or(0)));
             }
         }
         let mut current: Option<(u64, Subprogram<'a>)> = None;
@@ -139,9 +133,7 @@ impl<'a> Described<'a> {
                 let Some(low) = dwarf.attr_address(unit, low)? else {
                     continue;
                 };
-                let high = entry
-                    .attr_value(DW_AT_high_pc)
-                    .and_then(|high| high.udata_value());
+                let high = entry.attr_value(DW_AT_high_pc).and_then(|high| high.udata_value());
                 let frame_base_is_cfa = match entry.attr_value(DW_AT_frame_base) {
                     Some(AttributeValue::Exprloc(Expression(mut bytes))) => matches!(
                         Operation::parse(&mut bytes, unit.encoding()),
@@ -151,14 +143,7 @@ impl<'a> Described<'a> {
                 };
                 let length = high.unwrap_or(0);
                 let variables = Vec::new();
-                current = Some((
-                    low,
-                    Subprogram {
-                        length,
-                        frame_base_is_cfa,
-                        variables,
-                    },
-                ));
+                current = Some((low, Subprogram { length, frame_base_is_cfa, variables }));
             } else if let Some((_, subprogram)) = &mut current
                 && (tag == DW_TAG_variable || tag == DW_TAG_formal_parameter)
             {
@@ -168,9 +153,7 @@ impl<'a> Described<'a> {
                 };
                 let mut ranges = Vec::new();
                 let location = entry.attr_value(DW_AT_location);
-                let list = location
-                    .map(|value| dwarf.attr_locations(unit, value))
-                    .transpose()?;
+                let list = location.map(|value| dwarf.attr_locations(unit, value)).transpose()?;
                 if let Some(mut list) = list.flatten() {
                     while let Some(each) = list.next()? {
                         ranges.push((each.range.begin..each.range.end, each.data));
@@ -217,11 +200,7 @@ impl<'a> Described<'a> {
                 self.function(function, subprogram, findings)?;
             }
         }
-        for start in self
-            .subprograms
-            .keys()
-            .filter(|start| !known.contains(start))
-        {
+        for start in self.subprograms.keys().filter(|start| !known.contains(start)) {
             let message = format!("the subprogram at {start:#x} is nothing in the map");
             findings.image(Rule::DwarfFunction, message);
         }
@@ -296,10 +275,7 @@ impl<'a> Described<'a> {
         let mut said = Vec::new();
         for (range, expression) in &variable.ranges {
             let location = self.location(*expression, ty).map_err(|what| {
-                format!(
-                    "{} at {:#x}..{:#x}: {what}",
-                    variable.name, range.start, range.end
-                )
+                format!("{} at {:#x}..{:#x}: {what}", variable.name, range.start, range.end)
             })?;
             let offset = |address| {
                 let offset = SubjectAddr::new(address).since(self.text);
@@ -313,15 +289,10 @@ impl<'a> Described<'a> {
         }
         said.sort_by_key(|(pc, _)| *pc);
         said.dedup();
-        match said
-            .windows(2)
-            .find(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
-        {
-            Some([(pc, _), ..]) => Err(format!(
-                "{} is in two places at {}",
-                variable.name,
-                CodeOffset::new(*pc)
-            )),
+        match said.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
+            Some([(pc, _), ..]) => {
+                Err(format!("{} is in two places at {}", variable.name, CodeOffset::new(*pc)))
+            }
             _ => Ok(said),
         }
     }
@@ -340,10 +311,7 @@ impl<'a> Described<'a> {
                 .map(Location::CfaOffset)
                 .map_err(|_| format!("frame offset {offset}")),
             Operation::ImplicitValue { data } if data.len() == ty.bytes() => {
-                let value = data
-                    .iter()
-                    .rev()
-                    .fold(0, |value, byte| value << 8 | u64::from(*byte));
+                let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
                 Ok(Location::Constant(Cell(value)))
             }
             other => Err(format!("{other:?}")),
@@ -362,12 +330,7 @@ impl<'a> Described<'a> {
                 && !self.lines.contains(&pc.at(self.text).get())
             {
                 let message = format!("no line begins at {pc}");
-                findings.add(
-                    Rule::DwarfLine,
-                    Some(function.func),
-                    Some(boundary.offset),
-                    message,
-                );
+                findings.add(Rule::DwarfLine, Some(function.func), Some(boundary.offset), message);
             }
         }
     }
@@ -418,11 +381,7 @@ fn first_difference(
     said: &[(u32, Location)],
     meant: &[(u32, Location)],
 ) -> Option<(u32, Option<Location>, Option<Location>)> {
-    let same = said
-        .iter()
-        .zip(meant)
-        .take_while(|(said, meant)| said == meant)
-        .count();
+    let same = said.iter().zip(meant).take_while(|(said, meant)| said == meant).count();
     match (said.get(same).copied(), meant.get(same).copied()) {
         (None, None) => None,
         (Some((pc, said)), None) => Some((pc, Some(said), None)),

@@ -21,12 +21,7 @@ pub(super) fn check(
     unwinder: &Unwinder,
     findings: &mut Findings,
 ) {
-    let mut checker = Checker {
-        function,
-        text,
-        unwinder,
-        findings,
-    };
+    let mut checker = Checker { function, text, unwinder, findings };
     checker.header();
     checker.boundaries();
     checker.anchors();
@@ -44,8 +39,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn broken(&mut self, rule: Rule, offset: Option<WasmOffset>, message: String) {
-        self.findings
-            .add(rule, Some(self.function.func), offset, message);
+        self.findings.add(rule, Some(self.function.func), offset, message);
     }
 
     fn header(&mut self) {
@@ -86,11 +80,8 @@ impl Checker<'_> {
             types.clear();
             types.extend(function.locals.iter().chain(&boundary.operands).copied());
             if boundary.locations.len() != types.len() {
-                let message = format!(
-                    "{} locations for {} slots",
-                    boundary.locations.len(),
-                    types.len()
-                );
+                let message =
+                    format!("{} locations for {} slots", boundary.locations.len(), types.len());
                 self.broken(Rule::LocationCount, offset, message);
             }
             self.locations(boundary.offset, &types, &boundary.locations);
@@ -136,11 +127,7 @@ impl Checker<'_> {
 
     fn stable(&mut self) {
         let function = self.function;
-        if function
-            .boundaries
-            .iter()
-            .all(|boundary| boundary.stable.is_none())
-        {
+        if function.boundaries.iter().all(|boundary| boundary.stable.is_none()) {
             return;
         }
         for (position, boundary) in function.boundaries.iter().enumerate() {
@@ -176,9 +163,8 @@ impl Checker<'_> {
                 let message = format!("no call instruction ends at {at}");
                 self.broken(Rule::CallInstruction, offset, message);
             }
-            let boundary = function
-                .boundaries
-                .binary_search_by_key(&site.offset, |each| each.offset);
+            let boundary =
+                function.boundaries.binary_search_by_key(&site.offset, |each| each.offset);
             let Some(boundary) = boundary.ok().and_then(|at| function.boundaries.get(at)) else {
                 let message = format!("return address {at} belongs to no boundary");
                 self.broken(Rule::CallBoundary, offset, message);
@@ -189,10 +175,8 @@ impl Checker<'_> {
             let count = site.locations.len();
             if count < function.locals.len() || count > types.len() {
                 let least = function.locals.len();
-                let message = format!(
-                    "{count} locations at {at}, expected {least} to {}",
-                    types.len()
-                );
+                let message =
+                    format!("{count} locations at {at}, expected {least} to {}", types.len());
                 self.broken(Rule::LocationCount, offset, message);
             }
             self.locations(site.offset, &types, &site.locations);
@@ -244,10 +228,7 @@ fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), R
         Location::Register(register) => {
             let general = register.0 < 16 && register != RSP;
             let vector = vector_register(register).is_some();
-            (
-                if is_float(ty) { vector } else { general },
-                Rule::RegisterClass,
-            )
+            (if is_float(ty) { vector } else { general }, Rule::RegisterClass)
         }
         Location::Constant(cell) => {
             let null = !matches!(ty, ValType::Ref(_)) || cell.0 == 0;

@@ -159,12 +159,7 @@ impl Findings {
         message: String,
     ) {
         if self.list.len() < MOST_VIOLATIONS {
-            self.list.push(Violation {
-                rule,
-                func,
-                offset,
-                message,
-            });
+            self.list.push(Violation { rule, func, offset, message });
         }
     }
 
@@ -190,14 +185,10 @@ fn code_ranges(map: &ImageMap, text: &[u8], findings: &mut Findings) {
         .functions
         .iter()
         .map(|function| (format!("function {}", function.func), function.code.clone()));
-    let thunks = map
-        .thunks
-        .iter()
-        .map(|thunk| (format!("{:?} thunk", thunk.kind), thunk.code.clone()));
-    let entries = map
-        .entries
-        .iter()
-        .map(|entry| (format!("entry for {}", entry.ty), entry.code.clone()));
+    let thunks =
+        map.thunks.iter().map(|thunk| (format!("{:?} thunk", thunk.kind), thunk.code.clone()));
+    let entries =
+        map.entries.iter().map(|entry| (format!("entry for {}", entry.ty), entry.code.clone()));
     let mut all: Vec<(String, Range<CodeOffset>)> =
         functions.chain(thunks).chain(entries).collect();
     for (what, code) in &all {
@@ -236,10 +227,7 @@ fn thunks_and_entries(map: &ImageMap, text: &[u8], unwinder: &Unwinder, findings
     for thunk in &map.thunks {
         let what = format!("{:?} thunk", thunk.kind);
         if !thunk.code.contains(&thunk.trap) || !is_trap(text, thunk.trap) {
-            findings.image(
-                Rule::ThunkTrap,
-                format!("{what} has no trap at {}", thunk.trap),
-            );
+            findings.image(Rule::ThunkTrap, format!("{what} has no trap at {}", thunk.trap));
         }
         if !kinds.insert(thunk.kind) {
             findings.image(Rule::Duplicate, format!("a second {what}"));
@@ -256,19 +244,13 @@ fn thunks_and_entries(map: &ImageMap, text: &[u8], unwinder: &Unwinder, findings
     for entry in &map.entries {
         let what = format!("entry for {}", entry.ty);
         if !entry.code.contains(&entry.finish) || !is_trap(text, entry.finish) {
-            findings.image(
-                Rule::EntryTrap,
-                format!("{what} has no trap at {}", entry.finish),
-            );
+            findings.image(Rule::EntryTrap, format!("{what} has no trap at {}", entry.finish));
         }
         if !types.insert(&entry.ty) {
             findings.image(Rule::Duplicate, format!("a second {what}"));
         }
         if area(&entry.ty) > cells {
-            findings.image(
-                Rule::ArgumentArea,
-                format!("{what}, the area has {cells} cells"),
-            );
+            findings.image(Rule::ArgumentArea, format!("{what}, the area has {cells} cells"));
         }
     }
 }

@@ -56,11 +56,7 @@ pub(super) fn write(
     entry.set(DW_AT_language, AttributeValue::Language(DW_LANG_C99));
     entry.set(DW_AT_name, program);
     entry.set(DW_AT_comp_dir, directory);
-    set_code(
-        entry,
-        input.text,
-        &(CodeOffset::new(0)..CodeOffset::new(input.text_size)),
-    );
+    set_code(entry, input.text, &(CodeOffset::new(0)..CodeOffset::new(input.text_size)));
 
     let types = BASE_TYPES.map(|(ty, encoding)| (ty, base_type(unit, ty, encoding)));
     let mut loclists = LocLists::new(input.text);
@@ -83,10 +79,7 @@ fn string(unit: &mut DwarfUnit, text: &str) -> AttributeValue {
 
 fn set_code(entry: &mut DebuggingInformationEntry, text: SubjectAddr, code: &Range<CodeOffset>) {
     let length = code.end.get().saturating_sub(code.start.get());
-    entry.set(
-        DW_AT_low_pc,
-        AttributeValue::Address(Address::Constant(code.start.at(text).get())),
-    );
+    entry.set(DW_AT_low_pc, AttributeValue::Address(Address::Constant(code.start.at(text).get())));
     entry.set(DW_AT_high_pc, AttributeValue::Udata(u64::from(length)));
 }
 
@@ -129,11 +122,7 @@ fn subprogram(
         collect(&stacks, &variable, &points, &mut places);
         let list = loclists.add(variable.ty, function.code.start, &places)?;
         let name = string(unit, &variable.name);
-        let tag = if variable.parameter {
-            DW_TAG_formal_parameter
-        } else {
-            DW_TAG_variable
-        };
+        let tag = if variable.parameter { DW_TAG_formal_parameter } else { DW_TAG_variable };
         let child = unit.unit.add(id, tag);
         let entry = unit.unit.get_mut(child);
         entry.set(DW_AT_name, name);
@@ -201,10 +190,7 @@ pub(super) fn thunk_name(kind: ThunkKind) -> String {
     match kind {
         ThunkKind::Import(func) => format!("thunk_import_{}", func.get()),
         ThunkKind::MemoryGrow(memory) => format!("thunk_memory_grow_{}", memory.get()),
-        ThunkKind::MemoryCopy {
-            destination,
-            source,
-        } => {
+        ThunkKind::MemoryCopy { destination, source } => {
             format!("thunk_memory_copy_{}_{}", destination.get(), source.get())
         }
         ThunkKind::MemoryFill(memory) => format!("thunk_memory_fill_{}", memory.get()),
@@ -214,10 +200,7 @@ pub(super) fn thunk_name(kind: ThunkKind) -> String {
         ThunkKind::DataDrop(data) => format!("thunk_data_drop_{}", data.get()),
         ThunkKind::TableGrow(table) => format!("thunk_table_grow_{}", table.get()),
         ThunkKind::TableFill(table) => format!("thunk_table_fill_{}", table.get()),
-        ThunkKind::TableCopy {
-            destination,
-            source,
-        } => {
+        ThunkKind::TableCopy { destination, source } => {
             format!("thunk_table_copy_{}_{}", destination.get(), source.get())
         }
         ThunkKind::TableInit { table, elem } => {

@@ -17,14 +17,8 @@ pub(super) fn write(unit: &mut DwarfUnit, input: &DwarfInput<'_>) -> FileId {
     // File 0 is by definition the unit itself, file 1 what the rows name.
     let program = LineString::new(input.program, ENCODING, strings);
     let listing = LineString::new(input.listing_file, ENCODING, strings);
-    let mut lines = LineProgram::new(
-        ENCODING,
-        LineEncoding::default(),
-        directory,
-        None,
-        program,
-        None,
-    );
+    let mut lines =
+        LineProgram::new(ENCODING, LineEncoding::default(), directory, None, program, None);
     let listing = lines.add_file(listing, lines.default_directory(), None);
     for function in &input.map.functions {
         sequence(&mut lines, input, function, listing);
@@ -49,10 +43,7 @@ fn sequence(
             rows.push((pc.get(), line));
         }
     }
-    let first = function
-        .boundaries
-        .first()
-        .and_then(|boundary| line(boundary.offset));
+    let first = function.boundaries.first().and_then(|boundary| line(boundary.offset));
     if let Some(first) = first {
         rows.push((code.start, first));
     }
@@ -61,9 +52,7 @@ fn sequence(
     if rows.is_empty() {
         return;
     }
-    lines.begin_sequence(Some(Address::Constant(
-        function.code.start.at(input.text).get(),
-    )));
+    lines.begin_sequence(Some(Address::Constant(function.code.start.at(input.text).get())));
     for (pc, line) in rows {
         let row = lines.row();
         row.address_offset = u64::from(pc - code.start);

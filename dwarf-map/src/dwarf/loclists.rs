@@ -31,10 +31,7 @@ pub(super) struct LocLists {
 impl LocLists {
     /// An empty one for code at `text`.
     pub fn new(text: SubjectAddr) -> Self {
-        LocLists {
-            bytes: vec![0; HEADER],
-            text,
-        }
+        LocLists { bytes: vec![0; HEADER], text }
     }
 
     /// Adds the list of a variable: where it is at each point that has it.
@@ -53,8 +50,7 @@ impl LocLists {
         if places.len() >= WORTH_A_BASE {
             base = function.get();
             self.bytes.push(DW_LLE_base_address.0);
-            self.bytes
-                .extend_from_slice(&function.at(self.text).get().to_le_bytes());
+            self.bytes.extend_from_slice(&function.at(self.text).get().to_le_bytes());
         }
         for (point, location) in places {
             self.bytes.push(DW_LLE_offset_pair.0);

@@ -73,11 +73,7 @@ pub struct DwarfInput<'a> {
 }
 
 /// DWARF 5 in its 32-bit format, 64-bit addresses.
-const ENCODING: Encoding = Encoding {
-    format: Format::Dwarf32,
-    version: 5,
-    address_size: 8,
-};
+const ENCODING: Encoding = Encoding { format: Format::Dwarf32, version: 5, address_size: 8 };
 
 /// Writes the sections, each with its ELF name.
 pub fn write(input: DwarfInput<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, DwarfError> {
@@ -126,11 +122,7 @@ fn check_ranges(input: &DwarfInput<'_>) -> Result<(), DwarfError> {
     for code in functions.chain(thunks).chain(entries) {
         let (start, end) = (code.start.get(), code.end.get());
         if start > end || end > input.text_size {
-            return Err(DwarfError::OutsideText {
-                start,
-                end,
-                text_size: input.text_size,
-            });
+            return Err(DwarfError::OutsideText { start, end, text_size: input.text_size });
         }
     }
     Ok(())

@@ -53,11 +53,7 @@ pub fn of(function: &FunctionMap) -> Vec<Point> {
     for (nth, &(begin, position)) in anchors.iter().enumerate() {
         let next = anchors.get(nth + 1).map_or(code.end, |(pc, _)| *pc);
         let end = begin.saturating_add(TRAP_REACH).min(next);
-        points.push(Point {
-            begin,
-            end,
-            source: Source::Boundary(position),
-        });
+        points.push(Point { begin, end, source: Source::Boundary(position) });
     }
     let boundaries = points.len();
     for (position, site) in function.call_sites.iter().enumerate() {
@@ -68,11 +64,7 @@ pub fn of(function: &FunctionMap) -> Vec<Point> {
         let after = points[..boundaries].partition_point(|point| point.begin <= begin);
         let covered = after.checked_sub(1).and_then(|at| points.get(at));
         if covered.is_none_or(|point| point.end <= begin) {
-            points.push(Point {
-                begin,
-                end,
-                source: Source::CallSite(position),
-            });
+            points.push(Point { begin, end, source: Source::CallSite(position) });
         }
     }
     points.sort_by_key(|point| point.begin);

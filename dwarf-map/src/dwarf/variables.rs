@@ -35,30 +35,16 @@ pub struct Variable {
 /// The variables of a function: its locals in order, then operands by depth.
 pub fn of(function: &FunctionMap) -> Vec<Variable> {
     let names = local_names(function);
-    let locals = function
-        .locals
-        .iter()
-        .zip(names)
-        .enumerate()
-        .map(|(index, (&ty, name))| {
-            let parameter = index < function.params as usize;
-            Variable {
-                name,
-                ty,
-                slot: Slot::Local(index),
-                parameter,
-            }
-        });
+    let locals = function.locals.iter().zip(names).enumerate().map(|(index, (&ty, name))| {
+        let parameter = index < function.params as usize;
+        Variable { name, ty, slot: Slot::Local(index), parameter }
+    });
     let mut variables: Vec<Variable> = locals.collect();
     let mut seen: BTreeMap<(usize, String), ValType> = BTreeMap::new();
     let mut last: &[ValType] = &[];
     for boundary in &function.boundaries {
         // Most boundaries share the bottom of their stack with the one before.
-        let same = last
-            .iter()
-            .zip(&boundary.operands)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let same = last.iter().zip(&boundary.operands).take_while(|(a, b)| a == b).count();
         for (depth, &ty) in boundary.operands.iter().enumerate().skip(same) {
             seen.entry((depth, ty.to_string())).or_insert(ty);
         }
@@ -77,20 +63,12 @@ pub fn of(function: &FunctionMap) -> Vec<Variable> {
 /// that this module makes up, else `localN`.
 fn local_names(function: &FunctionMap) -> Vec<String> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
-    for name in function
-        .local_names
-        .iter()
-        .take(function.locals.len())
-        .flatten()
-    {
+    for name in function.local_names.iter().take(function.locals.len()).flatten() {
         *uses.entry(name).or_default() += 1;
     }
     let usable = |name: &&str| uses.get(name) == Some(&1) && !is_reserved(name);
     let given = |index: usize| {
-        let name = function
-            .local_names
-            .get(index)
-            .and_then(|name| name.as_deref());
+        let name = function.local_names.get(index).and_then(|name| name.as_deref());
         name.filter(usable).map(str::to_owned)
     };
     (0..function.locals.len())
@@ -118,21 +96,15 @@ pub struct Stacks<'a> {
 impl<'a> Stacks<'a> {
     /// Of this function.
     pub fn new(function: &'a FunctionMap) -> Self {
-        let calls: HashSet<u32> = function
-            .call_sites
-            .iter()
-            .map(|site| site.offset.get())
-            .collect();
+        let calls: HashSet<u32> =
+            function.call_sites.iter().map(|site| site.offset.get()).collect();
         let by_offset = function
             .boundaries
             .iter()
             .filter(|boundary| calls.contains(&boundary.offset.get()))
             .map(|boundary| (boundary.offset.get(), boundary.operands.as_slice()))
             .collect();
-        Stacks {
-            function,
-            by_offset,
-        }
+        Stacks { function, by_offset }
     }
 
     /// Where a variable is at a source; `None` when it does not exist there.
@@ -144,11 +116,7 @@ impl<'a> Stacks<'a> {
             }
             Source::CallSite(position) => {
                 let site = self.function.call_sites.get(position)?;
-                let operands = self
-                    .by_offset
-                    .get(&site.offset.get())
-                    .copied()
-                    .unwrap_or(&[]);
+                let operands = self.by_offset.get(&site.offset.get()).copied().unwrap_or(&[]);
                 (operands, &site.locations)
             }
         };

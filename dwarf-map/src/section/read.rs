@@ -59,12 +59,7 @@ pub enum SectionError {
 /// Reads the content of `.wasm_map`.
 pub fn read(bytes: &[u8]) -> Result<ImageMap, SectionError> {
     let budget = slot_budget(bytes.len());
-    let mut reader = Reader {
-        bytes,
-        at: 0,
-        budget,
-        slots: 0,
-    };
+    let mut reader = Reader { bytes, at: 0, budget, slots: 0 };
     if reader.take(MAGIC.len(), "the magic") != Ok(&MAGIC[..]) {
         return Err(SectionError::NotAMap);
     }
@@ -80,13 +75,7 @@ pub fn read(bytes: &[u8]) -> Result<ImageMap, SectionError> {
     if reader.at != bytes.len() {
         return Err(reader.malformed("bytes follow the last entry"));
     }
-    Ok(ImageMap {
-        functions,
-        thunks,
-        entries,
-        layout,
-        producer,
-    })
+    Ok(ImageMap { functions, thunks, entries, layout, producer })
 }
 
 /// Operands and locations, together, that a map of this many bytes may have:
@@ -171,10 +160,7 @@ impl<'a> Reader<'a> {
     fn spend(&mut self, slots: usize) -> Result<()> {
         self.slots = self.slots.saturating_add(slots as u64);
         if self.slots > self.budget {
-            return Err(SectionError::TooLarge {
-                at: self.at,
-                budget: self.budget,
-            });
+            return Err(SectionError::TooLarge { at: self.at, budget: self.budget });
         }
         Ok(())
     }
@@ -197,8 +183,7 @@ impl<'a> Reader<'a> {
 
     fn forward(&mut self, from: u32, what: &'static str) -> Result<u32> {
         let distance = self.u32(what)?;
-        from.checked_add(distance)
-            .ok_or_else(|| self.malformed("an offset goes backwards"))
+        from.checked_add(distance).ok_or_else(|| self.malformed("an offset goes backwards"))
     }
 
     /// Like `forward`, but at least one byte on unless this is the first.
@@ -221,8 +206,7 @@ impl<'a> Reader<'a> {
     fn text(&mut self, length: usize) -> Result<String> {
         let bytes = self.take(length, "a string")?;
         let text = std::str::from_utf8(bytes);
-        text.map(str::to_owned)
-            .map_err(|_| self.malformed("a string is not UTF-8"))
+        text.map(str::to_owned).map_err(|_| self.malformed("a string is not UTF-8"))
     }
 
     fn string(&mut self) -> Result<String> {
@@ -234,18 +218,14 @@ impl<'a> Reader<'a> {
         match self.unsigned("a string's length")? {
             0 => Ok(None),
             // Cut to the address space: far beyond the bytes in any case.
-            length => self
-                .text(usize::try_from(length - 1).unwrap_or(usize::MAX))
-                .map(Some),
+            length => self.text(usize::try_from(length - 1).unwrap_or(usize::MAX)).map(Some),
         }
     }
 
     fn val_type(&mut self) -> Result<ValType> {
         let byte = self.byte("a value type")?;
         let known = VALUE_TYPES.iter().find(|(code, _)| *code == byte);
-        known
-            .map(|(_, ty)| *ty)
-            .ok_or_else(|| self.malformed("unknown value type"))
+        known.map(|(_, ty)| *ty).ok_or_else(|| self.malformed("unknown value type"))
     }
 
     fn func_type(&mut self) -> Result<FuncType> {
@@ -447,9 +427,7 @@ impl<'a> Reader<'a> {
         for _ in 0..moved {
             let gap = self.unsigned("a moved slot")?;
             let location = self.location()?;
-            let slot = usize::try_from(gap)
-                .ok()
-                .and_then(|gap| next.checked_add(gap));
+            let slot = usize::try_from(gap).ok().and_then(|gap| next.checked_add(gap));
             let place = slot.and_then(|slot| locations.get_mut(slot).zip(Some(slot)));
             let Some((place, slot)) = place else {
                 return Err(self.malformed("a slot moved that was not there"));
@@ -467,9 +445,7 @@ impl<'a> Reader<'a> {
         let tagged = self.unsigned("a location")?;
         let operand = tagged >> 3;
         let cfa = |scale: i64| {
-            unzigzag(operand)
-                .checked_mul(scale)
-                .and_then(|offset| i32::try_from(offset).ok())
+            unzigzag(operand).checked_mul(scale).and_then(|offset| i32::try_from(offset).ok())
         };
         let offset = |offset: Option<i32>| {
             offset
@@ -483,9 +459,9 @@ impl<'a> Reader<'a> {
             tag::CFA_WORDS => offset(cfa(8)),
             tag::CFA_BYTES => offset(cfa(1)),
             tag::CONSTANT => Ok(Location::Constant(Cell(operand))),
-            tag::WIDE_CONSTANT if operand == 0 => Ok(Location::Constant(Cell(u64::from_le_bytes(
-                self.array("a constant")?,
-            )))),
+            tag::WIDE_CONSTANT if operand == 0 => {
+                Ok(Location::Constant(Cell(u64::from_le_bytes(self.array("a constant")?))))
+            }
             tag::UNAVAILABLE => usize::try_from(operand)
                 .ok()
                 .and_then(|code| Reason::ALL.get(code))
@@ -524,11 +500,7 @@ impl<'a> Reader<'a> {
             offset = reader.either_way(offset, "a trap site's offset")?;
             let trap = Trap::from_code(reader.byte("a trap code")?)
                 .ok_or_else(|| reader.malformed("unknown trap code"))?;
-            Ok(TrapSite {
-                pc: CodeOffset::new(pc),
-                offset: WasmOffset::new(offset),
-                trap,
-            })
+            Ok(TrapSite { pc: CodeOffset::new(pc), offset: WasmOffset::new(offset), trap })
         })
     }
 
@@ -564,12 +536,7 @@ impl<'a> Reader<'a> {
         let ty = self.func_type()?;
         let code = self.code_range(0)?;
         let trap = CodeOffset::new(self.either_way(code.start.get(), "a thunk's trap")?);
-        Ok(ThunkMap {
-            kind,
-            ty,
-            code,
-            trap,
-        })
+        Ok(ThunkMap { kind, ty, code, trap })
     }
 
     fn entry(&mut self) -> Result<EntryMap> {
@@ -600,10 +567,7 @@ fn fits(counts: &InstanceCounts) -> bool {
         (counts.functions, InstanceLayout::DESCRIPTOR_SIZE),
     ];
     // 16 bytes of header, and two roundings up to 16.
-    let size: u64 = 48
-        + groups
-            .iter()
-            .map(|(n, size)| u64::from(*n) * u64::from(*size))
-            .sum::<u64>();
+    let size: u64 =
+        48 + groups.iter().map(|(n, size)| u64::from(*n) * u64::from(*size)).sum::<u64>();
     size <= i32::MAX as u64
 }

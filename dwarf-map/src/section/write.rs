@@ -83,10 +83,7 @@ impl Writer {
     }
 
     fn val_type(&mut self, ty: ValType) {
-        let code = VALUE_TYPES
-            .iter()
-            .find(|(_, each)| *each == ty)
-            .map_or(0, |(code, _)| *code);
+        let code = VALUE_TYPES.iter().find(|(_, each)| *each == ty).map_or(0, |(code, _)| *code);
         self.byte(code);
     }
 
@@ -108,15 +105,7 @@ impl Writer {
     }
 
     fn producer(&mut self, producer: &Producer) {
-        let Producer {
-            backend,
-            version,
-            opt,
-            stable,
-            anchors,
-            target,
-            cpu_features,
-        } = producer;
+        let Producer { backend, version, opt, stable, anchors, target, cpu_features } = producer;
         for text in [backend, version, opt, stable, anchors, target] {
             self.string(text);
         }
@@ -189,21 +178,14 @@ impl Writer {
         let mut operands: &[ValType] = &[];
         let mut locations: &[Location] = &[];
         for boundary in &function.boundaries {
-            let BoundaryMap {
-                offset: at,
-                anchor,
-                stable,
-                operands: types,
-                locations: slots,
-            } = boundary;
+            let BoundaryMap { offset: at, anchor, stable, operands: types, locations: slots } =
+                boundary;
             let kept = common_prefix(operands, types);
             let popped = operands.len() - kept;
             let pushed = &types[kept..];
             // What the reader can keep: the slots that both boundaries have
             // and whose type did not change.
-            let inherited = (function.locals.len() + kept)
-                .min(locations.len())
-                .min(slots.len());
+            let inherited = (function.locals.len() + kept).min(locations.len()).min(slots.len());
             let moved = moved(&locations[..inherited], slots);
             let expected = function.locals.len() + types.len();
 
@@ -297,10 +279,7 @@ impl Writer {
                 self.bytes.extend_from_slice(&cell.0.to_le_bytes());
             }
             Location::Unavailable(reason) => {
-                let code = Reason::ALL
-                    .iter()
-                    .position(|each| *each == reason)
-                    .unwrap_or(0);
+                let code = Reason::ALL.iter().position(|each| *each == reason).unwrap_or(0);
                 self.unsigned(tagged(tag::UNAVAILABLE, code as u64));
             }
         }
@@ -311,12 +290,7 @@ impl Writer {
         let mut pc = function.code.start.get();
         let mut offset = function.body.start.get();
         let mut locations: &[Location] = &[];
-        for CallSite {
-            return_address,
-            offset: at,
-            locations: slots,
-        } in &function.call_sites
-        {
+        for CallSite { return_address, offset: at, locations: slots } in &function.call_sites {
             self.forward(pc, return_address.get());
             self.either_way(offset, at.get());
             self.count(slots.len());
@@ -335,12 +309,7 @@ impl Writer {
         self.count(function.traps.len());
         let mut pc = function.code.start.get();
         let mut offset = function.body.start.get();
-        for TrapSite {
-            pc: at,
-            offset: insn,
-            trap,
-        } in &function.traps
-        {
+        for TrapSite { pc: at, offset: insn, trap } in &function.traps {
             self.forward(pc, at.get());
             self.either_way(offset, insn.get());
             self.byte(trap.code());
@@ -353,13 +322,9 @@ impl Writer {
         let (code, operands): (u8, [Option<u32>; 2]) = match map.kind {
             ThunkKind::Import(func) => (thunk::IMPORT, [Some(func.get()), None]),
             ThunkKind::MemoryGrow(memory) => (thunk::MEMORY_GROW, [Some(memory.get()), None]),
-            ThunkKind::MemoryCopy {
-                destination,
-                source,
-            } => (
-                thunk::MEMORY_COPY,
-                [Some(destination.get()), Some(source.get())],
-            ),
+            ThunkKind::MemoryCopy { destination, source } => {
+                (thunk::MEMORY_COPY, [Some(destination.get()), Some(source.get())])
+            }
             ThunkKind::MemoryFill(memory) => (thunk::MEMORY_FILL, [Some(memory.get()), None]),
             ThunkKind::MemoryInit { memory, data } => {
                 (thunk::MEMORY_INIT, [Some(memory.get()), Some(data.get())])
@@ -367,13 +332,9 @@ impl Writer {
             ThunkKind::DataDrop(data) => (thunk::DATA_DROP, [Some(data.get()), None]),
             ThunkKind::TableGrow(table) => (thunk::TABLE_GROW, [Some(table.get()), None]),
             ThunkKind::TableFill(table) => (thunk::TABLE_FILL, [Some(table.get()), None]),
-            ThunkKind::TableCopy {
-                destination,
-                source,
-            } => (
-                thunk::TABLE_COPY,
-                [Some(destination.get()), Some(source.get())],
-            ),
+            ThunkKind::TableCopy { destination, source } => {
+                (thunk::TABLE_COPY, [Some(destination.get()), Some(source.get())])
+            }
             ThunkKind::TableInit { table, elem } => {
                 (thunk::TABLE_INIT, [Some(table.get()), Some(elem.get())])
             }
@@ -407,7 +368,5 @@ fn common_prefix(a: &[ValType], b: &[ValType]) -> usize {
 /// Slots whose location is not what it was.
 fn moved(before: &[Location], now: &[Location]) -> Vec<(usize, Location)> {
     let both = before.iter().zip(now).enumerate();
-    both.filter(|(_, (before, now))| before != now)
-        .map(|(slot, (_, now))| (slot, *now))
-        .collect()
+    both.filter(|(_, (before, now))| before != now).map(|(slot, (_, now))| (slot, *now)).collect()
 }

@@ -28,11 +28,7 @@ impl Random {
 
     /// A number below `limit`, small ones more often.
     pub fn below(&mut self, limit: u64) -> u64 {
-        let limit = if self.next().is_multiple_of(4) {
-            limit
-        } else {
-            limit.min(8)
-        };
+        let limit = if self.next().is_multiple_of(4) { limit } else { limit.min(8) };
         self.next() % limit.max(1)
     }
 
@@ -49,14 +45,8 @@ impl Random {
     }
 }
 
-const TYPES: [ValType; 6] = [
-    ValType::I32,
-    ValType::I64,
-    ValType::F32,
-    ValType::F64,
-    ValType::FUNCREF,
-    ValType::EXTERNREF,
-];
+const TYPES: [ValType; 6] =
+    [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::FUNCREF, ValType::EXTERNREF];
 
 fn text(random: &mut Random) -> String {
     let parts = ["", "a", "local0", "stack1_i32", "wörter", "\0", "x y"];
@@ -85,10 +75,7 @@ fn locations(random: &mut Random, before: &[Location], count: usize) -> Vec<Loca
 
 fn func_type(random: &mut Random) -> FuncType {
     let mut types = || random.list(20, |random| random.pick(&TYPES));
-    FuncType {
-        params: types(),
-        results: types(),
-    }
+    FuncType { params: types(), results: types() }
 }
 
 fn code(random: &mut Random) -> Range<CodeOffset> {
@@ -109,11 +96,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         operands.truncate(operands.len() - popped);
         operands.extend(random.list(20, |random| random.pick(&TYPES)));
         // Now and then a wrong number, which must survive too.
-        let odd = if random.next().is_multiple_of(16) {
-            random.below(5) as usize
-        } else {
-            0
-        };
+        let odd = if random.next().is_multiple_of(16) { random.below(5) as usize } else { 0 };
         let count = match random.next().is_multiple_of(2) {
             true => locals.len() + operands.len() + odd,
             false => (locals.len() + operands.len()).saturating_sub(odd),
@@ -134,13 +117,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         let offset = WasmOffset::new(at);
         at += 1;
         let operands = operands.clone();
-        BoundaryMap {
-            offset,
-            anchor,
-            stable,
-            operands,
-            locations: before.clone(),
-        }
+        BoundaryMap { offset, anchor, stable, operands, locations: before.clone() }
     });
     let mut pc = code.start.get();
     let mut before = Vec::new();
@@ -151,11 +128,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         let return_address = CodeOffset::new(pc);
         pc += 1;
         let offset = WasmOffset::new(random.u32(u32::MAX));
-        CallSite {
-            return_address,
-            offset,
-            locations: before.clone(),
-        }
+        CallSite { return_address, offset, locations: before.clone() }
     });
     let mut pc = code.start.get();
     let traps = random.list(20, |random| {
@@ -175,9 +148,8 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         name: random.next().is_multiple_of(2).then(|| text(random)),
         code,
         body: WasmOffset::new(body_start)..WasmOffset::new(at + random.u32(9)),
-        local_names: random.list(50, |random| {
-            random.next().is_multiple_of(2).then(|| text(random))
-        }),
+        local_names: random
+            .list(50, |random| random.next().is_multiple_of(2).then(|| text(random))),
         locals,
         frame_size: random.u32(u32::MAX),
         boundaries,
@@ -192,26 +164,14 @@ fn thunk_kind(random: &mut Random) -> ThunkKind {
     let kinds = [
         ThunkKind::Import(FuncIdx::new(a)),
         ThunkKind::MemoryGrow(MemoryIdx::new(a)),
-        ThunkKind::MemoryCopy {
-            destination: MemoryIdx::new(a),
-            source: MemoryIdx::new(b),
-        },
+        ThunkKind::MemoryCopy { destination: MemoryIdx::new(a), source: MemoryIdx::new(b) },
         ThunkKind::MemoryFill(MemoryIdx::new(a)),
-        ThunkKind::MemoryInit {
-            memory: MemoryIdx::new(a),
-            data: DataIdx::new(b),
-        },
+        ThunkKind::MemoryInit { memory: MemoryIdx::new(a), data: DataIdx::new(b) },
         ThunkKind::DataDrop(DataIdx::new(a)),
         ThunkKind::TableGrow(TableIdx::new(a)),
         ThunkKind::TableFill(TableIdx::new(a)),
-        ThunkKind::TableCopy {
-            destination: TableIdx::new(a),
-            source: TableIdx::new(b),
-        },
-        ThunkKind::TableInit {
-            table: TableIdx::new(a),
-            elem: ElemIdx::new(b),
-        },
+        ThunkKind::TableCopy { destination: TableIdx::new(a), source: TableIdx::new(b) },
+        ThunkKind::TableInit { table: TableIdx::new(a), elem: ElemIdx::new(b) },
         ThunkKind::ElemDrop(ElemIdx::new(a)),
     ];
     random.pick(&kinds)

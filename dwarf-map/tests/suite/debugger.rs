@@ -30,10 +30,8 @@ fn executable(sections: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
     writer.reserve_file_header();
     writer.reserve_program_headers(1);
     let text_at = writer.reserve(text.len(), 0x1000);
-    let places: Vec<usize> = sections
-        .iter()
-        .map(|(_, content)| writer.reserve(content.len(), 1))
-        .collect();
+    let places: Vec<usize> =
+        sections.iter().map(|(_, content)| writer.reserve(content.len(), 1)).collect();
     writer.reserve_null_section_index();
     let names: Vec<_> = std::iter::once(".text")
         .chain(sections.iter().map(|(name, _)| *name))
@@ -135,12 +133,7 @@ fn build(name: &str) -> PathBuf {
 fn gdb(image: &Path, commands: &[&str]) -> String {
     let mut command = Command::new("gdb");
     command.args(["-q", "-nx", "-batch", "-iex", "set complaints 100"]);
-    command.args([
-        "-iex",
-        "set debuginfod enabled off",
-        "-iex",
-        "set confirm off",
-    ]);
+    command.args(["-iex", "set debuginfod enabled off", "-iex", "set confirm off"]);
     command.args(["-iex", "set startup-with-shell off", "-iex", "set width 0"]);
     command.arg(image);
     for each in commands {
@@ -153,22 +146,12 @@ fn gdb(image: &Path, commands: &[&str]) -> String {
     // a call may change to the ABI, which is all of them.
     let without_noise = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
-        let lines = text
-            .lines()
-            .filter(|line| !line.contains("incomplete CFI data"));
+        let lines = text.lines().filter(|line| !line.contains("incomplete CFI data"));
         lines.collect::<Vec<_>>().join("\n")
     };
     let (text, errors) = (without_noise(&output.stdout), without_noise(&output.stderr));
-    for bad in [
-        "During symbol reading",
-        "DWARF Error",
-        "Dwarf Error",
-        "warning: Section",
-    ] {
-        assert!(
-            !errors.contains(bad) && !text.contains(bad),
-            "gdb complains:\n{errors}\n{text}"
-        );
+    for bad in ["During symbol reading", "DWARF Error", "Dwarf Error", "warning: Section"] {
+        assert!(!errors.contains(bad) && !text.contains(bad), "gdb complains:\n{errors}\n{text}");
     }
     format!("{text}\n--- stderr ---\n{errors}")
 }
@@ -252,10 +235,7 @@ fn gdb_finds_values_in_a_process() {
     );
     println!("{text}");
     let part = |name: &str| {
-        let rest = text
-            .split(&format!("== {name}\n"))
-            .nth(1)
-            .unwrap_or_default();
+        let rest = text.split(&format!("== {name}\n")).nth(1).unwrap_or_default();
         rest.split("\n== ").next().unwrap_or_default().to_owned()
     };
     // The first trap is reported at the second boundary's address, which is
@@ -263,20 +243,8 @@ fn gdb_finds_values_in_a_process() {
     expect(&text, &["left = 42", "local1 = 1000"]);
     expect(&part("second"), &["local2 = 0", "stack0_i32 = 7"]);
     let callee = part("callee");
-    expect(
-        &callee,
-        &[
-            "local0 = 7",
-            "#1 ",
-            "math::add<i32>",
-            "left=42",
-            "entry_0 ()",
-        ],
-    );
+    expect(&callee, &["local0 = 7", "#1 ", "math::add<i32>", "left=42", "entry_0 ()"]);
     expect(&callee, &["left = 42", "local1 = 1000", "local2 = 1.5"]);
-    expect(
-        &part("back"),
-        &["left = 42", "local1 = 1000", "local2 = <optimized out>"],
-    );
+    expect(&part("back"), &["left = 42", "local1 = 1000", "local2 = <optimized out>"]);
     expect(&part("finish"), &["entry_0 ()"]);
 }

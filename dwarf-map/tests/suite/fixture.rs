@@ -97,18 +97,8 @@ pub fn map() -> ImageMap {
         frame_size: 32,
         boundaries: vec![
             boundary(0x40, 23, &[], &[RSI, stack, XMM0]),
-            boundary(
-                0x42,
-                24,
-                &[I32],
-                &[RBX, stack, XMM0, Location::Constant(Cell(7))],
-            ),
-            boundary(
-                0x44,
-                35,
-                &[],
-                &[RBX, stack, Location::Unavailable(Reason::NoLongerLive)],
-            ),
+            boundary(0x42, 24, &[I32], &[RBX, stack, XMM0, Location::Constant(Cell(7))]),
+            boundary(0x44, 35, &[], &[RBX, stack, Location::Unavailable(Reason::NoLongerLive)]),
         ],
         call_sites: vec![CallSite {
             return_address: CodeOffset::new(35),
@@ -142,18 +132,12 @@ pub fn map() -> ImageMap {
         functions: vec![caller, callee],
         thunks: vec![ThunkMap {
             kind: ThunkKind::Import(FuncIdx::new(2)),
-            ty: FuncType {
-                params: vec![I32, ValType::EXTERNREF],
-                results: vec![I64],
-            },
+            ty: FuncType { params: vec![I32, ValType::EXTERNREF], results: vec![I64] },
             code: code(80, 82),
             trap: CodeOffset::new(80),
         }],
         entries: vec![EntryMap {
-            ty: FuncType {
-                params: vec![I32, I64],
-                results: vec![],
-            },
+            ty: FuncType { params: vec![I32, I64], results: vec![] },
             code: code(ENTRY, TEXT_SIZE),
             finish: CodeOffset::new(115),
         }],
@@ -179,11 +163,7 @@ pub fn map() -> ImageMap {
 /// Call frame information, with the same entry that Cranelift makes.
 pub fn frames() -> FrameTable {
     let mut table = FrameTable::default();
-    let encoding = Encoding {
-        format: Format::Dwarf32,
-        version: 1,
-        address_size: 8,
-    };
+    let encoding = Encoding { format: Format::Dwarf32, version: 1, address_size: 8 };
     let mut cie = CommonInformationEntry::new(encoding, 1, -8, X86_64::RA);
     cie.add_instruction(CallFrameInstruction::Cfa(X86_64::RSP, 8));
     cie.add_instruction(CallFrameInstruction::Offset(X86_64::RA, -8));
@@ -210,9 +190,7 @@ pub fn frames() -> FrameTable {
 /// The content of `.debug_frame`.
 pub fn debug_frame() -> Vec<u8> {
     let mut section = gimli::write::DebugFrame(EndianVec::new(LittleEndian));
-    frames()
-        .write_debug_frame(&mut section)
-        .expect("the fixture's frames can be written");
+    frames().write_debug_frame(&mut section).expect("the fixture's frames can be written");
     section.0.into_vec()
 }
 

@@ -47,10 +47,7 @@ fn damaged_bytes_do_no_harm() {
 fn every_truncation_is_refused() {
     let bytes = write(&fixture::map());
     for length in 0..bytes.len() {
-        assert!(
-            read(&bytes[..length]).is_err(),
-            "the first {length} bytes were accepted"
-        );
+        assert!(read(&bytes[..length]).is_err(), "the first {length} bytes were accepted");
     }
     let longer = [&bytes[..], &[0]].concat();
     assert!(matches!(read(&longer), Err(SectionError::Malformed { .. })));
@@ -59,10 +56,7 @@ fn every_truncation_is_refused() {
 #[test]
 fn other_formats_are_named() {
     assert_eq!(read(b""), Err(SectionError::NotAMap));
-    assert_eq!(
-        read(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0"),
-        Err(SectionError::NotAMap)
-    );
+    assert_eq!(read(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0"), Err(SectionError::NotAMap));
     let mut bytes = write(&fixture::map());
     bytes[8] = 2;
     assert_eq!(read(&bytes), Err(SectionError::UnknownVersion { found: 2 }));
@@ -75,10 +69,7 @@ fn orders_that_lookups_rely_on_are_enforced() {
     let refused = |damage: &dyn Fn(&mut dwarf_map::ImageMap)| {
         let mut map = fixture::map();
         damage(&mut map);
-        assert!(matches!(
-            read(&write(&map)),
-            Err(SectionError::Malformed { .. })
-        ));
+        assert!(matches!(read(&write(&map)), Err(SectionError::Malformed { .. })));
     };
     refused(&|map| map.functions.swap(0, 1));
     refused(&|map| map.functions[0].boundaries.swap(0, 1));
@@ -94,10 +85,7 @@ fn orders_that_lookups_rely_on_are_enforced() {
     refused(&|map| map.functions[1].code.end = CodeOffset::new(0));
     refused(&|map| map.functions[0].params = 4);
     refused(&|map| {
-        let counts = InstanceCounts {
-            functions: u32::MAX,
-            ..InstanceCounts::default()
-        };
+        let counts = InstanceCounts { functions: u32::MAX, ..InstanceCounts::default() };
         map.layout = InstanceLayout::new(counts);
     });
 }
@@ -121,23 +109,11 @@ fn amplification_is_limited() {
         }
         map
     };
-    assert_eq!(
-        read(&write(&with_boundaries(3))).as_ref(),
-        Ok(&with_boundaries(3))
-    );
+    assert_eq!(read(&write(&with_boundaries(3))).as_ref(), Ok(&with_boundaries(3)));
     let two = write(&with_boundaries(2));
     let three = write(&with_boundaries(3));
-    let count_at = two
-        .iter()
-        .zip(&three)
-        .position(|(a, b)| a != b)
-        .expect("counts differ");
-    let same = two
-        .iter()
-        .rev()
-        .zip(three.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let count_at = two.iter().zip(&three).position(|(a, b)| a != b).expect("counts differ");
+    let same = two.iter().rev().zip(three.iter().rev()).take_while(|(a, b)| a == b).count();
     let (at, length) = (two.len() - same, three.len() - two.len());
     assert_eq!(length, 3, "bytes of a boundary where nothing changes");
 
@@ -145,11 +121,7 @@ fn amplification_is_limited() {
     many.splice(at..at, three[at..at + length].repeat(4998));
     many.splice(count_at..=count_at, [0x88, 0x27]); // 5000 in LEB128
     let result = read(&many);
-    assert!(
-        matches!(result, Err(SectionError::TooLarge { .. })),
-        "{:?}",
-        result.err()
-    );
+    assert!(matches!(result, Err(SectionError::TooLarge { .. })), "{:?}", result.err());
 }
 
 #[test]

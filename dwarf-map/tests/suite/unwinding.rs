@@ -39,37 +39,11 @@ fn stopped() -> (Registers, HashMap<u64, u64>) {
 fn rules_change_with_the_prologue() {
     let unwinder = unwinder();
     let rule = |pc| unwinder.cfa_rule(CodeOffset::new(pc));
-    assert_eq!(
-        rule(0),
-        Ok(CfaRule {
-            reg: DwarfReg(7),
-            offset: 8
-        })
-    );
-    assert_eq!(
-        rule(1),
-        Ok(CfaRule {
-            reg: DwarfReg(7),
-            offset: 16
-        })
-    );
-    assert_eq!(
-        rule(23),
-        Ok(CfaRule {
-            reg: DwarfReg(6),
-            offset: 16
-        })
-    );
-    assert_eq!(
-        rule(50),
-        Err(UnwindError::NoRule {
-            pc: CodeOffset::new(50)
-        })
-    );
-    assert_eq!(
-        unwinder.first_gap(CodeOffset::new(0)..CodeOffset::new(46)),
-        None
-    );
+    assert_eq!(rule(0), Ok(CfaRule { reg: DwarfReg(7), offset: 8 }));
+    assert_eq!(rule(1), Ok(CfaRule { reg: DwarfReg(7), offset: 16 }));
+    assert_eq!(rule(23), Ok(CfaRule { reg: DwarfReg(6), offset: 16 }));
+    assert_eq!(rule(50), Err(UnwindError::NoRule { pc: CodeOffset::new(50) }));
+    assert_eq!(unwinder.first_gap(CodeOffset::new(0)..CodeOffset::new(46)), None);
     let gap = unwinder.first_gap(CodeOffset::new(0)..CodeOffset::new(64));
     assert_eq!(gap, Some(CodeOffset::new(46)));
 }
@@ -79,30 +53,16 @@ fn walks_to_the_entry() {
     let unwinder = unwinder();
     let (innermost, memory) = stopped();
     let mut read = |at: SubjectAddr| memory.get(&at.get()).copied();
-    let caller = unwinder
-        .step(&innermost, &mut read)
-        .expect("a frame")
-        .expect("a caller");
+    let caller = unwinder.step(&innermost, &mut read).expect("a frame").expect("a caller");
     assert_eq!(caller.pc, address(35));
     assert_eq!(caller.gpr[3], Some(42), "rbx is untouched by function 1");
     assert_eq!(caller.gpr[7], Some(STACK - 32));
     assert_eq!(caller.gpr[0], None, "rax belongs to the callee");
     assert_eq!(unwinder.cfa(&caller), Ok(SubjectAddr::new(STACK)));
-    let entry = unwinder
-        .step(&caller, &mut read)
-        .expect("a frame")
-        .expect("a caller");
+    let entry = unwinder.step(&caller, &mut read).expect("a frame").expect("a caller");
     assert_eq!(entry.pc, address(115));
-    assert_eq!(
-        entry.gpr[3],
-        Some(0x1234),
-        "rbx restored from function 0's frame"
-    );
-    assert_eq!(
-        unwinder.step(&entry, &mut read),
-        Ok(None),
-        "return address 0"
-    );
+    assert_eq!(entry.gpr[3], Some(0x1234), "rbx restored from function 0's frame");
+    assert_eq!(unwinder.step(&entry, &mut read), Ok(None), "return address 0");
 }
 
 #[test]
@@ -115,31 +75,19 @@ fn lying_stacks_are_errors() {
     let mut backwards = innermost;
     backwards.gpr[6] = Some(STACK - 4096);
     let mut read = |at: SubjectAddr| memory.get(&at.get()).copied();
-    assert!(matches!(
-        unwinder.step(&backwards, &mut read),
-        Err(UnwindError::NoProgress { .. })
-    ));
+    assert!(matches!(unwinder.step(&backwards, &mut read), Err(UnwindError::NoProgress { .. })));
 
     let mut unknown = innermost;
     unknown.gpr[6] = None;
-    assert!(matches!(
-        unwinder.step(&unknown, &mut read),
-        Err(UnwindError::UnknownRegister { .. })
-    ));
+    assert!(matches!(unwinder.step(&unknown, &mut read), Err(UnwindError::UnknownRegister { .. })));
 
     // A saved rbp that points at its own frame: no round trips.
     let mut circle = memory.clone();
     circle.insert(STACK - 48, STACK - 48);
     circle.insert(STACK - 40, address(70).get());
     let mut read = |at: SubjectAddr| circle.get(&at.get()).copied();
-    let again = unwinder
-        .step(&innermost, &mut read)
-        .expect("a frame")
-        .expect("a caller");
-    assert!(matches!(
-        unwinder.step(&again, &mut read),
-        Err(UnwindError::NoProgress { .. })
-    ));
+    let again = unwinder.step(&innermost, &mut read).expect("a frame").expect("a caller");
+    assert!(matches!(unwinder.step(&again, &mut read), Err(UnwindError::NoProgress { .. })));
 }
 
 #[test]
@@ -159,14 +107,7 @@ fn deep_stacks_are_walked() {
     for frame in 0..DEPTH {
         let rbp = STACK + 16 * frame;
         memory.insert(rbp, rbp + 16);
-        memory.insert(
-            rbp + 8,
-            if frame + 1 == DEPTH {
-                0
-            } else {
-                address(70).get()
-            },
-        );
+        memory.insert(rbp + 8, if frame + 1 == DEPTH { 0 } else { address(70).get() });
     }
     let mut gpr = [0; 16];
     gpr[6] = STACK;
@@ -212,8 +153,5 @@ fn entries_outside_the_text_are_refused() {
     assert!(matches!(outside, Err(UnwindError::OutsideText { .. })));
     let twice = [fixture::debug_frame(), fixture::debug_frame()].concat();
     let twice = Unwinder::new(&twice, TEXT, TEXT_SIZE);
-    assert!(
-        matches!(twice, Err(UnwindError::Overlap { .. })),
-        "{twice:?}"
-    );
+    assert!(matches!(twice, Err(UnwindError::Overlap { .. })), "{twice:?}");
 }

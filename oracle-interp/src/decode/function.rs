@@ -143,16 +143,16 @@ impl Decoder {
             }
         }
         operators.finish()?;
-        let Body {
-            locals, highest, ..
-        } = decoding;
+        let Body { locals, highest, .. } = decoding;
         self.unsupported = refused;
         if self.unsupported.is_some() {
             return Ok(());
         }
-        let (params, results) = self.module.types.get(ty as usize).map_or((0, 0), |ty| {
-            (ty.params.len() as u32, ty.results.len() as u32)
-        });
+        let (params, results) = self
+            .module
+            .types
+            .get(ty as usize)
+            .map_or((0, 0), |ty| (ty.params.len() as u32, ty.results.len() as u32));
         let range = body.range();
         self.module.functions.push(FunctionDef {
             body: wasm_offset(range.start)..wasm_offset(range.end),
@@ -222,18 +222,8 @@ impl Body<'_> {
     /// Opens a construct, its parameters on the stack.
     fn open(&mut self, kind: Kind, signature: Signature) {
         let params = signature.params(&self.module.types).len();
-        let below = if self.live {
-            self.shapes.pop(self.shape, params as u32)
-        } else {
-            self.shape
-        };
-        self.labels.push(Label {
-            kind,
-            signature,
-            below,
-            entered: self.live,
-            patches: Vec::new(),
-        });
+        let below = if self.live { self.shapes.pop(self.shape, params as u32) } else { self.shape };
+        self.labels.push(Label { kind, signature, below, entered: self.live, patches: Vec::new() });
     }
 
     /// Makes the stack that of `label`'s construct at its start or past its end.
@@ -272,11 +262,7 @@ impl Body<'_> {
     /// What a branch to the label at `depth` does. The target of a forward
     /// branch is not known yet.
     fn branch(&mut self, depth: u32) -> Branch {
-        let none = Branch {
-            target: Branch::RETURN,
-            keep: 0,
-            height: 0,
-        };
+        let none = Branch { target: Branch::RETURN, keep: 0, height: 0 };
         let Some(index) = self.labels.len().checked_sub(1 + depth as usize) else {
             return none;
         };
@@ -289,11 +275,7 @@ impl Body<'_> {
             Kind::Loop(start) => (start, label.signature.params(types).len()),
             _ => (OpIdx(0), label.signature.results(types).len()),
         };
-        Branch {
-            target,
-            keep: keep as u32,
-            height: self.shapes.height(label.below),
-        }
+        Branch { target, keep: keep as u32, height: self.shapes.height(label.below) }
     }
 
     fn is_forward(&mut self, depth: u32) -> bool {
@@ -376,10 +358,7 @@ impl Body<'_> {
     fn table(&self, at: usize, table: u32) -> Result<(u8, ValType)> {
         let small = u8::try_from(table).map_err(|_| Problem::Limit(at, "more than 256 tables"))?;
         let ty = self.module.tables.get(table as usize);
-        Ok((
-            small,
-            ty.map_or(ValType::FUNCREF, |ty| ValType::Ref(ty.element)),
-        ))
+        Ok((small, ty.map_or(ValType::FUNCREF, |ty| ValType::Ref(ty.element))))
     }
 
     /// Takes over one validated instruction.
@@ -558,24 +537,14 @@ impl Body<'_> {
                 };
                 self.plain(op, params.len(), &results)
             }
-            Operator::CallIndirect {
-                type_index,
-                table_index,
-            } => {
+            Operator::CallIndirect { type_index, table_index } => {
                 let (table, _) = self.table(at, *table_index)?;
                 let (params, results) = self.func_type(*type_index);
-                let op = Op::CallIndirect {
-                    table,
-                    ty: *type_index,
-                };
+                let op = Op::CallIndirect { table, ty: *type_index };
                 self.plain(op, params.len() + 1, &results)
             }
             Operator::LocalGet { local_index } => {
-                let ty = self
-                    .locals
-                    .get(*local_index as usize)
-                    .copied()
-                    .unwrap_or(I32);
+                let ty = self.locals.get(*local_index as usize).copied().unwrap_or(I32);
                 self.plain(Op::LocalGet(*local_index), 0, &[ty])
             }
             Operator::LocalSet { local_index } => self.plain(Op::LocalSet(*local_index), 1, &[]),
@@ -651,31 +620,14 @@ impl Body<'_> {
             Operator::TableFill { table } => {
                 self.plain(Op::TableFill(self.table(at, *table)?.0), 3, &[])
             }
-            Operator::TableCopy {
-                dst_table,
-                src_table,
-            } => {
+            Operator::TableCopy { dst_table, src_table } => {
                 let destination = self.table(at, *dst_table)?.0;
                 let source = self.table(at, *src_table)?.0;
-                self.plain(
-                    Op::TableCopy {
-                        destination,
-                        source,
-                    },
-                    3,
-                    &[],
-                )
+                self.plain(Op::TableCopy { destination, source }, 3, &[])
             }
             Operator::TableInit { elem_index, table } => {
                 let table = self.table(at, *table)?.0;
-                self.plain(
-                    Op::TableInit {
-                        table,
-                        elem: *elem_index,
-                    },
-                    3,
-                    &[],
-                )
+                self.plain(Op::TableInit { table, elem: *elem_index }, 3, &[])
             }
             Operator::ElemDrop { elem_index } => self.plain(Op::ElemDrop(*elem_index), 0, &[]),
             other => Err(Problem::Unsupported(at, unsupported::instruction(other))),

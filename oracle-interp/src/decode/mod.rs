@@ -60,14 +60,12 @@ impl Module {
         }
         decode(bytes).map_err(|problem| match problem {
             Problem::Wasm(error) => from_wasmparser(bytes, &error),
-            Problem::Unsupported(at, feature) => DecodeError::Unsupported {
-                offset: wasm_offset(at),
-                feature,
-            },
-            Problem::Limit(at, which) => DecodeError::Limit {
-                offset: wasm_offset(at),
-                message: which.to_string(),
-            },
+            Problem::Unsupported(at, feature) => {
+                DecodeError::Unsupported { offset: wasm_offset(at), feature }
+            }
+            Problem::Limit(at, which) => {
+                DecodeError::Limit { offset: wasm_offset(at), message: which.to_string() }
+            }
         })
     }
 }
@@ -97,10 +95,7 @@ fn from_wasmparser(bytes: &[u8], error: &wasmparser::Error) -> DecodeError {
     if let Some(features) = error.missing_wasm_feature()
         && is_valid_with(bytes, features)
     {
-        DecodeError::Unsupported {
-            offset,
-            feature: unsupported::feature(features, &message),
-        }
+        DecodeError::Unsupported { offset, feature: unsupported::feature(features, &message) }
     } else if message.contains("exceeds limit") || message.contains("implementation limit") {
         DecodeError::Limit { offset, message }
     } else {
@@ -145,12 +140,7 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     };
     for payload in parser.parse_all(bytes) {
         let payload = payload?;
-        if let Payload::Version {
-            encoding: Encoding::Component,
-            range,
-            ..
-        } = &payload
-        {
+        if let Payload::Version { encoding: Encoding::Component, range, .. } = &payload {
             return Err(Problem::Unsupported(
                 range.start,
                 "component model (component)".to_string(),
@@ -165,9 +155,7 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     if let Some(problem) = decoder.unsupported {
         return Err(problem);
     }
-    let Decoder {
-        mut module, shapes, ..
-    } = decoder;
+    let Decoder { mut module, shapes, .. } = decoder;
     module.code.shapes = shapes.finish();
     module.bytes = Arc::from(bytes);
     module.finish_names();

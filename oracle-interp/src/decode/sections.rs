@@ -151,9 +151,7 @@ impl Decoder {
                     };
                     let name = export.name.to_string();
                     let index = export.index;
-                    self.module
-                        .exports
-                        .extend(kind.map(|kind| Export { name, kind, index }));
+                    self.module.exports.extend(kind.map(|kind| Export { name, kind, index }));
                 }
             }
             Payload::StartSection { func, .. } => self.module.start = Some(FuncIdx::new(func)),
@@ -170,10 +168,7 @@ impl Decoder {
                     let data = data?;
                     let mode = match data.kind {
                         DataKind::Passive => SegmentMode::Passive,
-                        DataKind::Active {
-                            memory_index,
-                            offset_expr,
-                        } => {
+                        DataKind::Active { memory_index, offset_expr } => {
                             let offset = const_expr(&offset_expr);
                             SegmentMode::Active {
                                 target: MemoryIdx::new(memory_index),
@@ -232,10 +227,7 @@ impl Decoder {
             }
             TypeRef::Tag(_) => return Err(unsupported_at(at, "exception handling (tag)")),
             TypeRef::FuncExact(_) => {
-                return Err(unsupported_at(
-                    at,
-                    "custom descriptors (exact function import)",
-                ));
+                return Err(unsupported_at(at, "custom descriptors (exact function import)"));
             }
         })
     }
@@ -243,8 +235,7 @@ impl Decoder {
     fn memory(&mut self, at: usize, ty: Option<MemoryType>) {
         self.module.memories.extend(ty);
         if self.module.memories.len() > 1 {
-            self.unsupported
-                .get_or_insert(unsupported_at(at, "multi-memory (second memory)"));
+            self.unsupported.get_or_insert(unsupported_at(at, "multi-memory (second memory)"));
         }
     }
 
@@ -292,10 +283,8 @@ impl Module {
                 *name = Some(export.name.clone());
             }
         }
-        self.local_names
-            .sort_by_key(|(func, local, _)| (*func, *local));
-        self.local_names
-            .dedup_by_key(|(func, local, _)| (*func, *local));
+        self.local_names.sort_by_key(|(func, local, _)| (*func, *local));
+        self.local_names.dedup_by_key(|(func, local, _)| (*func, *local));
     }
 }
 
@@ -305,10 +294,7 @@ pub(super) fn unsupported_at(at: usize, what: &str) -> Problem {
 
 fn canonical_types(types: &[FuncType]) -> Vec<u32> {
     let mut first = HashMap::new();
-    (0u32..)
-        .zip(types)
-        .map(|(index, ty)| *first.entry(ty).or_insert(index))
-        .collect()
+    (0u32..).zip(types).map(|(index, ty)| *first.entry(ty).or_insert(index)).collect()
 }
 
 fn func_type(at: usize, ty: &wasmparser::SubType) -> Result<FuncType> {
@@ -316,10 +302,7 @@ fn func_type(at: usize, ty: &wasmparser::SubType) -> Result<FuncType> {
         return Err(unsupported_at(at, "GC (subtype declaration)"));
     }
     if ty.composite_type.shared {
-        return Err(unsupported_at(
-            at,
-            "shared-everything threads (shared type)",
-        ));
+        return Err(unsupported_at(at, "shared-everything threads (shared type)"));
     }
     match &ty.composite_type.inner {
         CompositeInnerType::Func(func) => Ok(FuncType {
@@ -359,18 +342,13 @@ fn ref_type(at: usize, ty: wasmparser::RefType) -> Result<RefType> {
     }
     let proposal = match ty.heap_type() {
         HeapType::Abstract { shared: true, .. } => "shared-everything threads",
-        HeapType::Abstract {
-            ty: AbstractHeapType::Exn | AbstractHeapType::NoExn,
-            ..
-        } => "exception handling",
-        HeapType::Abstract {
-            ty: AbstractHeapType::Cont | AbstractHeapType::NoCont,
-            ..
-        } => "stack switching",
-        HeapType::Abstract {
-            ty: AbstractHeapType::Func | AbstractHeapType::Extern,
-            ..
+        HeapType::Abstract { ty: AbstractHeapType::Exn | AbstractHeapType::NoExn, .. } => {
+            "exception handling"
         }
+        HeapType::Abstract { ty: AbstractHeapType::Cont | AbstractHeapType::NoCont, .. } => {
+            "stack switching"
+        }
+        HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::Extern, .. }
         | HeapType::Concrete(_) => "typed function references",
         HeapType::Abstract { .. } => "GC",
         HeapType::Exact(_) => "custom descriptors",
@@ -394,10 +372,7 @@ fn memory_type(at: usize, ty: wasmparser::MemoryType) -> Result<MemoryType> {
     } else if ty.page_size_log2.is_some_and(|log2| log2 != 16) {
         Err(unsupported_at(at, "custom page sizes (memory)"))
     } else {
-        Ok(MemoryType {
-            minimum: ty.initial,
-            maximum: ty.maximum,
-        })
+        Ok(MemoryType { minimum: ty.initial, maximum: ty.maximum })
     }
 }
 
@@ -405,10 +380,7 @@ fn table_type(at: usize, ty: wasmparser::TableType) -> Result<TableType> {
     if ty.table64 {
         Err(unsupported_at(at, "memory64 (64-bit table)"))
     } else if ty.shared {
-        Err(unsupported_at(
-            at,
-            "shared-everything threads (shared table)",
-        ))
+        Err(unsupported_at(at, "shared-everything threads (shared table)"))
     } else {
         Ok(TableType {
             element: ref_type(at, ty.element_type)?,
@@ -420,25 +392,16 @@ fn table_type(at: usize, ty: wasmparser::TableType) -> Result<TableType> {
 
 fn global_type(at: usize, ty: wasmparser::GlobalType) -> Result<GlobalType> {
     if ty.shared {
-        return Err(unsupported_at(
-            at,
-            "shared-everything threads (shared global)",
-        ));
+        return Err(unsupported_at(at, "shared-everything threads (shared global)"));
     }
-    Ok(GlobalType {
-        content: val_type(at, ty.content_type)?,
-        mutable: ty.mutable,
-    })
+    Ok(GlobalType { content: val_type(at, ty.content_type)?, mutable: ty.mutable })
 }
 
 fn element_segment(at: usize, element: wasmparser::Element<'_>) -> Result<ElementSegment> {
     let mode = match element.kind {
         ElementKind::Passive => SegmentMode::Passive,
         ElementKind::Declared => SegmentMode::Declared,
-        ElementKind::Active {
-            table_index,
-            offset_expr,
-        } => SegmentMode::Active {
+        ElementKind::Active { table_index, offset_expr } => SegmentMode::Active {
             target: TableIdx::new(table_index.unwrap_or(0)),
             offset: const_expr(&offset_expr)?,
         },
@@ -453,10 +416,8 @@ fn element_segment(at: usize, element: wasmparser::Element<'_>) -> Result<Elemen
         }
         wasmparser::ElementItems::Expressions(ty, reader) => {
             ref_type(at, ty)?;
-            let items = reader
-                .into_iter()
-                .map(|expr| const_expr(&expr?))
-                .collect::<Result<Vec<_>>>()?;
+            let items =
+                reader.into_iter().map(|expr| const_expr(&expr?)).collect::<Result<Vec<_>>>()?;
             ElementItems::Expressions(items)
         }
     };

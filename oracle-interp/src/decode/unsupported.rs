@@ -89,14 +89,8 @@ mod tests {
     #[test]
     fn instructions_are_named_as_in_the_text_format() {
         assert_eq!(mnemonic("visit_v128_load8_lane"), "v128.load8_lane");
-        assert_eq!(
-            mnemonic("visit_i64_atomic_rmw8_add_u"),
-            "i64.atomic.rmw8.add_u"
-        );
-        assert_eq!(
-            mnemonic("visit_memory_atomic_wait32"),
-            "memory.atomic.wait32"
-        );
+        assert_eq!(mnemonic("visit_i64_atomic_rmw8_add_u"), "i64.atomic.rmw8.add_u");
+        assert_eq!(mnemonic("visit_memory_atomic_wait32"), "memory.atomic.wait32");
         assert_eq!(mnemonic("visit_return_call"), "return_call");
         assert_eq!(
             instruction(&Operator::ReturnCall { function_index: 0 }),

@@ -37,33 +37,17 @@ pub(super) enum Exit {
 impl Oracle {
     /// Executes from the present position. `fuel` counts down.
     pub(super) fn interpret(&mut self, stops: Option<&StopSet>, fuel: &mut u64) -> Exit {
-        let Oracle {
-            store,
-            stack,
-            frames,
-            limits,
-            ..
-        } = self;
+        let Oracle { store, stack, frames, limits, .. } = self;
         let Some(frame) = frames.last() else {
             return Exit::Finished;
         };
-        let Store {
-            instances,
-            memories,
-            tables,
-            globals,
-            writes,
-        } = store;
+        let Store { instances, memories, tables, globals, writes } = store;
         let instance_id = frame.instance;
         let instance = &instances[instance_id.index()];
         let module = &*instance.module;
         let code = &module.code;
         let ops = stops.map_or(&code.ops[..], |stops| stops.ops_for(module));
-        let memory_id = instance
-            .memories
-            .first()
-            .copied()
-            .unwrap_or(MemoryId::new(0));
+        let memory_id = instance.memories.first().copied().unwrap_or(MemoryId::new(0));
         let memory: &mut [u8] = match instance.memories.first() {
             Some(id) => &mut memories[id.index()].data,
             None => &mut [],
@@ -160,11 +144,7 @@ impl Oracle {
         }
         macro_rules! branch {
             ($entry:expr) => {{
-                let Branch {
-                    target,
-                    keep,
-                    height,
-                } = code.branches[$entry as usize];
+                let Branch { target, keep, height } = code.branches[$entry as usize];
                 if target == Branch::RETURN {
                     leave!();
                 } else {
@@ -246,10 +226,7 @@ impl Oracle {
                     let Some(&element) = table.get(top!() as usize) else {
                         break Exit::Trap(Trap::UndefinedElement);
                     };
-                    let Some(FuncAddr {
-                        instance: callee,
-                        func,
-                    }) = FuncAddr::from_cell(element)
+                    let Some(FuncAddr { instance: callee, func }) = FuncAddr::from_cell(element)
                     else {
                         break Exit::Trap(Trap::UninitializedElement);
                     };
@@ -507,11 +484,7 @@ impl Oracle {
             pc += 1;
         };
         // Neither a stop nor a deferred instruction was executed.
-        *fuel = if matches!(exit, Exit::Stop | Exit::Slow) {
-            left + 1
-        } else {
-            left
-        };
+        *fuel = if matches!(exit, Exit::Stop | Exit::Slow) { left + 1 } else { left };
         self.pc = OpIdx(pc as u32);
         self.sp = sp;
         exit

@@ -238,27 +238,21 @@ impl Oracle {
     /// bytes). Exact up to some thousand writes, then rounded out to 4 KiB.
     /// Memory that was grown is not listed: it shows by the memory's size.
     pub fn writes(&self) -> impl Iterator<Item = (MemoryId, u64, u64)> + '_ {
-        self.store
-            .writes
-            .memory_writes()
-            .filter_map(|(memory, address, length)| {
-                let size = self.memory(memory).len() as u64;
-                let length = length.min(size.checked_sub(address)?);
-                (length > 0).then_some((memory, address, length))
-            })
+        self.store.writes.memory_writes().filter_map(|(memory, address, length)| {
+            let size = self.memory(memory).len() as u64;
+            let length = length.min(size.checked_sub(address)?);
+            (length > 0).then_some((memory, address, length))
+        })
     }
 
     /// Table elements written since [`Oracle::clear_writes`]: (table, first
     /// element, count).
     pub fn table_writes(&self) -> impl Iterator<Item = (TableId, u64, u64)> + '_ {
-        self.store
-            .writes
-            .table_writes()
-            .filter_map(|(table, first, count)| {
-                let size = self.table(table).len() as u64;
-                let count = count.min(size.checked_sub(first)?);
-                (count > 0).then_some((table, first, count))
-            })
+        self.store.writes.table_writes().filter_map(|(table, first, count)| {
+            let size = self.table(table).len() as u64;
+            let count = count.min(size.checked_sub(first)?);
+            (count > 0).then_some((table, first, count))
+        })
     }
 
     /// Forgets which memory and table elements were written.
@@ -283,22 +277,13 @@ impl Oracle {
         if self.is_busy() {
             return Err(CallError::Busy);
         }
-        let instance = self
-            .store
-            .instance_of(func)
-            .ok_or(CallError::NoSuchFunction(func))?;
+        let instance = self.store.instance_of(func).ok_or(CallError::NoSuchFunction(func))?;
         let func = instance.resolve(func.func);
-        let ty = self
-            .func_type(func)
-            .ok_or(CallError::NoSuchFunction(func))?;
+        let ty = self.func_type(func).ok_or(CallError::NoSuchFunction(func))?;
         self.check_values(&ty.params, args)?;
         self.abandon();
         if self.is_host_function(func) {
-            let call = HostCall {
-                instance: func.instance,
-                func: func.func,
-                args: args.to_vec(),
-            };
+            let call = HostCall { instance: func.instance, func: func.func, args: args.to_vec() };
             self.state = State::HostCall(call.clone());
             return Ok(Event::HostCall(call));
         }
@@ -331,20 +316,14 @@ impl Oracle {
     }
 
     fn check_values(&self, expected: &[ValType], given: &[Value]) -> Result<(), CallError> {
-        if !given
-            .iter()
-            .map(|value| value.ty())
-            .eq(expected.iter().copied())
-        {
+        if !given.iter().map(|value| value.ty()).eq(expected.iter().copied()) {
             return Err(CallError::Types {
                 expected: expected.to_vec(),
                 given: given.iter().map(|value| value.ty()).collect(),
             });
         }
         given.iter().try_for_each(|&value| {
-            self.store
-                .check_reference(value)
-                .map_err(CallError::DanglingReference)
+            self.store.check_reference(value).map_err(CallError::DanglingReference)
         })
     }
 
@@ -387,12 +366,7 @@ impl Oracle {
     /// result turn out to be a NaN.
     fn nan_freedom(&self) -> Option<ChoiceKind> {
         let frame = self.frames.last()?;
-        let op = *self
-            .instance(frame.instance)
-            .module
-            .code
-            .ops
-            .get(self.pc.index())?;
+        let op = *self.instance(frame.instance).module.code.ops.get(self.pc.index())?;
         choice::nan_freedom(op, &self.stack[frame.base..self.sp])
     }
 
@@ -403,10 +377,7 @@ impl Oracle {
             && choice::is_used(freedom, result)
         {
             let slot = SlotIdx::from_index(self.sp - 1 - frame.base);
-            self.choice = Some(Choice {
-                slot,
-                kind: freedom,
-            });
+            self.choice = Some(Choice { slot, kind: freedom });
         }
     }
 
@@ -488,17 +459,10 @@ impl Oracle {
     /// Returns from the outermost frame: its results are the topmost operands.
     fn finish(&mut self) -> Event {
         let results = self.frames.pop().map_or_else(Vec::new, |frame| {
-            let addr = FuncAddr {
-                instance: frame.instance,
-                func: frame.func,
-            };
+            let addr = FuncAddr { instance: frame.instance, func: frame.func };
             let types = self.func_type(addr).map_or(&[][..], |ty| &ty.results);
             let cells = &self.stack[self.sp - types.len()..self.sp];
-            types
-                .iter()
-                .zip(cells)
-                .map(|(&ty, &cell)| Value::from_cell(ty, cell))
-                .collect()
+            types.iter().zip(cells).map(|(&ty, &cell)| Value::from_cell(ty, cell)).collect()
         });
         self.sp = 0;
         self.state = State::Finished(results.clone());
@@ -518,13 +482,8 @@ impl Oracle {
         let State::HostCall(call) = &self.state else {
             return Err(CallError::NoHostCall);
         };
-        let addr = FuncAddr {
-            instance: call.instance,
-            func: call.func,
-        };
-        let ty = self
-            .func_type(addr)
-            .ok_or(CallError::NoSuchFunction(addr))?;
+        let addr = FuncAddr { instance: call.instance, func: call.func };
+        let ty = self.func_type(addr).ok_or(CallError::NoSuchFunction(addr))?;
         self.check_values(&ty.results, results)?;
         if self.frames.is_empty() {
             self.state = State::Finished(results.to_vec());
@@ -585,14 +544,10 @@ impl Oracle {
         match (grown, kind) {
             (Grown::Memory(memory), ChoiceKind::MemoryGrow { previous }) => {
                 let bytes = u64::from(previous) * MemoryType::PAGE;
-                self.store.memories[memory.index()]
-                    .data
-                    .truncate(bytes as usize);
+                self.store.memories[memory.index()].data.truncate(bytes as usize);
             }
             (Grown::Table(table), ChoiceKind::TableGrow { previous }) => {
-                self.store.tables[table.index()]
-                    .elements
-                    .truncate(previous as usize);
+                self.store.tables[table.index()].elements.truncate(previous as usize);
             }
             _ => debug_assert!(false, "a choice of another kind than what grew"),
         }
@@ -609,8 +564,7 @@ impl Oracle {
         }
         if cells > self.stack.len() {
             let roomy = cells.max(2 * self.stack.len()).max(1024);
-            self.stack
-                .resize(roomy.min(self.limits.max_value_cells), Cell(0));
+            self.stack.resize(roomy.min(self.limits.max_value_cells), Cell(0));
         }
         Ok(())
     }

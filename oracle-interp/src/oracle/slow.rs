@@ -25,10 +25,7 @@ impl Oracle {
         let module = &self.store.instances[instance.index()].module;
         let op = module.code.ops[self.pc.index()];
         let imported = module.num_imported_funcs();
-        let local = |func: u32| FuncAddr {
-            instance,
-            func: FuncIdx::new(func),
-        };
+        let local = |func: u32| FuncAddr { instance, func: FuncIdx::new(func) };
         match op {
             Op::Call(defined) => return Ok(self.call(local(imported + defined), 0)),
             Op::CallImport(func) => {
@@ -50,8 +47,7 @@ impl Oracle {
             Op::MemoryInit(data) => {
                 let operands = self.operands();
                 let memory = self.memory_of(instance);
-                self.store
-                    .memory_init(instance, memory, DataIdx::new(data), operands)?;
+                self.store.memory_init(instance, memory, DataIdx::new(data), operands)?;
                 self.sp -= 3;
             }
             Op::DataDrop(data) => self.store.data_drop(instance, DataIdx::new(data)),
@@ -59,9 +55,7 @@ impl Oracle {
                 let table = self.table_of(instance, table);
                 let [index, value] = self.operands();
                 let elements = &mut self.store.tables[table.index()].elements;
-                *elements
-                    .get_mut(index as usize)
-                    .ok_or(Trap::TableOutOfBounds)? = Cell(value);
+                *elements.get_mut(index as usize).ok_or(Trap::TableOutOfBounds)? = Cell(value);
                 self.store.writes.table(table, index, 1);
                 self.sp -= 2;
             }
@@ -82,17 +76,13 @@ impl Oracle {
                 }
                 self.sp -= 3;
             }
-            Op::TableCopy {
-                destination,
-                source,
-            } => {
+            Op::TableCopy { destination, source } => {
                 self.table_copy(instance, destination, source)?;
             }
             Op::TableInit { table, elem } => {
                 let operands = self.operands();
                 let table = self.table_of(instance, table);
-                self.store
-                    .table_init(instance, table, ElemIdx::new(elem), operands)?;
+                self.store.table_init(instance, table, ElemIdx::new(elem), operands)?;
                 self.sp -= 3;
             }
             Op::ElemDrop(elem) => self.store.elem_drop(instance, ElemIdx::new(elem)),
@@ -135,20 +125,14 @@ impl Oracle {
     fn call(&mut self, target: FuncAddr, index: usize) -> Option<Event> {
         let pc = self.pc;
         if self.is_host_function(target) {
-            let params = self
-                .func_type(target)
-                .map_or(Vec::new(), |ty| ty.params.clone());
+            let params = self.func_type(target).map_or(Vec::new(), |ty| ty.params.clone());
             self.sp -= index + params.len();
             let args = params
                 .iter()
                 .zip(&self.stack[self.sp..])
                 .map(|(&ty, &cell)| Value::from_cell(ty, cell))
                 .collect();
-            let call = HostCall {
-                instance: target.instance,
-                func: target.func,
-                args,
-            };
+            let call = HostCall { instance: target.instance, func: target.func, args };
             self.state = State::HostCall(call.clone());
             return Some(Event::HostCall(call));
         }
@@ -184,11 +168,7 @@ impl Oracle {
         let total = self.store.total_pages();
         let target = &mut self.store.memories[memory.index()];
         let previous = target.pages();
-        let maximum = target
-            .ty
-            .maximum
-            .unwrap_or(MemoryType::MAX_PAGES)
-            .min(MemoryType::MAX_PAGES);
+        let maximum = target.ty.maximum.unwrap_or(MemoryType::MAX_PAGES).min(MemoryType::MAX_PAGES);
         if previous + delta > maximum {
             self.grow_result(1, GROW_FAILED, None);
             return None;
@@ -200,9 +180,7 @@ impl Oracle {
             return Some(Limits::MEMORY_PAGES);
         }
         target.data.resize(target.data.len() + bytes, 0);
-        let kind = ChoiceKind::MemoryGrow {
-            previous: previous as u32,
-        };
+        let kind = ChoiceKind::MemoryGrow { previous: previous as u32 };
         self.grow_result(1, Cell(previous), Some((kind, Grown::Memory(memory))));
         None
     }
@@ -223,15 +201,11 @@ impl Oracle {
         {
             return Some(Limits::TABLE_ELEMENTS);
         }
-        target
-            .elements
-            .resize((previous + delta) as usize, Cell(value));
+        target.elements.resize((previous + delta) as usize, Cell(value));
         if delta > 0 {
             self.store.writes.table(table, previous, delta);
         }
-        let kind = ChoiceKind::TableGrow {
-            previous: previous as u32,
-        };
+        let kind = ChoiceKind::TableGrow { previous: previous as u32 };
         self.grow_result(2, Cell(previous), Some((kind, Grown::Table(table))));
         None
     }
@@ -275,9 +249,7 @@ impl Oracle {
         let from = self.store.tables[source.index()].range(from, count)?;
         let to = self.store.tables[destination.index()].range(first, count)?;
         if source == destination {
-            self.store.tables[source.index()]
-                .elements
-                .copy_within(from, to.start);
+            self.store.tables[source.index()].elements.copy_within(from, to.start);
         } else {
             // Two tables: what is copied is taken out first.
             let elements = self.store.tables[source.index()].elements[from].to_vec();

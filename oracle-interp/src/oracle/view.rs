@@ -30,9 +30,7 @@ pub struct FrameView<'a> {
 impl FrameView<'_> {
     /// Types of the locals.
     pub fn local_types(&self) -> &[ValType] {
-        self.module
-            .function(self.boundary.func)
-            .map_or(&[], |function| function.locals())
+        self.module.function(self.boundary.func).map_or(&[], |function| function.locals())
     }
 
     /// Types of the operands that are on the stack.
@@ -68,9 +66,7 @@ impl Oracle {
     /// call is in progress.
     #[inline]
     pub fn top(&self) -> Option<Top<'_>> {
-        self.frames
-            .last()
-            .map(|frame| self.view_frame(frame, self.pc, self.sp))
+        self.frames.last().map(|frame| self.view_frame(frame, self.pc, self.sp))
     }
 
     /// How many frames there are.
@@ -127,18 +123,8 @@ impl Oracle {
                     dropped_elems: instance.dropped_elements().collect(),
                 })
                 .collect(),
-            memories: self
-                .store
-                .memories
-                .iter()
-                .map(|memory| memory.data.clone())
-                .collect(),
-            tables: self
-                .store
-                .tables
-                .iter()
-                .map(|table| table.elements.clone())
-                .collect(),
+            memories: self.store.memories.iter().map(|memory| memory.data.clone()).collect(),
+            tables: self.store.tables.iter().map(|table| table.elements.clone()).collect(),
             globals: self
                 .store
                 .globals

@@ -83,29 +83,20 @@ impl Scrambling {
         let Some(liveness) = liveness.clone() else {
             return;
         };
-        let types: Vec<ValType> = top
-            .local_types()
-            .iter()
-            .copied()
-            .chain(top.operand_types())
-            .collect();
+        let types: Vec<ValType> =
+            top.local_types().iter().copied().chain(top.operand_types()).collect();
         let offset: WasmOffset = offset;
         for (slot, (live, ty)) in liveness.slots(offset).zip(types).enumerate() {
             if !live {
                 let value = self.value(ty);
-                oracle
-                    .set_slot(SlotIdx::from_index(slot), value)
-                    .expect("the slot exists");
+                oracle.set_slot(SlotIdx::from_index(slot), value).expect("the slot exists");
             }
         }
     }
 
     fn value(&mut self, ty: ValType) -> Value {
         // Knuth's multiplier; the quality of the bits does not matter.
-        self.bits = self
-            .bits
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        self.bits = self.bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         match ty {
             ValType::I32 => Value::I32((self.bits >> 32) as u32),
             ValType::I64 => Value::I64(self.bits),
@@ -155,9 +146,7 @@ impl Driver for Running {
 }
 
 fn begin(oracle: &mut Oracle, func: FuncAddr, args: &[Value]) -> Result<Event, String> {
-    oracle
-        .begin_call(func, args)
-        .map_err(|error| error.to_string())
+    oracle.begin_call(func, args).map_err(|error| error.to_string())
 }
 
 /// What a call came to, if it is over.
@@ -175,26 +164,14 @@ fn outcome(oracle: &mut Oracle, event: &Event) -> Result<Option<Outcome>, String
 }
 
 fn run_file(suite: Suite, file: &TestFile<'_>, driver: &mut dyn Driver) -> Tally {
-    Runner::run(
-        driver,
-        suite.features(),
-        &format!("{}/{}", file.parent(), file.name()),
-        file.raw(),
-    )
+    Runner::run(driver, suite.features(), &format!("{}/{}", file.parent(), file.name()), file.raw())
 }
 
 fn test_file(suite: Suite, name: &str) {
     let files = suite.files();
-    let file = files
-        .iter()
-        .find(|file| file.name() == name)
-        .expect("the suite has this file");
+    let file = files.iter().find(|file| file.name() == name).expect("the suite has this file");
     let mut scrambling = Scrambling::default();
-    for driver in [
-        &mut Stepping as &mut dyn Driver,
-        &mut scrambling,
-        &mut Running,
-    ] {
+    for driver in [&mut Stepping as &mut dyn Driver, &mut scrambling, &mut Running] {
         let tally = run_file(suite, file, driver);
         println!(
             "{} passed, {} about the text format, {} superseded, unsupported: {:?}",
@@ -463,10 +440,8 @@ spec_files! {
 ///   memory operations changed;
 /// - `unreached-invalid` expects the module `meet-bottom` to be invalid, which
 ///   `unreached-valid` of version 2 executes.
-const OUTDATED: &[(&str, &str)] = &[
-    ("mutable-global", "linking.wast"),
-    ("reference-types", "unreached-invalid.wast"),
-];
+const OUTDATED: &[(&str, &str)] =
+    &[("mutable-global", "linking.wast"), ("reference-types", "unreached-invalid.wast")];
 
 fn is_outdated(file: &TestFile<'_>) -> bool {
     OUTDATED.contains(&(file.parent(), file.name()))
@@ -476,12 +451,7 @@ fn is_outdated(file: &TestFile<'_>) -> bool {
 fn every_file_is_tested() {
     for (suite, tested) in SUITES {
         for file in suite.files().iter().filter(|file| !is_outdated(file)) {
-            assert!(
-                tested.contains(&file.name()),
-                "{}/{}",
-                file.parent(),
-                file.name()
-            );
+            assert!(tested.contains(&file.name()), "{}/{}", file.parent(), file.name());
         }
     }
 }

@@ -149,12 +149,9 @@ impl<'d> Runner<'d> {
         let mut lexer = Lexer::new(script);
         lexer.allow_confusing_unicode(true);
         let parsed = ParseBuffer::new_with_lexer(lexer);
-        let parsed = parsed
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|buffer| {
-                wast::parser::parse::<Wast<'_>>(buffer).map_err(|error| error.to_string())
-            });
+        let parsed = parsed.as_ref().map_err(ToString::to_string).and_then(|buffer| {
+            wast::parser::parse::<Wast<'_>>(buffer).map_err(|error| error.to_string())
+        });
         let directives = match parsed {
             Ok(wast) => wast.directives,
             Err(error) => {
@@ -203,10 +200,8 @@ impl<'d> Runner<'d> {
     fn add_spectest(&mut self) -> Result<(), String> {
         let bytes = wat::parse_str(SPECTEST).map_err(|error| error.to_string())?;
         let module = Module::decode(&bytes).map_err(|error| error.to_string())?;
-        let instance = self
-            .oracle
-            .instantiate(Arc::new(module), &[])
-            .map_err(|error| error.to_string())?;
+        let instance =
+            self.oracle.instantiate(Arc::new(module), &[]).map_err(|error| error.to_string())?;
         self.registered.insert("spectest".to_string(), Ok(instance));
         Ok(())
     }
@@ -226,9 +221,7 @@ impl<'d> Runner<'d> {
                 self.definitions.insert(name, module);
                 Ok(Kind::Action)
             }
-            WastDirective::ModuleInstance {
-                instance, module, ..
-            } => {
+            WastDirective::ModuleInstance { instance, module, .. } => {
                 let name = id_name(module);
                 let module =
                     self.definitions.get(&name).cloned().ok_or_else(|| {
@@ -268,45 +261,33 @@ impl<'d> Runner<'d> {
             }
             WastDirective::AssertExhaustion { call, .. } => match self.invoke(&call)? {
                 Outcome::Exhausted => Ok(Kind::Assertion),
-                other => Err(Problem::Failed(format!(
-                    "expected exhaustion, got {other:?}"
-                ))),
+                other => Err(Problem::Failed(format!("expected exhaustion, got {other:?}"))),
             },
-            WastDirective::AssertInvalid {
-                mut module,
-                message,
-                ..
-            } => {
+            WastDirective::AssertInvalid { mut module, message, .. } => {
                 if module.encode().is_err() {
                     return Ok(Kind::TextFormat);
                 }
                 self.expect_invalid(&mut module, message)
             }
-            WastDirective::AssertMalformed {
-                mut module,
-                message,
-                ..
-            } => match &module {
+            WastDirective::AssertMalformed { mut module, message, .. } => match &module {
                 QuoteWat::Wat(_) => self.expect_invalid(&mut module, message),
                 _ => Ok(Kind::TextFormat),
             },
-            WastDirective::AssertUnlinkable {
-                module, message, ..
-            } => match self.make(&mut QuoteWat::Wat(module))? {
+            WastDirective::AssertUnlinkable { module, message, .. } => match self
+                .make(&mut QuoteWat::Wat(module))?
+            {
                 Made::Unlinkable(actual) if same_message(&actual, message) => Ok(Kind::Assertion),
-                Made::Unlinkable(actual) => Err(Problem::Failed(format!(
-                    "expected `{message}`, got `{actual}`"
-                ))),
-                _ => Err(Problem::Failed(format!(
-                    "expected `{message}`, but it linked"
-                ))),
+                Made::Unlinkable(actual) => {
+                    Err(Problem::Failed(format!("expected `{message}`, got `{actual}`")))
+                }
+                _ => Err(Problem::Failed(format!("expected `{message}`, but it linked"))),
             },
-            WastDirective::AssertException { .. } => Err(Problem::Unsupported(
-                "exception handling (assert_exception)".to_string(),
-            )),
-            WastDirective::AssertSuspension { .. } => Err(Problem::Unsupported(
-                "stack switching (assert_suspension)".to_string(),
-            )),
+            WastDirective::AssertException { .. } => {
+                Err(Problem::Unsupported("exception handling (assert_exception)".to_string()))
+            }
+            WastDirective::AssertSuspension { .. } => {
+                Err(Problem::Unsupported("stack switching (assert_suspension)".to_string()))
+            }
             WastDirective::Thread(_) | WastDirective::Wait { .. } => {
                 Err(Problem::Unsupported("threads (thread)".to_string()))
             }
@@ -323,10 +304,9 @@ impl<'d> Runner<'d> {
                 Err("its instantiation failed".to_string()),
                 Err(Problem::Failed(format!("instantiation trapped: {trap}"))),
             ),
-            Ok(Made::Unlinkable(message)) => (
-                Err("its instantiation failed".to_string()),
-                Err(Problem::Failed(message)),
-            ),
+            Ok(Made::Unlinkable(message)) => {
+                (Err("its instantiation failed".to_string()), Err(Problem::Failed(message)))
+            }
             Err(Problem::Unsupported(reason)) => {
                 (Err(reason.clone()), Err(Problem::Unsupported(reason)))
             }
@@ -396,9 +376,7 @@ impl<'d> Runner<'d> {
             Some(name) => self.named.get(name.name()),
             None => self.current.as_ref(),
         };
-        found
-            .cloned()
-            .ok_or_else(|| Problem::Failed("there is no such instance".to_string()))
+        found.cloned().ok_or_else(|| Problem::Failed("there is no such instance".to_string()))
     }
 
     fn usable_instance(&self, name: Option<Id<'_>>) -> Result<InstanceId> {
@@ -428,39 +406,24 @@ impl<'d> Runner<'d> {
 
     /// That the binary form of `module` does not decode.
     fn expect_invalid(&self, module: &mut QuoteWat<'_>, message: &str) -> Result<Kind> {
-        let bytes = module
-            .encode()
-            .map_err(|error| Problem::Failed(error.to_string()))?;
+        let bytes = module.encode().map_err(|error| Problem::Failed(error.to_string()))?;
         match Module::decode(&bytes) {
             Err(DecodeError::Invalid { .. } | DecodeError::Limit { .. }) => Ok(Kind::Assertion),
             Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
             // Decoding accepts every finished proposal; was it wrong then?
-            Ok(_)
-                if Validator::new_with_features(self.features)
-                    .validate_all(&bytes)
-                    .is_err() =>
-            {
+            Ok(_) if Validator::new_with_features(self.features).validate_all(&bytes).is_err() => {
                 Ok(Kind::Superseded)
             }
-            Ok(_) => Err(Problem::Failed(format!(
-                "expected `{message}`, but it is valid"
-            ))),
+            Ok(_) => Err(Problem::Failed(format!("expected `{message}`, but it is valid"))),
         }
     }
 
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Outcome> {
         let instance = self.usable_instance(invoke.module)?;
         let Some(Extern::Func(func)) = self.exported(instance, invoke.name) else {
-            return Err(Problem::Failed(format!(
-                "there is no function `{}`",
-                invoke.name
-            )));
+            return Err(Problem::Failed(format!("there is no function `{}`", invoke.name)));
         };
-        let args = invoke
-            .args
-            .iter()
-            .map(argument)
-            .collect::<Result<Vec<_>>>()?;
+        let args = invoke.args.iter().map(argument).collect::<Result<Vec<_>>>()?;
         Ok(self.driver.call(&mut self.oracle, func, &args)?)
     }
 }
@@ -471,13 +434,9 @@ fn id_name(id: Option<Id<'_>>) -> String {
 
 fn decode(module: &mut QuoteWat<'_>) -> Result<Arc<Module>> {
     if let QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..) = module {
-        return Err(Problem::Unsupported(
-            "component model (component)".to_string(),
-        ));
+        return Err(Problem::Unsupported("component model (component)".to_string()));
     }
-    let bytes = module
-        .encode()
-        .map_err(|error| Problem::Failed(error.to_string()))?;
+    let bytes = module.encode().map_err(|error| Problem::Failed(error.to_string()))?;
     match Module::decode(&bytes) {
         Ok(module) => Ok(Arc::new(module)),
         Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
@@ -491,9 +450,7 @@ fn same_message(actual: &str, expected: &str) -> bool {
 
 fn argument(arg: &WastArg<'_>) -> Result<Value> {
     let WastArg::Core(arg) = arg else {
-        return Err(Problem::Unsupported(
-            "component model (argument)".to_string(),
-        ));
+        return Err(Problem::Unsupported("component model (argument)".to_string()));
     };
     Ok(match arg {
         WastArgCore::I32(value) => Value::I32(*value as u32),
@@ -513,23 +470,15 @@ fn argument(arg: &WastArg<'_>) -> Result<Value> {
 fn heap_ref_type(heap: &wast::core::HeapType<'_>) -> Option<RefType> {
     use wast::core::{AbstractHeapType, HeapType};
     match heap {
-        HeapType::Abstract {
-            shared: false,
-            ty: AbstractHeapType::Func,
-        } => Some(RefType::Func),
-        HeapType::Abstract {
-            shared: false,
-            ty: AbstractHeapType::Extern,
-        } => Some(RefType::Extern),
+        HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Some(RefType::Func),
+        HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Some(RefType::Extern),
         _ => None,
     }
 }
 
 fn expect_return(outcome: &Outcome, expected: &[WastRet<'_>]) -> Result<()> {
     let Outcome::Returned(actual) = outcome else {
-        return Err(Problem::Failed(format!(
-            "expected results, got {outcome:?}"
-        )));
+        return Err(Problem::Failed(format!("expected results, got {outcome:?}")));
     };
     if actual.len() != expected.len() {
         return Err(Problem::Failed(format!(

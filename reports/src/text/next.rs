@@ -40,8 +40,7 @@ fn after_divergence(report: &Report, d: &Divergence) -> Vec<(&'static str, Strin
         Some(command) => command,
         None => format!("wdiff run {path}{options}"),
     };
-    let mut hints =
-        vec![("again", rerun)];
+    let mut hints = vec![("again", rerun)];
     if let Some(func) = d.func {
         hints.push(("its map", format!("wdiff map {path}{options} --func '#{func}'")));
     }

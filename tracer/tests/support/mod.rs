@@ -121,14 +121,9 @@ pub fn image() -> Vec<u8> {
     put(58, &64u16.to_le_bytes());
     put(64, &1u32.to_le_bytes()); // PT_LOAD
     put(68, &5u32.to_le_bytes()); // R-X
-    for (at, value) in [
-        (72, 0x1000),
-        (80, LOAD),
-        (88, LOAD),
-        (96, size),
-        (104, size),
-        (112, 0x1000),
-    ] {
+    for (at, value) in
+        [(72, 0x1000), (80, LOAD), (88, LOAD), (96, size), (104, size), (112, 0x1000)]
+    {
         put(at, &u64::to_le_bytes(value));
     }
     put(0x1000, b"\xcc");
@@ -175,11 +170,7 @@ impl Bare {
         let subject = Subject::spawn(config(&image())).unwrap_or_else(|error| panic!("{error}"));
         let mut ids = subject.region_ids();
         let (data, memory) = (ids.next().unwrap(), ids.next().unwrap());
-        Self {
-            subject,
-            data,
-            memory,
-        }
+        Self { subject, data, memory }
     }
 
     /// Points it at a program, with rdi and rsi set.

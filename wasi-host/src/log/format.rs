@@ -123,10 +123,7 @@ impl<W: Write> Writer<W> {
             writes: entry
                 .writes
                 .iter()
-                .map(|write| WriteLine {
-                    address: write.address,
-                    bytes: hex::encode(&write.bytes),
-                })
+                .map(|write| WriteLine { address: write.address, bytes: hex::encode(&write.bytes) })
                 .collect(),
             output: entry
                 .emitted
@@ -159,12 +156,7 @@ impl From<&MemoryRead> for ReadLine {
             Content::Bytes(bytes) => (Some(hex::encode(bytes)), None, None),
             Content::Sha256(hash) => (None, Some(read.length), Some(hex::encode(hash))),
         };
-        ReadLine {
-            address: read.address,
-            bytes,
-            length,
-            sha256,
-        }
+        ReadLine { address: read.address, bytes, length, sha256 }
     }
 }
 
@@ -215,17 +207,12 @@ fn header(text: &[u8]) -> Result<Option<[u8; 32]>, LogError> {
     let loose: serde_json::Value =
         serde_json::from_slice(text).map_err(|error| malformed(error.to_string()))?;
     if loose.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
-        return Err(malformed(format!(
-            "not the header of a log: no format {FORMAT:?}"
-        )));
+        return Err(malformed(format!("not the header of a log: no format {FORMAT:?}")));
     }
     match loose.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(OperationLog::VERSION) => {}
         Some(found) => {
-            return Err(LogError::Version {
-                found,
-                known: OperationLog::VERSION,
-            });
+            return Err(LogError::Version { found, known: OperationLog::VERSION });
         }
         None => return Err(malformed("the version is not a number".to_owned())),
     }
@@ -253,11 +240,7 @@ fn entry(text: &[u8], index: u64) -> Result<Entry, String> {
         module,
         function,
         args: values("arguments", &line.args, function.params)?,
-        reads: line
-            .reads
-            .into_iter()
-            .map(memory_read)
-            .collect::<Result<_, _>>()?,
+        reads: line.reads.into_iter().map(memory_read).collect::<Result<_, _>>()?,
         outcome: outcome(function, line.results, line.exit)?,
         writes: line
             .writes
@@ -281,22 +264,16 @@ fn outcome(
     match (results, exit) {
         // The only function without a result is the one that does not return.
         (None, Some(code)) if function.results.is_empty() => Ok(Outcome::Exit(code)),
-        (Some(results), None) if !function.results.is_empty() => Ok(Outcome::Return(values(
-            "results",
-            &results,
-            function.results,
-        )?)),
+        (Some(results), None) if !function.results.is_empty() => {
+            Ok(Outcome::Return(values("results", &results, function.results)?))
+        }
         _ => Err(format!("{} ends in another way", function.name)),
     }
 }
 
 fn values(what: &str, texts: &[String], types: &[ValType]) -> Result<Vec<Value>, String> {
     if texts.len() != types.len() {
-        return Err(format!(
-            "{} {what} where {} should be",
-            texts.len(),
-            types.len()
-        ));
+        return Err(format!("{} {what} where {} should be", texts.len(), types.len()));
     }
     texts
         .iter()
@@ -306,9 +283,7 @@ fn values(what: &str, texts: &[String], types: &[ValType]) -> Result<Vec<Value>,
                 .filter(|digits| digits.len() == 2 * ty.bytes())
                 .and_then(hex::decode)
                 .map(|bytes| {
-                    let bits = bytes
-                        .iter()
-                        .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                    let bits = bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
                     Value::from_cell(ty, Cell(bits))
                 })
                 .ok_or_else(|| format!("{text:?} among the {what} is no {ty}"))
@@ -322,23 +297,16 @@ fn memory_read(line: ReadLine) -> Result<MemoryRead, String> {
             let bytes = hex::decode(&bytes).ok_or("bytes read are not hexadecimal")?;
             (bytes.len() as u64, Content::Bytes(bytes))
         }
-        (None, Some(length), Some(hash)) => (
-            length,
-            Content::Sha256(digest(&hash).ok_or("sha256 is no SHA-256")?),
-        ),
+        (None, Some(length), Some(hash)) => {
+            (length, Content::Sha256(digest(&hash).ok_or("sha256 is no SHA-256")?))
+        }
         _ => return Err("a read has either bytes, or length and sha256".to_owned()),
     };
-    Ok(MemoryRead {
-        address: line.address,
-        length,
-        content,
-    })
+    Ok(MemoryRead { address: line.address, length, content })
 }
 
 fn output(lines: &[OutputLine]) -> Result<Vec<Emitted>, String> {
-    let total = lines
-        .iter()
-        .try_fold(0u64, |sum, line| sum.checked_add(line.length));
+    let total = lines.iter().try_fold(0u64, |sum, line| sum.checked_add(line.length));
     if total.is_none_or(|total| total > u64::from(MAX_TRANSFER)) {
         return Err("more output than a call can make".to_owned());
     }

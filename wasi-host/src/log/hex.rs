@@ -7,9 +7,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(
-                DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'),
-            ));
+            text.push(char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?')));
         }
     }
     text

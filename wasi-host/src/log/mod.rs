@@ -124,10 +124,7 @@ impl OperationLog {
     pub const VERSION: u32 = 1;
 
     pub(crate) fn new(module_sha256: Option<[u8; 32]>) -> OperationLog {
-        OperationLog {
-            module_sha256,
-            entries: Vec::new(),
-        }
+        OperationLog { module_sha256, entries: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
@@ -149,9 +146,7 @@ impl OperationLog {
     /// Those of `output`.
     pub fn write(&self, output: impl io::Write) -> io::Result<()> {
         let mut writer = Writer::new(output, self.module_sha256)?;
-        self.entries
-            .iter()
-            .try_for_each(|entry| writer.entry(entry))
+        self.entries.iter().try_for_each(|entry| writer.entry(entry))
     }
 
     /// SHA-256 of the module whose run this is, where known.
@@ -180,9 +175,7 @@ impl OperationLog {
 
     /// Call number `index`.
     pub fn get(&self, index: u64) -> Option<&Entry> {
-        self.entries
-            .get(usize::try_from(index).ok()?)
-            .map(AsRef::as_ref)
+        self.entries.get(usize::try_from(index).ok()?).map(AsRef::as_ref)
     }
 
     /// Number of calls.

@@ -63,10 +63,7 @@ impl Replayer {
             each_chunk(memory, part.address, part.length, |bytes| {
                 self.outputs.write(part.stream, bytes).map(drop)
             })
-            .map_err(|source| HostError::Io {
-                doing: "re-emit output",
-                source,
-            })?;
+            .map_err(|source| HostError::Io { doing: "re-emit output", source })?;
         }
         for write in &entry.writes {
             memory
@@ -87,14 +84,8 @@ fn compare(
     args: &[Value],
     memory: &dyn GuestMemory,
 ) -> Result<(), HostError> {
-    let differs = |what, expected, actual| {
-        Err(HostError::Diverged {
-            index,
-            expected,
-            actual,
-            what,
-        })
-    };
+    let differs =
+        |what, expected, actual| Err(HostError::Diverged { index, expected, actual, what });
     if entry.function.name != function.name || entry.module != module {
         return differs(
             Difference::Function,
@@ -113,10 +104,7 @@ fn compare(
     }
     for read in &entry.reads {
         if let Some(actual) = different(read, memory) {
-            let what = Difference::Memory {
-                address: read.address,
-                length: read.length,
-            };
+            let what = Difference::Memory { address: read.address, length: read.length };
             let expected = format!("{} in {}", read.content, entry.function.name);
             return differs(what, expected, actual);
         }
@@ -167,9 +155,7 @@ fn each_chunk(
         let Some(piece) = buffer.get_mut(..count) else {
             break;
         };
-        memory
-            .read(address + done, piece)
-            .map_err(std::io::Error::other)?;
+        memory.read(address + done, piece).map_err(std::io::Error::other)?;
         take(piece)?;
         done += count as u64;
     }

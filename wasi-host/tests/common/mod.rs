@@ -65,26 +65,18 @@ impl Guest {
     }
 
     pub fn of(world: World) -> Guest {
-        Guest {
-            world,
-            memory: vec![0; 0x10000],
-        }
+        Guest { world, memory: vec![0; 0x10000] }
     }
 
     /// A guest with one directory, descriptor 3.
     pub fn with_dir(path: &std::path::Path) -> Guest {
-        Guest::new(WorldConfig {
-            dirs: vec![(path.to_owned(), "/".to_owned())],
-            ..quiet()
-        })
+        Guest::new(WorldConfig { dirs: vec![(path.to_owned(), "/".to_owned())], ..quiet() })
     }
 
     /// The whole answer of a call; arguments take the types of the signature.
     pub fn full(&mut self, name: &str, args: &[u64]) -> HostReturn {
         let args = values(name, args);
-        self.world
-            .call(PREVIEW1, name, &args, &mut self.memory)
-            .expect(name)
+        self.world.call(PREVIEW1, name, &args, &mut self.memory).expect(name)
     }
 
     /// The error number that a call returns.
@@ -144,17 +136,8 @@ impl Guest {
         flags: u64,
     ) -> Result<u32, u32> {
         let [address, length] = self.path(path);
-        let args = [
-            fd.into(),
-            follow.into(),
-            address,
-            length,
-            how,
-            rights,
-            rights,
-            flags,
-            RESULT.into(),
-        ];
+        let args =
+            [fd.into(), follow.into(), address, length, how, rights, rights, flags, RESULT.into()];
         match self.call("path_open", &args) {
             SUCCESS => Ok(self.u32(RESULT)),
             error => Err(error),
@@ -194,10 +177,7 @@ impl Guest {
     }
 
     pub fn seek(&mut self, fd: u32, offset: i64, whence: u64) -> Result<u64, u32> {
-        match self.call(
-            "fd_seek",
-            &[fd.into(), offset as u64, whence, RESULT.into()],
-        ) {
+        match self.call("fd_seek", &[fd.into(), offset as u64, whence, RESULT.into()]) {
             SUCCESS => Ok(self.u64(RESULT)),
             error => Err(error),
         }
@@ -208,9 +188,5 @@ impl Guest {
 pub fn values(name: &str, args: &[u64]) -> Vec<Value> {
     let ty = wasi_host::signature(PREVIEW1, name).expect(name);
     assert_eq!(ty.params.len(), args.len(), "{name}");
-    ty.params
-        .iter()
-        .zip(args)
-        .map(|(&ty, &bits)| Value::from_cell(ty, Cell(bits)))
-        .collect()
+    ty.params.iter().zip(args).map(|(&ty, &bits)| Value::from_cell(ty, Cell(bits))).collect()
 }
