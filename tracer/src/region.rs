@@ -11,6 +11,7 @@ use crate::sys;
 use dwarf_map::SubjectAddr;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{Whence, lseek};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -179,7 +180,12 @@ impl SharedRegion {
     /// The offset in the region of the first byte that differs from
     /// `expected`, laid at `offset`; `None` when all are equal.
     pub fn compare(&self, offset: u64, expected: &[u8]) -> Result<Option<u64>, OutOfRegion> {
-        self.mapping.compare(offset, expected)
+        let mut first = None;
+        self.visit_differences(offset, expected, &mut |at| {
+            first = Some(at);
+            false
+        })?;
+        Ok(first)
     }
 
     /// The first `limit` runs of bytes that differ from `expected`, laid at
@@ -190,7 +196,52 @@ impl SharedRegion {
         expected: &[u8],
         limit: usize,
     ) -> Result<Vec<Range<u64>>, OutOfRegion> {
-        self.mapping.differences(offset, expected, limit)
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        self.visit_differences(offset, expected, &mut |at| {
+            let full = runs.len() >= limit;
+            match runs.last_mut() {
+                Some(run) if run.end == at => run.end += 1,
+                _ if full => return false,
+                _ => runs.push(at..at + 1),
+            }
+            true
+        })?;
+        Ok(runs)
+    }
+
+    /// Calls `visit` with the offset of each differing byte, in order, until it
+    /// answers false.
+    fn visit_differences(
+        &self,
+        offset: u64,
+        expected: &[u8],
+        visit: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), OutOfRegion> {
+        self.mapping.check(offset, expected.len())?;
+        if expected.len() < HOLES_FROM {
+            return self
+                .mapping
+                .visit_differences(offset, expected, visit)
+                .map(drop);
+        }
+        let mut rest = expected;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let extent = next_extent(&self.file, at);
+            let len = usize::try_from(extent.len).map_or(rest.len(), |len| len.min(rest.len()));
+            let (part, behind) = rest.split_at(len);
+            let go_on = if extent.hole {
+                visit_nonzero(at, part, visit)
+            } else {
+                self.mapping.visit_differences(at, part, visit)?
+            };
+            if !go_on {
+                break;
+            }
+            at += len as u64;
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// Lets the subject and wdiff access more bytes; new ones are zero. A
@@ -211,6 +262,60 @@ impl SharedRegion {
         self.mapping.grown(length);
         Ok(())
     }
+}
+
+/// Bytes from which on a comparison looks for holes. Pages never touched are
+/// zero; to read them through a mapping would allocate every one.
+const HOLES_FROM: usize = 1 << 20;
+
+/// Bytes of a file that are alike in having pages behind them or not.
+struct Extent {
+    hole: bool,
+    /// At least 1; to the end of the file there may be fewer.
+    len: u64,
+}
+
+/// The extent at an offset inside a file. What cannot be told is no hole.
+fn next_extent(file: &OwnedFd, at: u64) -> Extent {
+    let seek = |whence| {
+        let at = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
+        lseek(file, at, whence).map(|found| found.unsigned_abs())
+    };
+    match seek(Whence::SeekData) {
+        // No data up to the end.
+        Err(Errno::ENXIO) => Extent {
+            hole: true,
+            len: u64::MAX,
+        },
+        Ok(data) if data > at => Extent {
+            hole: true,
+            len: data - at,
+        },
+        _ => match seek(Whence::SeekHole) {
+            Ok(hole) if hole > at => Extent {
+                hole: false,
+                len: hole - at,
+            },
+            _ => Extent {
+                hole: false,
+                len: u64::MAX,
+            },
+        },
+    }
+}
+
+/// Calls `visit` with the offset of each byte that is not zero, `bytes` being
+/// laid at `at`, until it answers false; answers whether it never did.
+fn visit_nonzero(at: u64, bytes: &[u8], visit: &mut dyn FnMut(u64) -> bool) -> bool {
+    const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+    let pages = (at..).step_by(ZEROS.len()).zip(bytes.chunks(ZEROS.len()));
+    let different = pages.filter(|(_, page)| ZEROS.get(..page.len()) != Some(page));
+    let mut offsets = different.flat_map(|(at, page)| {
+        (at..)
+            .zip(page)
+            .filter_map(|(at, byte)| (*byte != 0).then_some(at))
+    });
+    offsets.all(visit)
 }
 
 /// Why a file could not be given a size.

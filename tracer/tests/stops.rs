@@ -3,8 +3,10 @@
 mod support;
 
 use dwarf_map::{CodeOffset, SubjectAddr};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::*;
 use tracer::{FaultSignal, OutOfRegion, Stop, Subject, TracerError};
@@ -358,7 +360,7 @@ fn traps_come_and_go() {
 fn an_interrupt_halts_a_spinning_subject() {
     let mut subject = Bare::spawn();
     let interrupter = subject.interrupter();
-    let mut worst = Duration::ZERO;
+    let mut best = Duration::MAX;
     for _ in 0..20 {
         let interrupter = interrupter.clone();
         let other = std::thread::spawn(move || {
@@ -370,9 +372,10 @@ fn an_interrupt_halts_a_spinning_subject() {
         assert_eq!(subject.run(Program::Spin, 0, 0), Stop::Interrupted);
         let halted = Instant::now();
         assert_eq!(subject.regs().rip(), Program::Spin.at(0).get());
-        worst = worst.max(halted - other.join().unwrap());
+        best = best.min(halted - other.join().unwrap());
     }
-    assert!(worst < Duration::from_millis(100), "{worst:?}");
+    // How soon at best says how it works, at worst how busy the machine is.
+    assert!(best < Duration::from_millis(10), "{best:?}");
 
     // While it is halted: the next resumption ends at once, the one after not.
     interrupter.interrupt();
@@ -384,6 +387,20 @@ fn an_interrupt_halts_a_spinning_subject() {
     interrupter.interrupt();
     drop(subject);
     interrupter.interrupt();
+}
+
+/// The subject does not inherit what its thread blocks.
+#[test]
+fn an_interrupt_gets_through_a_blocked_signal() {
+    let before = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .unwrap();
+    let blocked = SigSet::thread_get_mask().unwrap();
+    let mut subject = Bare::spawn();
+    assert_eq!(SigSet::thread_get_mask().unwrap(), blocked);
+    before.thread_set_mask().unwrap();
+    subject.interrupter().interrupt();
+    assert_eq!(subject.run(Program::Spin, 0, 0), Stop::Interrupted);
 }
 
 #[test]
@@ -609,4 +626,72 @@ fn two_subjects_of_one_thread() {
         Subject::spawn(other),
         Err(TracerError::Cpu { .. })
     ));
+}
+
+#[test]
+fn subjects_of_several_threads() {
+    let work = |number: u64| {
+        for _ in 0..15 {
+            let mut subject = Bare::spawn();
+            assert_eq!(
+                subject.run(Program::Store, DATA, number),
+                trap(Program::Store, 3)
+            );
+            assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(number));
+            // Somebody else forks at the same time.
+            assert!(Command::new("true").status().unwrap().success());
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            scope.spawn(move || work(number));
+        }
+    });
+}
+
+/// A memory of its greatest size, hardly touched, costs hardly anything.
+#[test]
+fn holes_are_compared_without_filling_them() {
+    let mut subject = Bare::spawn();
+    let id = subject.memory;
+    let size = 256u64 << 20;
+    subject.resize(id, size).unwrap();
+    let memory = subject.region(id);
+    let mut expected = vec![0; size as usize];
+    assert_eq!(memory.compare(0, &expected), Ok(None));
+
+    for at in [5, 3 << 20, (3 << 20) + 4096, 200 << 20] {
+        memory.write(at, &[9]).unwrap();
+        expected[at as usize] = 9;
+    }
+    assert_eq!(memory.compare(0, &expected), Ok(None));
+    assert_eq!(memory.compare(3, &expected[3..]), Ok(None));
+    let odd = [
+        6,
+        100 << 20,
+        (100 << 20) + 1,
+        (200 << 20) - 1,
+        200 << 20,
+        (200 << 20) + 1,
+        size - 1,
+    ];
+    for at in odd {
+        expected[at as usize] = 1;
+    }
+    let (a, b) = (100 << 20, 200 << 20);
+    let runs = [6..7, a..a + 2, b - 1..b + 2, size - 1..size];
+    assert_eq!(memory.differences(0, &expected, 9).unwrap(), runs);
+    assert_eq!(memory.differences(1, &expected[1..], 2).unwrap(), runs[..2]);
+    assert_eq!(memory.compare(7, &expected[7..]), Ok(Some(a)));
+    let pages = std::fs::metadata(memory_file(&subject)).unwrap().blocks() * 512 / 4096;
+    assert!(pages < 100, "{pages} pages");
+}
+
+/// wdiff's own descriptor of the subject's linear memory, as a path.
+fn memory_file(subject: &Bare) -> std::path::PathBuf {
+    let mapped = std::fs::read_dir(format!("/proc/{}/map_files", subject.pid())).unwrap();
+    let mut paths = mapped.map(|entry| entry.unwrap().path());
+    paths
+        .find(|path| path.to_string_lossy().contains("200000000-"))
+        .unwrap()
 }
