@@ -343,3 +343,43 @@ fn file_name(name: &str) -> String {
     let name = name.chars().filter(|c| c.is_ascii_graphic()).take(100);
     format!("wdiff-{}", name.collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A large memory that is hardly touched costs hardly anything.
+    #[test]
+    fn holes_are_compared_without_filling_them() {
+        let size = 256 << 20;
+        let mut region = SharedRegion::new(&RegionSpec {
+            name: "large".into(),
+            address: SubjectAddr::new(LOWEST),
+            reserve: size,
+            length: PAGE,
+        })
+        .unwrap();
+        region.resize(size).unwrap();
+        let mut expected = vec![0; size as usize];
+        assert_eq!(region.compare(0, &expected), Ok(None));
+
+        for at in [5, 3 << 20, (3 << 20) + PAGE, 200 << 20] {
+            region.write(at, &[9]).unwrap();
+            expected[at as usize] = 9;
+        }
+        assert_eq!(region.compare(0, &expected), Ok(None));
+        assert_eq!(region.compare(3, &expected[3..]), Ok(None));
+        let (a, b, last) = (100 << 20, 200 << 20, size - 1);
+        for at in [6, a, a + 1, b - 1, b, b + 1, last] {
+            expected[at as usize] = 1;
+        }
+        let runs = [6..7, a..a + 2, b - 1..b + 2, last..size];
+        assert_eq!(region.differences(0, &expected, 9).unwrap(), runs);
+        assert_eq!(region.differences(1, &expected[1..], 2).unwrap(), runs[..2]);
+        assert_eq!(region.compare(7, &expected[7..]), Ok(Some(a)));
+        assert!(region.compare(1, &expected).is_err());
+
+        let pages = nix::sys::stat::fstat(&region.file).unwrap().st_blocks * 512 / PAGE as i64;
+        assert_eq!(pages, 4);
+    }
+}

@@ -5,7 +5,6 @@ mod support;
 use dwarf_map::{CodeOffset, SubjectAddr};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
-use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::*;
@@ -647,51 +646,4 @@ fn subjects_of_several_threads() {
             scope.spawn(move || work(number));
         }
     });
-}
-
-/// A memory of its greatest size, hardly touched, costs hardly anything.
-#[test]
-fn holes_are_compared_without_filling_them() {
-    let mut subject = Bare::spawn();
-    let id = subject.memory;
-    let size = 256u64 << 20;
-    subject.resize(id, size).unwrap();
-    let memory = subject.region(id);
-    let mut expected = vec![0; size as usize];
-    assert_eq!(memory.compare(0, &expected), Ok(None));
-
-    for at in [5, 3 << 20, (3 << 20) + 4096, 200 << 20] {
-        memory.write(at, &[9]).unwrap();
-        expected[at as usize] = 9;
-    }
-    assert_eq!(memory.compare(0, &expected), Ok(None));
-    assert_eq!(memory.compare(3, &expected[3..]), Ok(None));
-    let odd = [
-        6,
-        100 << 20,
-        (100 << 20) + 1,
-        (200 << 20) - 1,
-        200 << 20,
-        (200 << 20) + 1,
-        size - 1,
-    ];
-    for at in odd {
-        expected[at as usize] = 1;
-    }
-    let (a, b) = (100 << 20, 200 << 20);
-    let runs = [6..7, a..a + 2, b - 1..b + 2, size - 1..size];
-    assert_eq!(memory.differences(0, &expected, 9).unwrap(), runs);
-    assert_eq!(memory.differences(1, &expected[1..], 2).unwrap(), runs[..2]);
-    assert_eq!(memory.compare(7, &expected[7..]), Ok(Some(a)));
-    let pages = std::fs::metadata(memory_file(&subject)).unwrap().blocks() * 512 / 4096;
-    assert!(pages < 100, "{pages} pages");
-}
-
-/// wdiff's own descriptor of the subject's linear memory, as a path.
-fn memory_file(subject: &Bare) -> std::path::PathBuf {
-    let mapped = std::fs::read_dir(format!("/proc/{}/map_files", subject.pid())).unwrap();
-    let mut paths = mapped.map(|entry| entry.unwrap().path());
-    paths
-        .find(|path| path.to_string_lossy().contains("200000000-"))
-        .unwrap()
 }
