@@ -86,8 +86,7 @@ pub enum TracerError {
 
     /// The subject ended and somebody else took its exit status.
     #[error(
-        "the subject ended, but its exit status is lost: SIGCHLD is ignored, or another part of the process waits \
-         for all children; start wdiff with SIGCHLD at its default"
+        "the subject ended, but another part of this process, which waits for any child, took its exit status"
     )]
     Unwaited,
 

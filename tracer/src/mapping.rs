@@ -9,7 +9,6 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
@@ -142,13 +141,13 @@ impl Mapping {
     }
 
     /// Calls `visit` with the offset of each differing byte, in order, until it
-    /// answers false.
-    fn visit_differences(
+    /// answers false; answers whether it never did.
+    pub fn visit_differences(
         &self,
         offset: u64,
         expected: &[u8],
-        mut visit: impl FnMut(u64) -> bool,
-    ) -> Result<(), OutOfRegion> {
+        visit: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool, OutOfRegion> {
         self.at(offset, expected.len())?;
         let mut copy = [0; BLOCK];
         let mut at = offset;
@@ -158,43 +157,18 @@ impl Mapping {
                 self.read(at, copy)?;
                 for (index, (actual, expected)) in copy.iter().zip(block).enumerate() {
                     if actual != expected && !visit(at + index as u64) {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
             }
             at += block.len() as u64;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The offset of the first byte that differs from `expected`.
-    pub fn compare(&self, offset: u64, expected: &[u8]) -> Result<Option<u64>, OutOfRegion> {
-        let mut first = None;
-        self.visit_differences(offset, expected, |at| {
-            first = Some(at);
-            false
-        })?;
-        Ok(first)
-    }
-
-    /// The first `limit` runs of bytes that differ from `expected`.
-    pub fn differences(
-        &self,
-        offset: u64,
-        expected: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Range<u64>>, OutOfRegion> {
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        self.visit_differences(offset, expected, |at| {
-            let full = runs.len() >= limit;
-            match runs.last_mut() {
-                Some(run) if run.end == at => run.end += 1,
-                _ if full => return false,
-                _ => runs.push(at..at + 1),
-            }
-            true
-        })?;
-        Ok(runs)
+    /// An error if `len` bytes at `offset` may not be accessed.
+    pub fn check(&self, offset: u64, len: usize) -> Result<(), OutOfRegion> {
+        self.at(offset, len).map(drop)
     }
 }
 

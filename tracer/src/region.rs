@@ -11,6 +11,7 @@ use crate::sys;
 use dwarf_map::SubjectAddr;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{Whence, lseek};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -168,7 +169,12 @@ impl SharedRegion {
     /// The offset in the region of the first byte that differs from
     /// `expected`, laid at `offset`; `None` when all are equal.
     pub fn compare(&self, offset: u64, expected: &[u8]) -> Result<Option<u64>, OutOfRegion> {
-        self.mapping.compare(offset, expected)
+        let mut first = None;
+        self.visit_differences(offset, expected, &mut |at| {
+            first = Some(at);
+            false
+        })?;
+        Ok(first)
     }
 
     /// The first `limit` runs of bytes that differ from `expected`, laid at
@@ -179,7 +185,52 @@ impl SharedRegion {
         expected: &[u8],
         limit: usize,
     ) -> Result<Vec<Range<u64>>, OutOfRegion> {
-        self.mapping.differences(offset, expected, limit)
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        self.visit_differences(offset, expected, &mut |at| {
+            let full = runs.len() >= limit;
+            match runs.last_mut() {
+                Some(run) if run.end == at => run.end += 1,
+                _ if full => return false,
+                _ => runs.push(at..at + 1),
+            }
+            true
+        })?;
+        Ok(runs)
+    }
+
+    /// Calls `visit` with the offset of each differing byte, in order, until it
+    /// answers false.
+    fn visit_differences(
+        &self,
+        offset: u64,
+        expected: &[u8],
+        visit: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), OutOfRegion> {
+        self.mapping.check(offset, expected.len())?;
+        if expected.len() < HOLES_FROM {
+            return self
+                .mapping
+                .visit_differences(offset, expected, visit)
+                .map(drop);
+        }
+        let mut rest = expected;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let extent = next_extent(&self.file, at);
+            let len = usize::try_from(extent.len).map_or(rest.len(), |len| len.min(rest.len()));
+            let (part, behind) = rest.split_at(len);
+            let go_on = if extent.hole {
+                visit_nonzero(at, part, visit)
+            } else {
+                self.mapping.visit_differences(at, part, visit)?
+            };
+            if !go_on {
+                break;
+            }
+            at += len as u64;
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// Lets the subject and wdiff access more bytes; new ones are zero. A
@@ -200,6 +251,60 @@ impl SharedRegion {
         self.mapping.grown(length);
         Ok(())
     }
+}
+
+/// Bytes from which on a comparison looks for holes. Pages never touched are
+/// zero; to read them through a mapping would allocate every one.
+const HOLES_FROM: usize = 1 << 20;
+
+/// Bytes of a file that are alike in having pages behind them or not.
+struct Extent {
+    hole: bool,
+    /// At least 1; to the end of the file there may be fewer.
+    len: u64,
+}
+
+/// The extent at an offset inside a file. What cannot be told is no hole.
+fn next_extent(file: &OwnedFd, at: u64) -> Extent {
+    let seek = |whence| {
+        let at = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
+        lseek(file, at, whence).map(|found| found.unsigned_abs())
+    };
+    match seek(Whence::SeekData) {
+        // No data up to the end.
+        Err(Errno::ENXIO) => Extent {
+            hole: true,
+            len: u64::MAX,
+        },
+        Ok(data) if data > at => Extent {
+            hole: true,
+            len: data - at,
+        },
+        _ => match seek(Whence::SeekHole) {
+            Ok(hole) if hole > at => Extent {
+                hole: false,
+                len: hole - at,
+            },
+            _ => Extent {
+                hole: false,
+                len: u64::MAX,
+            },
+        },
+    }
+}
+
+/// Calls `visit` with the offset of each byte that is not zero, `bytes` being
+/// laid at `at`, until it answers false; answers whether it never did.
+fn visit_nonzero(at: u64, bytes: &[u8], visit: &mut dyn FnMut(u64) -> bool) -> bool {
+    const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+    let pages = (at..).step_by(ZEROS.len()).zip(bytes.chunks(ZEROS.len()));
+    let different = pages.filter(|(_, page)| ZEROS.get(..page.len()) != Some(page));
+    let mut offsets = different.flat_map(|(at, page)| {
+        (at..)
+            .zip(page)
+            .filter_map(|(at, byte)| (*byte != 0).then_some(at))
+    });
+    offsets.all(visit)
 }
 
 /// Why a file could not be given a size.
@@ -226,4 +331,44 @@ fn set_size(file: &OwnedFd, length: u64) -> Result<(), SizeError> {
 fn file_name(name: &str) -> String {
     let name = name.chars().filter(|c| c.is_ascii_graphic()).take(100);
     format!("wdiff-{}", name.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A large memory that is hardly touched costs hardly anything.
+    #[test]
+    fn holes_are_compared_without_filling_them() {
+        let size = 256 << 20;
+        let mut region = SharedRegion::new(&RegionSpec {
+            name: "large".into(),
+            address: SubjectAddr::new(LOWEST),
+            reserve: size,
+            length: PAGE,
+        })
+        .unwrap();
+        region.resize(size).unwrap();
+        let mut expected = vec![0; size as usize];
+        assert_eq!(region.compare(0, &expected), Ok(None));
+
+        for at in [5, 3 << 20, (3 << 20) + PAGE, 200 << 20] {
+            region.write(at, &[9]).unwrap();
+            expected[at as usize] = 9;
+        }
+        assert_eq!(region.compare(0, &expected), Ok(None));
+        assert_eq!(region.compare(3, &expected[3..]), Ok(None));
+        let (a, b, last) = (100 << 20, 200 << 20, size - 1);
+        for at in [6, a, a + 1, b - 1, b, b + 1, last] {
+            expected[at as usize] = 1;
+        }
+        let runs = [6..7, a..a + 2, b - 1..b + 2, last..size];
+        assert_eq!(region.differences(0, &expected, 9).unwrap(), runs);
+        assert_eq!(region.differences(1, &expected[1..], 2).unwrap(), runs[..2]);
+        assert_eq!(region.compare(7, &expected[7..]), Ok(Some(a)));
+        assert!(region.compare(1, &expected).is_err());
+
+        let pages = nix::sys::stat::fstat(&region.file).unwrap().st_blocks * 512 / PAGE as i64;
+        assert_eq!(pages, 4);
+    }
 }

@@ -257,6 +257,7 @@ fn execute(image: &OwnedFd, regions: &[SharedRegion]) -> Result<Process, TracerE
         image: image.as_raw_fd(),
         keep: regions.iter().map(|region| region.file().as_raw_fd()).collect(),
         wait_for_go: wait_for_go.as_raw_fd(),
+        go: go.as_raw_fd(),
         complain: complain.as_raw_fd(),
         empty_path: c"".as_ptr(),
         arguments: [c"wdiff-subject".as_ptr(), std::ptr::null()],
@@ -325,6 +326,7 @@ struct Plan {
     /// Descriptors to survive exec.
     keep: Vec<RawFd>,
     wait_for_go: RawFd,
+    go: RawFd,
     complain: RawFd,
     empty_path: *const libc::c_char,
     arguments: [*const libc::c_char; 2],
@@ -440,10 +442,14 @@ fn try_to_become_subject(plan: &Plan) -> Result<std::convert::Infallible, (Step,
         for descriptor in &plan.keep {
             check(Step::Keep, libc::fcntl(*descriptor, libc::F_SETFD, 0))?;
         }
-        let mut go = 0u8;
-        while libc::read(plan.wait_for_go, (&raw mut go).cast(), 1) != 1 {
-            if Errno::last() != Errno::EINTR {
-                libc::_exit(127);
+        // Without its copy of the writing end, the pipe closes with wdiff.
+        libc::close(plan.go);
+        let mut byte = 0u8;
+        loop {
+            match Errno::result(libc::read(plan.wait_for_go, (&raw mut byte).cast(), 1)) {
+                Ok(1) => break,
+                Err(Errno::EINTR) => {}
+                _ => libc::_exit(127),
             }
         }
         let environment = [std::ptr::null::<libc::c_char>()];

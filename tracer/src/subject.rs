@@ -143,8 +143,8 @@ impl Subject {
     }
 
     /// Lets it execute one instruction: [`Stop::Stepped`], or what that
-    /// instruction led to. An `int3` is [`Stop::Trap`]. Some thirteen times
-    /// the price of [`resume`](Subject::resume).
+    /// instruction led to. An `int3` is [`Stop::Trap`]. A step costs between
+    /// one and a half and fifteen times what a stop at an `int3` does, by host.
     ///
     /// While it is stepped, flags that the subject itself pushes may show the
     /// trap flag set.

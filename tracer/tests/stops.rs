@@ -3,8 +3,9 @@
 mod support;
 
 use dwarf_map::{CodeOffset, SubjectAddr};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::*;
 use tracer::{FaultSignal, OutOfRegion, Stop, Subject, TracerError};
@@ -262,7 +263,7 @@ fn traps_come_and_go() {
 fn an_interrupt_halts_a_spinning_subject() {
     let mut subject = Bare::spawn();
     let interrupter = subject.interrupter();
-    let mut worst = Duration::ZERO;
+    let mut best = Duration::MAX;
     for _ in 0..20 {
         let interrupter = interrupter.clone();
         let other = std::thread::spawn(move || {
@@ -274,9 +275,10 @@ fn an_interrupt_halts_a_spinning_subject() {
         assert_eq!(subject.run(Program::Spin, 0, 0), Stop::Interrupted);
         let halted = Instant::now();
         assert_eq!(subject.regs().rip(), Program::Spin.at(0).get());
-        worst = worst.max(halted - other.join().unwrap());
+        best = best.min(halted - other.join().unwrap());
     }
-    assert!(worst < Duration::from_millis(100), "{worst:?}");
+    // How soon at best says how it works, at worst how busy the machine is.
+    assert!(best < Duration::from_millis(10), "{best:?}");
 
     // While it is halted: the next resumption ends at once, the one after not.
     interrupter.interrupt();
@@ -288,6 +290,20 @@ fn an_interrupt_halts_a_spinning_subject() {
     interrupter.interrupt();
     drop(subject);
     interrupter.interrupt();
+}
+
+/// The subject does not inherit what its thread blocks.
+#[test]
+fn an_interrupt_gets_through_a_blocked_signal() {
+    let before = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .unwrap();
+    let blocked = SigSet::thread_get_mask().unwrap();
+    let mut subject = Bare::spawn();
+    assert_eq!(SigSet::thread_get_mask().unwrap(), blocked);
+    before.thread_set_mask().unwrap();
+    subject.interrupter().interrupt();
+    assert_eq!(subject.run(Program::Spin, 0, 0), Stop::Interrupted);
 }
 
 #[test]
@@ -472,4 +488,25 @@ fn two_subjects_of_one_thread() {
     let image = image();
     let other = tracer::SubjectConfig { cpu: Some(a.cpu() + 1), ..config(&image) };
     assert!(matches!(Subject::spawn(other), Err(TracerError::Cpu { .. })));
+}
+
+#[test]
+fn subjects_of_several_threads() {
+    let work = |number: u64| {
+        for _ in 0..15 {
+            let mut subject = Bare::spawn();
+            assert_eq!(
+                subject.run(Program::Store, DATA, number),
+                trap(Program::Store, 3)
+            );
+            assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(number));
+            // Somebody else forks at the same time.
+            assert!(Command::new("true").status().unwrap().success());
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            scope.spawn(move || work(number));
+        }
+    });
 }
