@@ -73,21 +73,21 @@ impl Session<'_> {
         let module = &self.program.module;
         let mut oracle = Oracle::new(limits());
         let imports = self.imports()?;
-        let instance = oracle.instantiate(module.clone(), &imports).map_err(|error| match error {
-            InstantiateError::Trap { trap, .. } => CommandError::Inconclusive {
-                reason: "unsupported",
-                detail: format!(
-                    "{}: instantiation traps ({trap}); instantiation is not executed by the subject yet, so there is nothing to compare",
-                    self.program.path.display()
-                ),
-            },
-            error => CommandError::input(format_args!("{}: {error}", self.program.path.display())),
-        })?;
+        let (instance, trap) = match oracle.instantiate(module.clone(), &imports) {
+            Ok(instance) => (instance, None),
+            Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
+            Err(error) => {
+                let path = self.program.path.display();
+                return Err(CommandError::input(format_args!("{path}: {error}")));
+            }
+        };
         let mut lockstep =
             Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
         let mut begun = Vec::new();
-        let mut ending = Ending::Returned(Vec::new());
-        for call in &self.calls.list {
+        let instantiated = lockstep.instantiate(&self.program.wasm, trap)?;
+        let calls = if instantiated.is_some() { &[][..] } else { &self.calls.list };
+        let mut ending = instantiated.unwrap_or(Ending::Returned(Vec::new()));
+        for call in calls {
             begun.push(call.clone());
             let address = FuncAddr { instance, func: call.func };
             ending = lockstep.call(address, &call.args)?;

@@ -4,6 +4,7 @@ use super::compare::CONSTANT;
 use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
+use super::instantiate::instantiate;
 use super::kernel::{Kernel, Served};
 use super::plan::{BoundaryId, Plan, Site};
 use super::space::{self, Space};
@@ -39,8 +40,8 @@ pub enum Ending {
     Returned(Vec<Value>),
     /// Both sides ended the program with this code.
     Exited(u32),
-    /// Both sides trapped alike, at this instruction.
-    Trapped(Trap, Boundary),
+    /// Both sides trapped alike, at this instruction or while instantiating.
+    Trapped(Trap, Option<Boundary>),
     /// They differ.
     Diverged(Box<Finding>),
     /// Ended early or not supported.
@@ -174,6 +175,36 @@ impl<'a> Lockstep<'a> {
     /// Whether some boundaries do not halt the subject.
     pub(super) fn sparse(&self) -> bool {
         matches!(self.selection, Selection::Some(_))
+    }
+
+    /// Instantiates the module in the subject and compares the two stores,
+    /// and the trap that ended it in the oracle, if one did. Answers an ending
+    /// when there is nothing to call.
+    ///
+    /// # Errors
+    /// Only what is no verdict.
+    pub fn instantiate(
+        &mut self,
+        wasm: &[u8],
+        expected: Option<Trap>,
+    ) -> Result<Option<Ending>, CommandError> {
+        let actual = instantiate(wasm, &self.subject, &self.space)?;
+        if actual != expected {
+            let text = |trap: Option<Trap>| trap.map(|trap| trap.to_string());
+            let slot = Slot::text(SlotName::Trap, text(expected), text(actual));
+            let what = "instantiation ends otherwise".to_string();
+            let finding = self.finding(DivergenceKind::Trap, what, vec![slot])?;
+            return Ok(Some(Ending::Diverged(Box::new(finding))));
+        }
+        self.oracle.clear_writes();
+        let (wrong, _) = self.compare_whole()?;
+        if !wrong.is_empty() {
+            let kind = store_kind(wrong[0].slot);
+            let what = format!("{} differs after instantiation", wrong[0].slot);
+            let finding = self.finding(kind, what, wrong)?;
+            return Ok(Some(Ending::Diverged(Box::new(finding))));
+        }
+        Ok(actual.map(|trap| Ending::Trapped(trap, None)))
     }
 
     /// Calls a function on both sides and follows it to its end.
@@ -588,7 +619,7 @@ impl<'a> Lockstep<'a> {
             Some(at) => at,
             None => return Err(CommandError::bug("a trap at no instruction")),
         };
-        self.finished(Ending::Trapped(trap, at))
+        self.finished(Ending::Trapped(trap, Some(at)))
     }
 
     /// The native stack ran out. That is the program's doing, and adopted, only

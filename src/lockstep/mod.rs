@@ -35,6 +35,7 @@ pub mod entry;
 pub mod finding;
 pub mod follow;
 pub mod frames;
+pub mod instantiate;
 pub mod kernel;
 pub mod plan;
 pub mod space;

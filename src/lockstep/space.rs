@@ -8,8 +8,9 @@
 //! | 0x30_0000_0000 | tables, one reservation each | |
 //! | 0x100_0000_0000 | linear memories, 4 GiB + 32 MiB each | SIGBUS: the bounds trap |
 //!
-//! Every region is a file in memory that wdiff maps too. The contents come from
-//! the oracle's store after instantiation: both sides start from one state.
+//! Every region is a file in memory that wdiff maps too. Sizes, code
+//! addresses and function descriptors are filled in here; the module's own
+//! initial values by [`super::instantiate`].
 
 use crate::error::CommandError;
 use aot_backend::Image;
@@ -86,7 +87,7 @@ fn regions(module: &Module, layout: &InstanceLayout) -> Vec<RegionSpec> {
     regions
 }
 
-/// Starts a subject and fills its regions from the oracle's instance.
+/// Starts a subject with the sizes and functions of the oracle's instance.
 ///
 /// # Errors
 /// Whatever the host refuses, by name.
@@ -271,7 +272,12 @@ impl Space {
         subject.region(self.data).read_u64(u64::from(offset)).map_err(CommandError::bug)
     }
 
-    fn put(&self, subject: &Subject, offset: u32, value: u64) -> Result<(), CommandError> {
+    pub(super) fn put(
+        &self,
+        subject: &Subject,
+        offset: u32,
+        value: u64,
+    ) -> Result<(), CommandError> {
         subject.region(self.data).write_u64(u64::from(offset), value).map_err(CommandError::bug)
     }
 
@@ -290,27 +296,12 @@ impl Space {
             let bytes = oracle.memory(*memory);
             self.put(subject, layout.memory(index), self.memory_base(index).get())?;
             self.set_memory_size(subject, index, bytes.len() as u64)?;
-            let region = subject.region(self.memories[index.index()]);
-            write_sparse(region, bytes)?;
         }
         for (index, table) in view.tables.iter().enumerate() {
             let index = TableIdx::from_index(index);
             let elements = oracle.table(*table);
             self.put(subject, layout.table(index), self.table_base(index))?;
             self.set_table_size(subject, index, elements.len() as u64)?;
-            let ty = ValType::Ref(module.tables()[index.index()].element);
-            let region = subject.region(self.tables[index.index()]);
-            for (position, cell) in elements.iter().enumerate() {
-                if cell.0 != 0 {
-                    region
-                        .write_u64(position as u64 * 8, self.native(ty, *cell))
-                        .map_err(CommandError::bug)?;
-                }
-            }
-        }
-        for (index, global) in view.globals.iter().enumerate() {
-            let (ty, cell) = oracle.global(*global);
-            self.put(subject, layout.global(GlobalIdx::from_index(index)), self.native(ty, cell))?;
         }
         let mut signatures: HashMap<&FuncType, u32> = HashMap::new();
         for (index, ty) in module.types().iter().enumerate() {
@@ -360,15 +351,4 @@ impl Space {
         });
         own.chain(thunks).collect()
     }
-}
-
-/// Writes a memory's first contents, leaving pages of zeroes untouched: the
-/// file is sparse, and so stays wdiff's share of physical memory.
-fn write_sparse(region: &tracer::SharedRegion, bytes: &[u8]) -> Result<(), CommandError> {
-    for (index, page) in bytes.chunks(4096).enumerate() {
-        if page.iter().any(|byte| *byte != 0) {
-            region.write(index as u64 * 4096, page).map_err(CommandError::bug)?;
-        }
-    }
-    Ok(())
 }

@@ -208,10 +208,7 @@ impl SharedRegion {
     ) -> Result<(), OutOfRegion> {
         self.mapping.check(offset, expected.len())?;
         if expected.len() < HOLES_FROM {
-            return self
-                .mapping
-                .visit_differences(offset, expected, visit)
-                .map(drop);
+            return self.mapping.visit_differences(offset, expected, visit).map(drop);
         }
         let mut rest = expected;
         let mut at = offset;
@@ -272,23 +269,11 @@ fn next_extent(file: &OwnedFd, at: u64) -> Extent {
     };
     match seek(Whence::SeekData) {
         // No data up to the end.
-        Err(Errno::ENXIO) => Extent {
-            hole: true,
-            len: u64::MAX,
-        },
-        Ok(data) if data > at => Extent {
-            hole: true,
-            len: data - at,
-        },
+        Err(Errno::ENXIO) => Extent { hole: true, len: u64::MAX },
+        Ok(data) if data > at => Extent { hole: true, len: data - at },
         _ => match seek(Whence::SeekHole) {
-            Ok(hole) if hole > at => Extent {
-                hole: false,
-                len: hole - at,
-            },
-            _ => Extent {
-                hole: false,
-                len: u64::MAX,
-            },
+            Ok(hole) if hole > at => Extent { hole: false, len: hole - at },
+            _ => Extent { hole: false, len: u64::MAX },
         },
     }
 }
@@ -300,9 +285,7 @@ fn visit_nonzero(at: u64, bytes: &[u8], visit: &mut dyn FnMut(u64) -> bool) -> b
     let pages = (at..).step_by(ZEROS.len()).zip(bytes.chunks(ZEROS.len()));
     let different = pages.filter(|(_, page)| ZEROS.get(..page.len()) != Some(page));
     let mut offsets = different.flat_map(|(at, page)| {
-        (at..)
-            .zip(page)
-            .filter_map(|(at, byte)| (*byte != 0).then_some(at))
+        (at..).zip(page).filter_map(|(at, byte)| (*byte != 0).then_some(at))
     });
     offsets.all(visit)
 }

@@ -21,9 +21,7 @@ fn shortages_are_named() {
     // Files may not grow: an error, and no SIGXFSZ.
     let mut subject = Bare::spawn();
     let memory = subject.memory;
-    let grown = limited(Resource::RLIMIT_FSIZE, 1 << 20, || {
-        subject.resize(memory, 2 << 20)
-    });
+    let grown = limited(Resource::RLIMIT_FSIZE, 1 << 20, || subject.resize(memory, 2 << 20));
     let text = grown.unwrap_err().to_string();
     assert_eq!(
         text,
@@ -36,9 +34,7 @@ fn shortages_are_named() {
 
     // No address space.
     let image = image();
-    let spawned = limited(Resource::RLIMIT_AS, 1 << 30, || {
-        Subject::spawn(config(&image))
-    });
+    let spawned = limited(Resource::RLIMIT_AS, 1 << 30, || Subject::spawn(config(&image)));
     let text = spawned.unwrap_err().to_string();
     assert!(
         text.starts_with("region `memory` at 0x200000000: mapping 0x102000000 bytes: ENOMEM"),
@@ -47,9 +43,7 @@ fn shortages_are_named() {
     assert!(text.ends_with("`ulimit -v`)"), "{text}");
 
     // No descriptors.
-    let spawned = limited(Resource::RLIMIT_NOFILE, 6, || {
-        Subject::spawn(config(&image))
-    });
+    let spawned = limited(Resource::RLIMIT_NOFILE, 6, || Subject::spawn(config(&image)));
     let text = spawned.unwrap_err().to_string();
     assert!(text.contains("EMFILE"), "{text}");
 
@@ -62,12 +56,7 @@ fn shortages_are_named() {
     assert!(matches!(stop, Stop::Trap { .. }));
     // SAFETY: a signal to a living child of this process.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
-    assert_eq!(
-        subject.resume().unwrap(),
-        Stop::Killed {
-            signal: libc::SIGKILL
-        }
-    );
+    assert_eq!(subject.resume().unwrap(), Stop::Killed { signal: libc::SIGKILL });
     drop(subject);
 
     // Somebody else takes the exit status.

@@ -295,9 +295,7 @@ fn an_interrupt_halts_a_spinning_subject() {
 /// The subject does not inherit what its thread blocks.
 #[test]
 fn an_interrupt_gets_through_a_blocked_signal() {
-    let before = SigSet::all()
-        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
-        .unwrap();
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
     let blocked = SigSet::thread_get_mask().unwrap();
     let mut subject = Bare::spawn();
     assert_eq!(SigSet::thread_get_mask().unwrap(), blocked);
@@ -495,10 +493,7 @@ fn subjects_of_several_threads() {
     let work = |number: u64| {
         for _ in 0..15 {
             let mut subject = Bare::spawn();
-            assert_eq!(
-                subject.run(Program::Store, DATA, number),
-                trap(Program::Store, 3)
-            );
+            assert_eq!(subject.run(Program::Store, DATA, number), trap(Program::Store, 3));
             assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(number));
             // Somebody else forks at the same time.
             assert!(Command::new("true").status().unwrap().success());
