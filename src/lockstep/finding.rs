@@ -26,7 +26,7 @@ pub struct Finding {
     pub at: Boundary,
     /// The instruction executed before it, the first suspect.
     pub after: Option<Boundary>,
-    /// Executed boundaries up to and including `at`.
+    /// Boundaries that were stopped at before `at`.
     pub index: u64,
     /// What happened, in one sentence.
     pub what: String,

@@ -331,21 +331,22 @@ impl<'a> Lockstep<'a> {
         }
         let cfa = self.cfa(at)?;
         self.here = Some((at, cfa));
-        if let Some(found) = self.follow_frames(at, cfa)? {
-            return self.diverged(found.kind, found.what, found.slots);
-        }
+        let frame = self.follow_frames(at, cfa)?;
         self.stats.stop(at);
         if self.stats.stops & 0xfff == 0 {
             self.control.stops.store(self.stats.stops, Ordering::Relaxed);
         }
         let mut wrong = self.compare_slots(at, cfa)?;
-        let slots = wrong.len();
+        self.stats.wrong += wrong.len() as u64;
         wrong.extend(self.compare_writes()?);
         if self.watch.is_some() {
             wrong.extend(self.compare_watched());
         }
+        if let Some(mut found) = frame {
+            found.slots.extend(wrong);
+            return self.diverged(found.kind, found.what, found.slots);
+        }
         if !wrong.is_empty() {
-            self.stats.wrong += slots as u64;
             return self.wrong_values(wrong);
         }
         if let Some(core) = &self.core
@@ -765,7 +766,7 @@ impl<'a> Lockstep<'a> {
             kind,
             at,
             after: last.filter(|last| *last != at || same_place),
-            index: self.stats.stops,
+            index: self.stats.stops.saturating_sub(1),
             what,
             slots,
             native_pc: Some(self.pc),
