@@ -1,7 +1,10 @@
 //! Compiles modules and prints what became of them: size, time, and how many
 //! slots have a location. `compile [none|speed] [baseline|native|+F] FILE...`
 
-mod liveness;
+#[path = "../../tests/support/machine_flow.rs"]
+mod machine_flow;
+#[path = "../../tests/support/wasm_flow.rs"]
+mod wasm_flow;
 
 use aot_backend::{CompileOptions, Image, OptLevel, compile};
 use dwarf_map::{Anchor, Location};
@@ -24,6 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let image = compile(&wasm, &options)?;
                 println!("{path}: {:?}", start.elapsed());
                 if figures {
+                    match machine_flow::check(&image) {
+                        Ok(edges) => println!("  {edges} edges between boundaries as in the Wasm"),
+                        Err(text) => println!("  CONTROL FLOW: {text}"),
+                    }
                     print(&image);
                 }
             }
@@ -67,7 +74,7 @@ fn print(image: &Image) {
     let (mut all, mut live, mut suspended) = (Count::default(), Count::default(), Count::default());
     let (mut boundaries, mut anchored) = (0, 0);
     let mut lost: BTreeMap<String, usize> = BTreeMap::new();
-    let liveness = liveness::of(&image.wasm);
+    let liveness = wasm_flow::liveness(&image.wasm);
     for function in &image.map.functions {
         for boundary in &function.boundaries {
             boundaries += 1;
