@@ -10,11 +10,10 @@ use gimli::write::{
 };
 use gimli::{
     DW_AT_byte_size, DW_AT_comp_dir, DW_AT_decl_file, DW_AT_decl_line, DW_AT_encoding,
-    DW_AT_external, DW_AT_frame_base, DW_AT_high_pc, DW_AT_language, DW_AT_linkage_name,
-    DW_AT_location, DW_AT_low_pc, DW_AT_name, DW_AT_producer, DW_AT_prototyped, DW_AT_type,
-    DW_ATE_float, DW_ATE_signed, DW_ATE_unsigned, DW_LANG_C99, DW_OP_call_frame_cfa,
-    DW_TAG_base_type, DW_TAG_formal_parameter, DW_TAG_subprogram, DW_TAG_variable,
-    DebugMacroOffset, DwAte,
+    DW_AT_external, DW_AT_frame_base, DW_AT_high_pc, DW_AT_language, DW_AT_location, DW_AT_low_pc,
+    DW_AT_name, DW_AT_producer, DW_AT_prototyped, DW_AT_type, DW_ATE_float, DW_ATE_signed,
+    DW_ATE_unsigned, DW_LANG_C99, DW_OP_call_frame_cfa, DW_TAG_base_type, DW_TAG_formal_parameter,
+    DW_TAG_subprogram, DW_TAG_variable, DebugMacroOffset, DwAte,
 };
 use std::ops::Range;
 use wasm_view::ValType;
@@ -110,16 +109,12 @@ fn subprogram(
     types: &[(ValType, UnitEntryId)],
     loclists: &mut LocLists,
 ) -> Result<(), DwarfError> {
-    let symbol = format!("wasm_func_{}", function.func.get());
-    let id = match &function.name {
-        Some(name) if !name.is_empty() => {
-            let id = plain_subprogram(unit, input.text, name, &function.code);
-            let symbol = string(unit, &symbol);
-            unit.unit.get_mut(id).set(DW_AT_linkage_name, symbol);
-            id
-        }
-        _ => plain_subprogram(unit, input.text, &symbol, &function.code),
+    // No linkage name: gdb would show it in place of the name.
+    let name = match &function.name {
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => format!("wasm_func_{}", function.func.get()),
     };
+    let id = plain_subprogram(unit, input.text, &name, &function.code);
     let entry = unit.unit.get_mut(id);
     entry.set(DW_AT_external, AttributeValue::FlagPresent);
     let first = function.boundaries.first().map(|boundary| boundary.offset);

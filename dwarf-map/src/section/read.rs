@@ -90,10 +90,10 @@ pub fn read(bytes: &[u8]) -> Result<ImageMap, SectionError> {
 }
 
 /// Operands and locations, together, that a map of this many bytes may have:
-/// enough for every boundary to have some hundreds of slots.
+/// enough for boundaries with thousands of slots.
 fn slot_budget(bytes: usize) -> u64 {
-    const BASE: u64 = 1 << 22;
-    const PER_BYTE: u64 = 256;
+    const BASE: u64 = 1 << 24;
+    const PER_BYTE: u64 = 512;
     const MOST: u64 = 1 << 27;
     (BASE + PER_BYTE.saturating_mul(bytes as u64)).min(MOST)
 }
@@ -356,14 +356,13 @@ impl<'a> Reader<'a> {
         code: CodeOffset,
         body: WasmOffset,
     ) -> Result<Vec<BoundaryMap>> {
-        let mut pc = code.get();
-        let mut last: Option<(u32, Vec<ValType>, Vec<Location>)> = None;
+        let (mut offset, mut pc, mut first) = (body.get(), code.get(), true);
+        let mut operands: Vec<ValType> = Vec::new();
+        let mut locations: Vec<Location> = Vec::new();
         self.list("boundaries", |reader| {
             let head = reader.byte("a boundary")?;
-            let first = last.is_none();
-            let (from, mut operands, mut locations) =
-                last.take().unwrap_or((body.get(), Vec::new(), Vec::new()));
-            let offset = reader.ascending(from, first, "a boundary's offset")?;
+            offset = reader.ascending(offset, first, "a boundary's offset")?;
+            first = false;
             let anchor = match head & flags::ANCHOR {
                 flags::ANCHOR_TRAP => {
                     pc = reader.either_way(pc, "an anchor")?;
@@ -379,28 +378,28 @@ impl<'a> Reader<'a> {
             }
             let inherited = locations.len().min(locals.len() + kept);
             let slots = if head & flags::COUNT != 0 {
-                let slots = reader.unsigned("a number of locations")?;
-                // At least a byte for each that is not inherited.
-                usize::try_from(slots)
-                    .ok()
-                    .filter(|slots| slots.saturating_sub(inherited) <= reader.left())
-                    .ok_or_else(|| reader.malformed("more locations than bytes"))?
+                reader.location_count(inherited)?
             } else {
                 locals.len() + operands.len()
             };
             reader.spend(operands.len().saturating_add(slots))?;
             reader.locations(&mut locations, inherited, slots, head & flags::MOVED != 0)?;
-            last = Some((offset, operands.clone(), locations.clone()));
-            operands.shrink_to_fit();
-            locations.shrink_to_fit();
             Ok(BoundaryMap {
                 offset: WasmOffset::new(offset),
                 anchor,
                 stable,
-                operands,
-                locations,
+                operands: operands.clone(),
+                locations: locations.clone(),
             })
         })
+    }
+
+    /// A number of locations: at least a byte for each that is not inherited.
+    fn location_count(&mut self, inherited: usize) -> Result<usize> {
+        usize::try_from(self.unsigned("a number of locations")?)
+            .ok()
+            .filter(|slots| slots.saturating_sub(inherited) <= self.left())
+            .ok_or_else(|| self.malformed("more locations than bytes"))
     }
 
     fn stable(&self, head: u8) -> Result<Option<StableKind>> {
@@ -504,11 +503,7 @@ impl<'a> Reader<'a> {
             pc = reader.ascending(pc, first, "a return address")?;
             first = false;
             offset = reader.either_way(offset, "a call site's offset")?;
-            let slots = reader.unsigned("a number of locations")?;
-            let slots = usize::try_from(slots)
-                .ok()
-                .filter(|slots| slots.saturating_sub(locations.len()) <= reader.left())
-                .ok_or_else(|| reader.malformed("more locations than bytes"))?;
+            let slots = reader.location_count(locations.len())?;
             reader.spend(slots)?;
             let inherited = locations.len();
             reader.locations(&mut locations, inherited, slots, true)?;

@@ -1,0 +1,435 @@
+//! The rules that compare an image's DWARF with its map.
+//!
+//! The comparison does not share the writer's idea of ranges. It asks of each
+//! code byte that a debugger may look up (an anchor, the byte after it, the
+//! last byte of a call instruction) what DWARF says there, and demands that it
+//! says nothing at any other byte.
+
+use super::{Findings, Rule, Violation};
+use crate::dwarf::points::Source;
+use crate::dwarf::variables::{self, Stacks};
+use crate::locate::width_mask;
+use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, ImageMap, Location, SubjectAddr};
+use gimli::{
+    AttributeValue, DW_AT_byte_size, DW_AT_frame_base, DW_AT_high_pc, DW_AT_location, DW_AT_low_pc,
+    DW_AT_name, DW_AT_type, DW_TAG_base_type, DW_TAG_formal_parameter, DW_TAG_subprogram,
+    DW_TAG_variable, Dwarf, EndianSlice, Expression, LittleEndian, Operation, SectionId, Unit,
+    UnitOffset,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use wasm_view::{Cell, ValType};
+
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Compares the DWARF of an image with its map.
+///
+/// `section` gives the content of a section by ELF name, empty when there is
+/// none; `text` is the address of `.text`.
+pub fn check_dwarf<'a>(
+    map: &ImageMap,
+    text: SubjectAddr,
+    section: &dyn Fn(&str) -> &'a [u8],
+) -> Vec<Violation> {
+    let mut findings = Findings::default();
+    let result = Described::read(text, section)
+        .map_err(|error| error.to_string())
+        .and_then(|described| described.compare(map, &mut findings));
+    if let Err(message) = result {
+        findings.image(Rule::DwarfReadable, message);
+    }
+    findings.list
+}
+
+/// A variable as DWARF describes it.
+#[derive(Debug)]
+struct DescribedVariable<'a> {
+    name: String,
+    ty: String,
+    parameter: bool,
+    /// Absolute ranges, and what holds there.
+    ranges: Vec<(Range<u64>, Expression<Slice<'a>>)>,
+}
+
+/// A subprogram as DWARF describes it.
+#[derive(Debug)]
+struct Subprogram<'a> {
+    length: u64,
+    frame_base_is_cfa: bool,
+    variables: Vec<DescribedVariable<'a>>,
+}
+
+struct Described<'a> {
+    text: SubjectAddr,
+    encoding: Option<gimli::Encoding>,
+    /// By address.
+    subprograms: BTreeMap<u64, Subprogram<'a>>,
+    /// Addresses that have a line.
+    lines: BTreeSet<u64>,
+}
+
+impl<'a> Described<'a> {
+    fn read(
+        text: SubjectAddr,
+        section: &dyn Fn(&str) -> &'a [u8],
+    ) -> Result<Described<'a>, gimli::Error> {
+        let load = |id: SectionId| {
+            Ok::<_, gimli::Error>(EndianSlice::new(section(id.name()), LittleEndian))
+        };
+        let dwarf: Dwarf<Slice<'a>> = Dwarf::load(load)?;
+        let mut described = Described {
+            text,
+            encoding: None,
+            subprograms: BTreeMap::new(),
+            lines: BTreeSet::new(),
+        };
+        let mut units = dwarf.units();
+        while let Some(header) = units.next()? {
+            let unit = dwarf.unit(header)?;
+            described.encoding = Some(unit.encoding());
+            described.unit(&dwarf, &unit)?;
+            if let Some(program) = unit.line_program.clone() {
+                let mut rows = program.rows();
+                while let Some((_, row)) = rows.next_row()? {
+                    if !row.end_sequence() {
+                        described.lines.insert(row.address());
+                    }
+                }
+            }
+        }
+        Ok(described)
+    }
+
+    fn unit(
+        &mut self,
+        dwarf: &Dwarf<Slice<'a>>,
+        unit: &Unit<Slice<'a>>,
+    ) -> Result<(), gimli::Error> {
+        let name = |entry: &gimli::DebuggingInformationEntry<Slice<'a>>| {
+            let value = entry.attr_value(DW_AT_name);
+            let text = value
+                .map(|value| dwarf.attr_string(unit, value))
+                .transpose()?;
+            Ok::<_, gimli::Error>(text.map_or(String::new(), |text| {
+                String::from_utf8_lossy(text.slice()).into_owned()
+            }))
+        };
+        let mut types: HashMap<UnitOffset, String> = HashMap::new();
+        let mut entries = unit.entries();
+        while let Some(entry) = entries.next_dfs()? {
+            if entry.tag() == DW_TAG_base_type {
+                let size = entry
+                    .attr_value(DW_AT_byte_size)
+                    .and_then(|size| size.udata_value());
+                types.insert(
+                    entry.offset(),
+                    format!("{}:{}", name(entry)?, size.unwrap_or(0)),
+                );
+            }
+        }
+        let mut current: Option<(u64, Subprogram<'a>)> = None;
+        let mut entries = unit.entries();
+        while let Some(entry) = entries.next_dfs()? {
+            let tag = entry.tag();
+            if tag == DW_TAG_subprogram {
+                self.subprograms.extend(current.take());
+                let Some(low) = entry.attr_value(DW_AT_low_pc) else {
+                    continue;
+                };
+                let Some(low) = dwarf.attr_address(unit, low)? else {
+                    continue;
+                };
+                let high = entry
+                    .attr_value(DW_AT_high_pc)
+                    .and_then(|high| high.udata_value());
+                let frame_base_is_cfa = match entry.attr_value(DW_AT_frame_base) {
+                    Some(AttributeValue::Exprloc(Expression(mut bytes))) => matches!(
+                        Operation::parse(&mut bytes, unit.encoding()),
+                        Ok(Operation::CallFrameCFA)
+                    ),
+                    _ => false,
+                };
+                let length = high.unwrap_or(0);
+                let variables = Vec::new();
+                current = Some((
+                    low,
+                    Subprogram {
+                        length,
+                        frame_base_is_cfa,
+                        variables,
+                    },
+                ));
+            } else if let Some((_, subprogram)) = &mut current
+                && (tag == DW_TAG_variable || tag == DW_TAG_formal_parameter)
+            {
+                let ty = match entry.attr_value(DW_AT_type) {
+                    Some(AttributeValue::UnitRef(offset)) => types.get(&offset).cloned(),
+                    _ => None,
+                };
+                let mut ranges = Vec::new();
+                let location = entry.attr_value(DW_AT_location);
+                let list = location
+                    .map(|value| dwarf.attr_locations(unit, value))
+                    .transpose()?;
+                if let Some(mut list) = list.flatten() {
+                    while let Some(each) = list.next()? {
+                        ranges.push((each.range.begin..each.range.end, each.data));
+                    }
+                }
+                subprogram.variables.push(DescribedVariable {
+                    name: name(entry)?,
+                    ty: ty.unwrap_or_default(),
+                    parameter: tag == DW_TAG_formal_parameter,
+                    ranges,
+                });
+            }
+        }
+        self.subprograms.extend(current);
+        Ok(())
+    }
+
+    fn compare(&self, map: &ImageMap, findings: &mut Findings) -> Result<(), String> {
+        let mut known: HashSet<u64> = HashSet::new();
+        let functions = map.functions.iter().map(|each| (Some(each), &each.code));
+        let thunks = map.thunks.iter().map(|each| (None, &each.code));
+        let entries = map.entries.iter().map(|each| (None, &each.code));
+        for (function, code) in functions.chain(thunks).chain(entries) {
+            let start = code.start.at(self.text).get();
+            known.insert(start);
+            let length = u64::from(code.end.get()).checked_sub(u64::from(code.start.get()));
+            let func = function.map(|function| function.func);
+            let Some(subprogram) = self.subprograms.get(&start) else {
+                let message = format!("no subprogram begins at {start:#x}");
+                findings.add(Rule::DwarfFunction, func, None, message);
+                continue;
+            };
+            if Some(subprogram.length) != length || !subprogram.frame_base_is_cfa {
+                let message = format!(
+                    "the subprogram at {start:#x} has {:#x} bytes, expected {:#x}; frame base is \
+                     the canonical frame address: {}",
+                    subprogram.length,
+                    length.unwrap_or(0),
+                    subprogram.frame_base_is_cfa,
+                );
+                findings.add(Rule::DwarfFunction, func, None, message);
+            }
+            if let Some(function) = function {
+                self.function(function, subprogram, findings)?;
+            }
+        }
+        for start in self
+            .subprograms
+            .keys()
+            .filter(|start| !known.contains(start))
+        {
+            let message = format!("the subprogram at {start:#x} is nothing in the map");
+            findings.image(Rule::DwarfFunction, message);
+        }
+        Ok(())
+    }
+
+    fn function(
+        &self,
+        function: &FunctionMap,
+        subprogram: &Subprogram<'a>,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let bytes = lookups(function);
+        let stacks = Stacks::new(function);
+        let expected = variables::of(function);
+        let mut described: BTreeMap<&str, &DescribedVariable<'a>> = BTreeMap::new();
+        for variable in &subprogram.variables {
+            if described.insert(&variable.name, variable).is_some() {
+                let message = format!("two variables are called {}", variable.name);
+                findings.add(Rule::DwarfVariable, Some(function.func), None, message);
+            }
+        }
+        for variable in &expected {
+            let Some(found) = described.remove(variable.name.as_str()) else {
+                let message = format!("no variable is called {}", variable.name);
+                findings.add(Rule::DwarfVariable, Some(function.func), None, message);
+                continue;
+            };
+            let ty = format!("{}:{}", variable.ty, variable.ty.bytes());
+            if found.ty != ty || found.parameter != variable.parameter {
+                let message = format!("{} has type {:?}, expected {ty:?}", found.name, found.ty);
+                findings.add(Rule::DwarfVariable, Some(function.func), None, message);
+                continue;
+            }
+            let said = self.expand(found, variable.ty, bytes.len())?;
+            let meant = bytes.iter().filter_map(|&(pc, source)| {
+                located(stacks.location(variable, source)?, variable.ty).map(|at| (pc, at))
+            });
+            let meant: Vec<(u32, Location)> = meant.collect();
+            if let Some((pc, said, meant)) = first_difference(&said, &meant) {
+                let message = format!(
+                    "{} at {}: {said:?} by DWARF, {meant:?} by the map",
+                    variable.name,
+                    CodeOffset::new(pc),
+                );
+                let offset = bytes.binary_search_by_key(&pc, |(pc, _)| *pc).ok();
+                let offset = offset.and_then(|at| bytes.get(at)).and_then(|(_, source)| {
+                    Some(match source {
+                        Source::Boundary(at) => function.boundaries.get(*at)?.offset,
+                        Source::CallSite(at) => function.call_sites.get(*at)?.offset,
+                    })
+                });
+                findings.add(Rule::DwarfLocation, Some(function.func), offset, message);
+            }
+        }
+        for name in described.keys() {
+            let message = format!("{name} is no slot of the function");
+            findings.add(Rule::DwarfVariable, Some(function.func), None, message);
+        }
+        self.lines(function, findings);
+        Ok(())
+    }
+
+    /// What DWARF says about a variable, byte by byte in ascending order. More
+    /// bytes than `most` cannot be right; what is beyond is cut.
+    fn expand(
+        &self,
+        variable: &DescribedVariable<'a>,
+        ty: ValType,
+        most: usize,
+    ) -> Result<Vec<(u32, Location)>, String> {
+        let mut said = Vec::new();
+        for (range, expression) in &variable.ranges {
+            let location = self.location(*expression, ty).map_err(|what| {
+                format!(
+                    "{} at {:#x}..{:#x}: {what}",
+                    variable.name, range.start, range.end
+                )
+            })?;
+            let offset = |address| {
+                let offset = SubjectAddr::new(address).since(self.text);
+                offset.and_then(|offset| u32::try_from(offset).ok())
+            };
+            let (Some(start), Some(end)) = (offset(range.start), offset(range.end)) else {
+                return Err(format!("{} is located outside the text", variable.name));
+            };
+            let room = (most + 1).saturating_sub(said.len());
+            said.extend((start..end).take(room).map(|pc| (pc, location)));
+        }
+        said.sort_by_key(|(pc, _)| *pc);
+        said.dedup();
+        match said
+            .windows(2)
+            .find(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
+        {
+            Some([(pc, _), ..]) => Err(format!(
+                "{} is in two places at {}",
+                variable.name,
+                CodeOffset::new(*pc)
+            )),
+            _ => Ok(said),
+        }
+    }
+
+    fn location(&self, expression: Expression<Slice<'a>>, ty: ValType) -> Result<Location, String> {
+        let encoding = self.encoding.ok_or("there is no unit")?;
+        let Expression(mut bytes) = expression;
+        let operation =
+            Operation::parse(&mut bytes, encoding).map_err(|error| error.to_string())?;
+        if !bytes.is_empty() {
+            return Err("an expression of several operations".to_owned());
+        }
+        match operation {
+            Operation::Register { register } => Ok(Location::Register(DwarfReg(register.0))),
+            Operation::FrameOffset { offset } => i32::try_from(offset)
+                .map(Location::CfaOffset)
+                .map_err(|_| format!("frame offset {offset}")),
+            Operation::ImplicitValue { data } if data.len() == ty.bytes() => {
+                let value = data
+                    .iter()
+                    .rev()
+                    .fold(0, |value, byte| value << 8 | u64::from(*byte));
+                Ok(Location::Constant(Cell(value)))
+            }
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn lines(&self, function: &FunctionMap, findings: &mut Findings) {
+        let code = &function.code;
+        let start = code.start.at(self.text).get();
+        let end = code.end.at(self.text).get();
+        if start > end || self.lines.range(start..end).next().is_none() {
+            return;
+        }
+        for boundary in &function.boundaries {
+            if let Anchor::Trap(pc) = boundary.anchor
+                && !self.lines.contains(&pc.at(self.text).get())
+            {
+                let message = format!("no line begins at {pc}");
+                findings.add(
+                    Rule::DwarfLine,
+                    Some(function.func),
+                    Some(boundary.offset),
+                    message,
+                );
+            }
+        }
+    }
+}
+
+/// The bytes of a function's code at which its slots can be looked up, and
+/// whose locations hold there: anchors first, then what follows them, then
+/// the last bytes of call instructions, each where the ones before have no
+/// claim.
+fn lookups(function: &FunctionMap) -> Vec<(u32, Source)> {
+    let code = function.code.start.get()..function.code.end.get();
+    let mut bytes: BTreeMap<u32, Source> = BTreeMap::new();
+    let mut claim = |pc: u32, source| {
+        if code.contains(&pc) {
+            bytes.entry(pc).or_insert(source);
+        }
+    };
+    for after in 0..=1 {
+        for (position, boundary) in function.boundaries.iter().enumerate() {
+            if let Anchor::Trap(pc) = boundary.anchor
+                && code.contains(&pc.get())
+            {
+                claim(pc.get().saturating_add(after), Source::Boundary(position));
+            }
+        }
+    }
+    for (position, site) in function.call_sites.iter().enumerate() {
+        if let Some(last) = site.return_address.get().checked_sub(1) {
+            claim(last, Source::CallSite(position));
+        }
+    }
+    bytes.into_iter().collect()
+}
+
+/// What DWARF can say about a location: constants at the width of the type,
+/// nothing for what is unavailable.
+fn located(location: Location, ty: ValType) -> Option<Location> {
+    match location {
+        Location::Unavailable(_) => None,
+        Location::Constant(cell) => Some(Location::Constant(Cell(cell.0 & width_mask(ty)))),
+        other => Some(other),
+    }
+}
+
+/// The lowest byte about which two accounts, both in ascending order, differ,
+/// and what each says of it.
+fn first_difference(
+    said: &[(u32, Location)],
+    meant: &[(u32, Location)],
+) -> Option<(u32, Option<Location>, Option<Location>)> {
+    let same = said
+        .iter()
+        .zip(meant)
+        .take_while(|(said, meant)| said == meant)
+        .count();
+    match (said.get(same).copied(), meant.get(same).copied()) {
+        (None, None) => None,
+        (Some((pc, said)), None) => Some((pc, Some(said), None)),
+        (None, Some((pc, meant))) => Some((pc, None, Some(meant))),
+        (Some((a, said)), Some((b, meant))) => {
+            let pc = a.min(b);
+            Some((pc, (a == pc).then_some(said), (b == pc).then_some(meant)))
+        }
+    }
+}

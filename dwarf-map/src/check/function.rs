@@ -1,0 +1,339 @@
+//! The rules about one function.
+
+use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, is_trap};
+use crate::locate::{is_float, vector_register, width_mask};
+use crate::unwind::{Unwinder, is_callee_saved};
+use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Location, StableKind};
+use std::collections::HashMap;
+use wasm_view::{ValType, WasmOffset};
+
+/// DWARF number of rsp.
+const RSP: DwarfReg = DwarfReg(7);
+/// Bytes of a return address, at the top of each frame.
+const RETURN_ADDRESS: i64 = 8;
+/// Native parameters that a function has besides those of its Wasm type: the
+/// instance and where to return results that do not fit registers.
+const HIDDEN_PARAMETERS: i64 = 2;
+
+pub(super) fn check(
+    function: &FunctionMap,
+    text: &[u8],
+    unwinder: &Unwinder,
+    findings: &mut Findings,
+) {
+    let mut checker = Checker {
+        function,
+        text,
+        unwinder,
+        findings,
+    };
+    checker.header();
+    checker.boundaries();
+    checker.anchors();
+    checker.stable();
+    checker.call_sites();
+    checker.traps();
+}
+
+struct Checker<'a> {
+    function: &'a FunctionMap,
+    text: &'a [u8],
+    unwinder: &'a Unwinder,
+    findings: &'a mut Findings,
+}
+
+impl Checker<'_> {
+    fn broken(&mut self, rule: Rule, offset: Option<WasmOffset>, message: String) {
+        self.findings
+            .add(rule, Some(self.function.func), offset, message);
+    }
+
+    fn header(&mut self) {
+        let function = self.function;
+        let locals = function.locals.len();
+        if function.params as usize > locals || function.local_names.len() > locals {
+            let (params, names) = (function.params, function.local_names.len());
+            let message = format!("{params} parameters and {names} names for {locals} locals");
+            self.broken(Rule::Params, None, message);
+        }
+        let size = function.frame_size;
+        if i64::from(size) < RETURN_ADDRESS || !size.is_multiple_of(8) {
+            self.broken(Rule::FrameSize, None, format!("the frame has {size} bytes"));
+        }
+        if let Some(gap) = self.unwinder.first_gap(function.code.clone()) {
+            self.broken(Rule::CfiCoverage, None, format!("there is none at {gap}"));
+        }
+    }
+
+    fn boundaries(&mut self) {
+        let function = self.function;
+        for pair in function.boundaries.windows(2) {
+            if let [before, after] = pair
+                && before.offset >= after.offset
+            {
+                let message = format!("it follows the one at {}", before.offset);
+                self.broken(Rule::BoundaryOrder, Some(after.offset), message);
+            }
+        }
+        let mut types = Vec::new();
+        for boundary in &function.boundaries {
+            let offset = Some(boundary.offset);
+            if !function.body.contains(&boundary.offset) {
+                let (start, end) = (function.body.start, function.body.end);
+                let message = format!("the function's body is {start}..{end}");
+                self.broken(Rule::BoundaryInBody, offset, message);
+            }
+            types.clear();
+            types.extend(function.locals.iter().chain(&boundary.operands).copied());
+            if boundary.locations.len() != types.len() {
+                let message = format!(
+                    "{} locations for {} slots",
+                    boundary.locations.len(),
+                    types.len()
+                );
+                self.broken(Rule::LocationCount, offset, message);
+            }
+            self.locations(boundary.offset, &types, &boundary.locations);
+        }
+    }
+
+    fn anchors(&mut self) {
+        let function = self.function;
+        let mut anchors = HashMap::new();
+        for boundary in &function.boundaries {
+            let Anchor::Trap(pc) = boundary.anchor else {
+                continue;
+            };
+            let offset = Some(boundary.offset);
+            if !function.code.contains(&pc) {
+                let (start, end) = (function.code.start, function.code.end);
+                let message = format!("anchor {pc} lies outside the code {start}..{end}");
+                self.broken(Rule::AnchorInCode, offset, message);
+            } else if !is_trap(self.text, pc) {
+                let found = byte_at(self.text, pc);
+                let message = match found {
+                    Some(byte) => {
+                        format!("the byte at {pc} is {byte:#04x}, not {TRAP_INSTRUCTION:#04x}")
+                    }
+                    None => format!("there is no byte at {pc}"),
+                };
+                self.broken(Rule::AnchorIsTrap, offset, message);
+            }
+            if let Some(other) = anchors.insert(pc, boundary.offset) {
+                let message = format!("{pc} is the anchor of {other} too");
+                self.broken(Rule::AnchorDistinct, offset, message);
+            }
+            if let Ok(rule) = self.unwinder.cfa_rule(pc)
+                && rule.reg == RSP
+                && rule.offset != i64::from(function.frame_size)
+            {
+                let (cfi, map) = (rule.offset, function.frame_size);
+                let message = format!("{cfi} bytes by CFI at {pc}, {map} by the map");
+                self.broken(Rule::FrameSize, offset, message);
+            }
+        }
+    }
+
+    fn stable(&mut self) {
+        let function = self.function;
+        if function
+            .boundaries
+            .iter()
+            .all(|boundary| boundary.stable.is_none())
+        {
+            return;
+        }
+        for (position, boundary) in function.boundaries.iter().enumerate() {
+            let is_entry = boundary.stable == Some(StableKind::Entry);
+            if is_entry != (position == 0) {
+                let message = match position {
+                    0 => "the first boundary is not a stable point of kind entry".to_owned(),
+                    _ => format!("boundary {position} is of kind entry"),
+                };
+                self.broken(Rule::StableEntry, Some(boundary.offset), message);
+            }
+        }
+    }
+
+    fn call_sites(&mut self) {
+        let function = self.function;
+        for pair in function.call_sites.windows(2) {
+            if let [before, after] = pair
+                && before.return_address >= after.return_address
+            {
+                let message = format!("{} follows {}", after.return_address, before.return_address);
+                self.broken(Rule::CallOrder, Some(after.offset), message);
+            }
+        }
+        let mut types = Vec::new();
+        for site in &function.call_sites {
+            let offset = Some(site.offset);
+            let at = site.return_address;
+            if at <= function.code.start || at > function.code.end {
+                let message = format!("return address {at} lies outside the function's code");
+                self.broken(Rule::CallInCode, offset, message);
+            } else if !follows_call(self.text, at) {
+                let message = format!("no call instruction ends at {at}");
+                self.broken(Rule::CallInstruction, offset, message);
+            }
+            let boundary = function
+                .boundaries
+                .binary_search_by_key(&site.offset, |each| each.offset);
+            let Some(boundary) = boundary.ok().and_then(|at| function.boundaries.get(at)) else {
+                let message = format!("return address {at} belongs to no boundary");
+                self.broken(Rule::CallBoundary, offset, message);
+                continue;
+            };
+            types.clear();
+            types.extend(function.locals.iter().chain(&boundary.operands).copied());
+            let count = site.locations.len();
+            if count < function.locals.len() || count > types.len() {
+                let least = function.locals.len();
+                let message = format!(
+                    "{count} locations at {at}, expected {least} to {}",
+                    types.len()
+                );
+                self.broken(Rule::LocationCount, offset, message);
+            }
+            self.locations(site.offset, &types, &site.locations);
+            for location in &site.locations {
+                if let Location::Register(register) = *location
+                    && !is_callee_saved(register)
+                {
+                    let number = register.0;
+                    let message = format!("a value is in DWARF register {number} at {at}");
+                    self.broken(Rule::CalleeSaved, offset, message);
+                }
+            }
+        }
+    }
+
+    fn traps(&mut self) {
+        let function = self.function;
+        for pair in function.traps.windows(2) {
+            if let [before, after] = pair
+                && before.pc >= after.pc
+            {
+                let message = format!("{} follows {}", after.pc, before.pc);
+                self.broken(Rule::TrapOrder, Some(after.offset), message);
+            }
+        }
+        for site in &function.traps {
+            if !function.code.contains(&site.pc) || !function.body.contains(&site.offset) {
+                let message = format!("trap site {} lies outside", site.pc);
+                self.broken(Rule::TrapInCode, Some(site.offset), message);
+            }
+        }
+    }
+
+    fn locations(&mut self, offset: WasmOffset, types: &[ValType], locations: &[Location]) {
+        for (slot, (&ty, &location)) in types.iter().zip(locations).enumerate() {
+            let Err(rule) = fits(self.function, ty, location) else {
+                continue;
+            };
+            let message = format!("slot {slot}, {ty}: {location:?}");
+            self.broken(rule, Some(offset), message);
+        }
+    }
+}
+
+/// Whether a value of this type can be at this place in a frame of this
+/// function; else the rule that it breaks.
+fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), Rule> {
+    let (holds, rule) = match location {
+        Location::Register(register) => {
+            let general = register.0 < 16 && register != RSP;
+            let vector = vector_register(register).is_some();
+            (
+                if is_float(ty) { vector } else { general },
+                Rule::RegisterClass,
+            )
+        }
+        Location::Constant(cell) => {
+            let null = !matches!(ty, ValType::Ref(_)) || cell.0 == 0;
+            (cell.0 & !width_mask(ty) == 0 && null, Rule::ConstantWidth)
+        }
+        Location::CfaOffset(offset) => {
+            let begin = i64::from(offset);
+            // At most 8: no overflow.
+            let end = begin + ty.bytes() as i64;
+            let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
+            let arguments = 8 * (i64::from(function.params) + HIDDEN_PARAMETERS);
+            let callers = begin >= 0 && end <= arguments;
+            (own || callers, Rule::FrameOffset)
+        }
+        Location::Unavailable(_) => return Ok(()),
+    };
+    if holds { Ok(()) } else { Err(rule) }
+}
+
+/// Whether the bytes before a return address can be a call instruction: a
+/// direct one (`E8`, 32-bit displacement) to an address in the text, or an
+/// indirect one (`FF /2`) of just this length.
+fn follows_call(text: &[u8], return_address: CodeOffset) -> bool {
+    let end = return_address.get() as usize;
+    let Some(before) = text.get(..end) else {
+        return false;
+    };
+    if let Some((_, &[0xe8, a, b, c, d])) = before.split_last_chunk() {
+        let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
+        let target = i64::from(return_address.get()) + distance;
+        if usize::try_from(target).is_ok_and(|target| target < text.len()) {
+            return true;
+        }
+    }
+    (2..=7).any(|length| {
+        let start = end.checked_sub(length);
+        let instruction = start.and_then(|start| before.get(start..));
+        instruction.and_then(indirect_call_length) == Some(length)
+    })
+}
+
+/// Bytes of the `FF /2` instruction at the start of `code` (Intel SDM volume
+/// 2, tables 2-2 and 2-3).
+fn indirect_call_length(code: &[u8]) -> Option<usize> {
+    let [0xff, operand, rest @ ..] = code else {
+        return None;
+    };
+    let (mode, digit, base) = (operand >> 6, operand >> 3 & 7, operand & 7);
+    if digit != 2 {
+        return None;
+    }
+    if mode == 3 {
+        return Some(2);
+    }
+    let index_byte = base == 4;
+    let displacement = match (mode, base) {
+        (0, 4) if rest.first()? & 7 == 5 => 4,
+        (0, 5) => 4,
+        (0, _) => 0,
+        (1, _) => 1,
+        _ => 4,
+    };
+    Some(2 + usize::from(index_byte) + displacement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_call_instructions() {
+        let after = |code: &[u8]| {
+            let padded = [&[0x90; 8], code].concat();
+            follows_call(&padded, CodeOffset::new(padded.len() as u32))
+        };
+        assert!(after(&[0xe8, 0xf8, 0xff, 0xff, 0xff]), "call -8");
+        assert!(!after(&[0xe8, 0xff, 0xff, 0xff, 0x7f]), "call far outside");
+        assert!(after(&[0xff, 0xd0]), "call rax");
+        assert!(after(&[0x41, 0xff, 0xd3]), "call r11");
+        assert!(after(&[0xff, 0x50, 0x10]), "call [rax+16]");
+        assert!(after(&[0xff, 0x15, 0, 1, 0, 0]), "call [rip+256]");
+        assert!(after(&[0xff, 0x54, 0x24, 8]), "call [rsp+8]");
+        assert!(after(&[0xff, 0x94, 0x24, 0, 1, 0, 0]), "call [rsp+256]");
+        assert!(!after(&[0xff, 0xe0]), "jmp rax");
+        assert!(!after(&[0xff, 0xd0, 0x90]), "call rax, then nop");
+        assert!(!follows_call(&[], CodeOffset::new(0)));
+        assert!(!follows_call(&[0xff], CodeOffset::new(9)));
+    }
+}

@@ -1,0 +1,130 @@
+//! From a location to the value that is there.
+//!
+//! The one definition of what a [`Location`] means, kept simple. A comparator
+//! that evaluates millions of them compiles its own form first, and can be
+//! tested against this.
+
+use crate::{DwarfReg, Location, Reason, SubjectAddr};
+use wasm_view::{Cell, ValType};
+
+/// DWARF number of xmm0.
+const XMM0: u16 = 17;
+
+/// What a frame of the subject looks like to the evaluation of locations.
+pub trait FrameState {
+    /// The low eight bytes of a register; `None` when they are not known.
+    fn register(&self, register: DwarfReg) -> Option<u64>;
+    /// The frame's canonical frame address.
+    fn cfa(&self) -> SubjectAddr;
+    /// `bytes` (4 or 8) bytes of memory, little-endian; `None` when there is
+    /// none.
+    fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u64>;
+}
+
+/// Why a value could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocateError {
+    /// The map says that it is nowhere.
+    #[error("the value is not available: {}", .0.key())]
+    Unavailable(Reason),
+    /// It is in a register whose value is not known in this frame.
+    #[error("DWARF register {} is not known in this frame", .0.0)]
+    Register(DwarfReg),
+    /// It is on the stack where nothing can be read.
+    #[error("no stack memory at {0}")]
+    Memory(SubjectAddr),
+}
+
+/// The bits of a cell that a value of this type uses.
+pub const fn width_mask(ty: ValType) -> u64 {
+    if ty.bytes() == 4 {
+        u32::MAX as u64
+    } else {
+        u64::MAX
+    }
+}
+
+/// Whether values of this type live in vector registers.
+pub const fn is_float(ty: ValType) -> bool {
+    matches!(ty, ValType::F32 | ValType::F64)
+}
+
+/// The vector register of a DWARF number: 0-15 for 17-32.
+pub const fn vector_register(register: DwarfReg) -> Option<u16> {
+    match register.0.checked_sub(XMM0) {
+        Some(number) if number < 16 => Some(number),
+        _ => None,
+    }
+}
+
+/// Reads the value of a slot of type `ty`. The bits are the native ones: a
+/// reference is the word that native code holds, not its identity.
+pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<Cell, LocateError> {
+    let bits = match location {
+        Location::Register(register) => frame
+            .register(register)
+            .ok_or(LocateError::Register(register))?,
+        Location::CfaOffset(offset) => {
+            let address = frame.cfa().offset(i64::from(offset));
+            frame
+                .memory(address, ty.bytes())
+                .ok_or(LocateError::Memory(address))?
+        }
+        Location::Constant(cell) => cell.0,
+        Location::Unavailable(reason) => return Err(LocateError::Unavailable(reason)),
+    };
+    Ok(Cell(bits & width_mask(ty)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl FrameState for Fixed {
+        fn register(&self, register: DwarfReg) -> Option<u64> {
+            (register.0 != 0).then_some(0x1111_2222_3333_4444)
+        }
+        fn cfa(&self) -> SubjectAddr {
+            SubjectAddr::new(0x1000)
+        }
+        fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u64> {
+            (address.get() < 0x1000).then_some(address.get() << 32 | bytes as u64)
+        }
+    }
+
+    #[test]
+    fn reads_each_kind_at_the_width_of_its_type() {
+        let at = |location, ty| read(location, ty, &Fixed);
+        let register = Location::Register(DwarfReg(3));
+        assert_eq!(at(register, ValType::I32), Ok(Cell(0x3333_4444)));
+        assert_eq!(at(register, ValType::F64), Ok(Cell(0x1111_2222_3333_4444)));
+        assert_eq!(at(Location::CfaOffset(-16), ValType::I32), Ok(Cell(4)));
+        assert_eq!(
+            at(Location::CfaOffset(-16), ValType::FUNCREF),
+            Ok(Cell(0xff0 << 32 | 8))
+        );
+        assert_eq!(
+            at(Location::Constant(Cell(u64::MAX)), ValType::F32),
+            Ok(Cell(0xffff_ffff))
+        );
+    }
+
+    #[test]
+    fn says_why_there_is_no_value() {
+        let at = |location| read(location, ValType::I64, &Fixed);
+        assert_eq!(
+            at(Location::Register(DwarfReg(0))),
+            Err(LocateError::Register(DwarfReg(0)))
+        );
+        assert_eq!(
+            at(Location::CfaOffset(0)),
+            Err(LocateError::Memory(SubjectAddr::new(0x1000)))
+        );
+        assert_eq!(
+            at(Location::Unavailable(Reason::Folded)),
+            Err(LocateError::Unavailable(Reason::Folded))
+        );
+    }
+}

@@ -1,0 +1,432 @@
+//! The checker: silent about a good map, and each kind of damage found by the
+//! rule made for it.
+
+use crate::fixture::{self, TEXT, TEXT_SIZE};
+use dwarf_map::check::{Rule, Violation, check, check_dwarf};
+use dwarf_map::dwarf::{self, DwarfInput};
+use dwarf_map::unwind::Unwinder;
+use dwarf_map::{
+    Anchor, CodeOffset, DwarfReg, FunctionMap, ImageMap, InstanceCounts, InstanceLayout, Location,
+    StableKind,
+};
+use wasm_view::{Cell, FuncIdx, ValType, WasmOffset};
+
+/// What a test may damage.
+struct Image {
+    map: ImageMap,
+    text: Vec<u8>,
+}
+
+impl Image {
+    fn good() -> Image {
+        Image {
+            map: fixture::map(),
+            text: fixture::text(),
+        }
+    }
+    fn check(&self) -> Vec<Violation> {
+        let frames = fixture::debug_frame();
+        let unwinder = Unwinder::new(&frames, TEXT, TEXT_SIZE).expect("the fixture's CFI is good");
+        check(&self.map, &self.text, &unwinder)
+    }
+    fn add(&mut self) -> &mut FunctionMap {
+        &mut self.map.functions[0]
+    }
+    fn slot(&mut self, boundary: usize, slot: usize) -> &mut Location {
+        &mut self.add().boundaries[boundary].locations[slot]
+    }
+    fn call_slot(&mut self, slot: usize) -> &mut Location {
+        &mut self.add().call_sites[0].locations[slot]
+    }
+}
+
+#[test]
+fn a_good_map_passes() {
+    assert_eq!(Image::good().check(), []);
+}
+
+#[test]
+fn every_damage_is_found_by_its_rule() {
+    let code = CodeOffset::new;
+    let wasm = WasmOffset::new;
+    let register = |number| Location::Register(DwarfReg(number));
+    let no_area = InstanceLayout::new(InstanceCounts::default());
+    type Damage<'a> = (Rule, &'static str, &'a dyn Fn(&mut Image));
+    let damages: &[Damage<'_>] = &[
+        (
+            Rule::FunctionOrder,
+            "two functions with one index",
+            &|image| {
+                image.map.functions[1].func = FuncIdx::new(3);
+            },
+        ),
+        (Rule::CodeInText, "a function beyond the text", &|image| {
+            image.map.functions[1].code.end = code(1000);
+        }),
+        (Rule::CodeInText, "a thunk without code", &|image| {
+            image.map.thunks[0].code.end = code(80);
+        }),
+        (
+            Rule::CodeOverlap,
+            "a function into the next one",
+            &|image| {
+                image.add().code.end = code(70);
+            },
+        ),
+        (Rule::Params, "more parameters than locals", &|image| {
+            image.add().params = 4
+        }),
+        (
+            Rule::FrameSize,
+            "a frame without a return address",
+            &|image| {
+                image.map.functions[1].frame_size = 0;
+            },
+        ),
+        (Rule::FrameSize, "an unaligned frame", &|image| {
+            image.map.functions[1].frame_size = 12;
+        }),
+        (Rule::BoundaryOrder, "boundaries swapped", &|image| {
+            image.add().boundaries.swap(1, 2)
+        }),
+        (
+            Rule::BoundaryInBody,
+            "a boundary past the final end",
+            &|image| {
+                image.add().boundaries[2].offset = wasm(0x45);
+            },
+        ),
+        (
+            Rule::AnchorInCode,
+            "an anchor in another function",
+            &|image| {
+                image.add().boundaries[2].anchor = Anchor::Trap(code(69));
+            },
+        ),
+        (
+            Rule::AnchorDistinct,
+            "one anchor for two boundaries",
+            &|image| {
+                image.add().boundaries[1].anchor = Anchor::Trap(code(23));
+            },
+        ),
+        (
+            Rule::AnchorIsTrap,
+            "an anchor on another instruction",
+            &|image| {
+                image.add().boundaries[1].anchor = Anchor::Trap(code(25));
+            },
+        ),
+        (
+            Rule::AnchorIsTrap,
+            "a trap instruction overwritten",
+            &|image| image.text[35] = 0x90,
+        ),
+        (Rule::StableEntry, "no entry", &|image| {
+            image.add().boundaries[0].stable = None;
+            image.add().boundaries[1].stable = Some(StableKind::Call);
+        }),
+        (Rule::StableEntry, "two entries", &|image| {
+            image.add().boundaries[1].stable = Some(StableKind::Entry);
+        }),
+        (
+            Rule::LocationCount,
+            "an operand without location",
+            &|image| {
+                image.add().boundaries[1].locations.pop();
+            },
+        ),
+        (Rule::LocationCount, "an operand without type", &|image| {
+            image.add().boundaries[1].operands.clear();
+        }),
+        (
+            Rule::LocationCount,
+            "a local forgotten at a call",
+            &|image| {
+                image.add().call_sites[0].locations.pop();
+            },
+        ),
+        (Rule::RegisterClass, "an integer in xmm3", &|image| {
+            *image.slot(0, 0) = register(20)
+        }),
+        (Rule::RegisterClass, "a float in rax", &|image| {
+            *image.slot(0, 2) = register(0)
+        }),
+        (Rule::RegisterClass, "an integer in rsp", &|image| {
+            *image.slot(0, 0) = register(7)
+        }),
+        (Rule::RegisterClass, "a float in no register", &|image| {
+            *image.slot(0, 2) = register(33)
+        }),
+        (Rule::ConstantWidth, "an i32 of 33 bits", &|image| {
+            *image.slot(1, 3) = Location::Constant(Cell(1 << 32));
+        }),
+        (
+            Rule::ConstantWidth,
+            "a reference that is a constant",
+            &|image| {
+                image.add().locals[1] = ValType::FUNCREF;
+                *image.slot(0, 1) = Location::Constant(Cell(1));
+            },
+        ),
+        (Rule::FrameOffset, "below the stack pointer", &|image| {
+            *image.slot(0, 1) = Location::CfaOffset(-40);
+        }),
+        (Rule::FrameOffset, "on the return address", &|image| {
+            *image.slot(0, 0) = Location::CfaOffset(-8);
+        }),
+        (Rule::FrameOffset, "across the return address", &|image| {
+            *image.slot(0, 1) = Location::CfaOffset(-12);
+        }),
+        (Rule::FrameOffset, "beyond the stack arguments", &|image| {
+            *image.slot(0, 1) = Location::CfaOffset(32);
+        }),
+        (
+            Rule::FrameOffset,
+            "at the end of the address range",
+            &|image| {
+                *image.slot(0, 1) = Location::CfaOffset(i32::MAX);
+            },
+        ),
+        (Rule::CallOrder, "a call site twice", &|image| {
+            let again = image.add().call_sites[0].clone();
+            image.add().call_sites.push(again);
+        }),
+        (
+            Rule::CallInCode,
+            "a return address in another function",
+            &|image| {
+                image.add().call_sites[0].return_address = code(70);
+            },
+        ),
+        (
+            Rule::CallInstruction,
+            "a return address one too early",
+            &|image| {
+                image.add().call_sites[0].return_address = code(34);
+            },
+        ),
+        (Rule::CallInstruction, "a call out of the text", &|image| {
+            image.text[34] = 0x10
+        }),
+        (Rule::CallBoundary, "a call by no instruction", &|image| {
+            image.add().call_sites[0].offset = wasm(0x43);
+        }),
+        (
+            Rule::CalleeSaved,
+            "a value in rsi across a call",
+            &|image| {
+                *image.call_slot(0) = register(4);
+            },
+        ),
+        (
+            Rule::CalleeSaved,
+            "a value in xmm0 across a call",
+            &|image| {
+                *image.call_slot(2) = register(17);
+            },
+        ),
+        (Rule::TrapOrder, "a trap site twice", &|image| {
+            let again = image.map.functions[1].traps[0];
+            image.map.functions[1].traps.push(again);
+        }),
+        (
+            Rule::TrapInCode,
+            "a trap site in another function",
+            &|image| {
+                image.map.functions[1].traps[0].pc = code(40);
+            },
+        ),
+        (Rule::TrapInCode, "a trap of another function's", &|image| {
+            image.map.functions[1].traps[0].offset = wasm(0x40);
+        }),
+        (Rule::ThunkTrap, "a thunk's trap on its return", &|image| {
+            image.map.thunks[0].trap = code(81);
+        }),
+        (Rule::EntryTrap, "an entry's trap overwritten", &|image| {
+            image.text[115] = 0xc3
+        }),
+        (Rule::Duplicate, "two thunks for an import", &|image| {
+            let mut again = image.map.thunks[0].clone();
+            again.code = code(82)..code(84);
+            again.trap = code(82);
+            image.map.thunks.push(again);
+        }),
+        (Rule::Duplicate, "two entries for a type", &|image| {
+            let again = image.map.entries[0].clone();
+            image.map.entries.push(again);
+        }),
+        (Rule::ArgumentArea, "no argument area", &|image| {
+            image.map.layout = no_area
+        }),
+        (
+            Rule::CfiCoverage,
+            "a function longer than its CFI",
+            &|image| {
+                image.add().code.end = code(50);
+            },
+        ),
+        (Rule::CfiCoverage, "a thunk longer than its CFI", &|image| {
+            image.map.thunks[0].code.end = code(84);
+        }),
+    ];
+    for (rule, what, damage) in damages {
+        let mut image = Image::good();
+        damage(&mut image);
+        let found = image.check();
+        assert!(
+            found.iter().any(|violation| violation.rule == *rule),
+            "{what}: expected {rule}, found {found:#?}",
+        );
+    }
+    let tested: Vec<Rule> = damages.iter().map(|(rule, _, _)| *rule).collect();
+    for rule in Rule::ALL
+        .iter()
+        .filter(|rule| !rule.name().starts_with("dwarf-"))
+    {
+        assert!(tested.contains(rule), "no damage is made for {rule}");
+    }
+}
+
+/// A frame whose CFI counts from rsp must agree about its size.
+#[test]
+fn frame_sizes_agree_with_cfi() {
+    let mut image = Image::good();
+    // The thunk's code as a function: its CFI says that the frame is 8 bytes.
+    let function = &mut image.map.functions[1];
+    function.code = CodeOffset::new(80)..CodeOffset::new(82);
+    function.boundaries[0].anchor = Anchor::Trap(CodeOffset::new(80));
+    image.map.thunks.clear();
+    let found = image.check();
+    assert!(
+        found
+            .iter()
+            .any(|violation| violation.rule == Rule::FrameSize),
+        "{found:#?}"
+    );
+}
+
+type Sections = Vec<(&'static str, Vec<u8>)>;
+
+fn sections(map: &ImageMap) -> Sections {
+    let lines = fixture::lines();
+    let input = DwarfInput {
+        map,
+        text: TEXT,
+        text_size: TEXT_SIZE,
+        program: "add.wasm",
+        listing_dir: "/tmp",
+        listing_file: "add.lst",
+        lines: &lines,
+        frames: fixture::frames(),
+    };
+    dwarf::write(input).expect("the fixture can be described")
+}
+
+fn compare(map: &ImageMap, sections: &Sections) -> Vec<Violation> {
+    check_dwarf(map, TEXT, &|name| {
+        sections
+            .iter()
+            .find(|(each, _)| *each == name)
+            .map_or(&[], |(_, bytes)| bytes.as_slice())
+    })
+}
+
+#[test]
+fn dwarf_says_what_the_map_says() {
+    let map = fixture::map();
+    assert_eq!(compare(&map, &sections(&map)), []);
+}
+
+#[test]
+fn dwarf_of_another_map_is_found() {
+    let code = CodeOffset::new;
+    type Damage<'a> = (Rule, &'a dyn Fn(&mut ImageMap));
+    let damages: &[Damage<'_>] = &[
+        (Rule::DwarfFunction, &|map| {
+            map.functions[0].code.end = code(47)
+        }),
+        (Rule::DwarfFunction, &|map| {
+            map.functions[1].code.start = code(65)
+        }),
+        (Rule::DwarfFunction, &|map| drop(map.thunks.pop())),
+        (Rule::DwarfVariable, &|map| {
+            map.functions[0].locals[0] = ValType::F32
+        }),
+        (Rule::DwarfVariable, &|map| {
+            map.functions[0].local_names[0] = None
+        }),
+        (Rule::DwarfVariable, &|map| {
+            map.functions[0].locals.truncate(2)
+        }),
+        (Rule::DwarfVariable, &|map| map.functions[0].params = 1),
+        (Rule::DwarfLocation, &|map| {
+            map.functions[0].boundaries[1].locations[0] = Location::CfaOffset(-24);
+        }),
+        (Rule::DwarfLocation, &|map| {
+            map.functions[0].boundaries[1].locations[3] = Location::Constant(Cell(8));
+        }),
+        (Rule::DwarfLocation, &|map| {
+            drop(map.functions[0].call_sites.pop())
+        }),
+        (Rule::DwarfLocation, &|map| {
+            drop(map.functions[0].boundaries.pop())
+        }),
+        (Rule::DwarfLine, &|map| {
+            map.functions[0].boundaries[2].anchor = Anchor::Trap(code(36));
+        }),
+    ];
+    let good = sections(&fixture::map());
+    for (number, (rule, damage)) in damages.iter().enumerate() {
+        let mut map = fixture::map();
+        damage(&mut map);
+        let found = compare(&map, &good);
+        assert!(
+            found.iter().any(|violation| violation.rule == *rule),
+            "damage {number}: expected {rule}, found {found:#?}",
+        );
+    }
+}
+
+#[test]
+fn damaged_dwarf_does_no_harm() {
+    let map = fixture::map();
+    let good = sections(&map);
+    let mut unreadable = 0;
+    for seed in 0..5000 {
+        let mut random = crate::arbitrary::Random::new(seed);
+        let mut bad = good.clone();
+        for _ in 0..=random.below(3) {
+            let (_, bytes) = &mut bad[(random.next() as usize) % good.len()];
+            let at = (random.next() as usize) % bytes.len();
+            bytes[at] = random.next() as u8;
+        }
+        let found = compare(&map, &bad);
+        unreadable += usize::from(found.iter().any(|each| each.rule == Rule::DwarfReadable));
+    }
+    assert!(unreadable > 100, "only {unreadable} could not be read");
+}
+
+#[test]
+fn arbitrary_maps_are_checked_without_harm() {
+    let frames = fixture::debug_frame();
+    let unwinder = Unwinder::new(&frames, TEXT, TEXT_SIZE).expect("the fixture's CFI is good");
+    for seed in 0..300 {
+        let mut random = crate::arbitrary::Random::new(seed);
+        let map = crate::arbitrary::map(&mut random);
+        let _ = check(&map, &fixture::text(), &unwinder);
+        let lines = fixture::lines();
+        let written = dwarf::write(DwarfInput {
+            map: &map,
+            text: TEXT,
+            text_size: u32::MAX,
+            program: "p",
+            listing_dir: "d",
+            listing_file: "l",
+            lines: &lines,
+            frames: fixture::frames(),
+        });
+        let sections = written.expect("names and places are no obstacle");
+        let _ = compare(&map, &sections);
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the map's forms against each other and against gdb.
+
+mod arbitrary;
+mod checker;
+mod debugger;
+mod fixture;
+mod section;
+mod unwinding;
