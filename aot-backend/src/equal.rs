@@ -9,8 +9,8 @@
 //!
 //! Without a mid-end nothing is replaced, and every value stands for itself.
 
-use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
 use cranelift_codegen::entity::EntityRef;
+use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
 use std::collections::HashMap;
 
 /// The classes of equal values of a function.

@@ -28,7 +28,11 @@ enum Kind {
     Plain(usize, usize, bool),
     Fall,
     /// Branches elsewhere with `args` operands; may fall through; pops a condition.
-    Branch { targets: Vec<Edge>, falls: bool, condition: bool },
+    Branch {
+        targets: Vec<Edge>,
+        falls: bool,
+        condition: bool,
+    },
     Return(usize),
     Stop,
 }
@@ -104,24 +108,50 @@ impl Function {
         validator: &mut wasmparser::FuncValidator<wasmparser::ValidatorResources>,
         body: &wasmparser::FunctionBody<'_>,
     ) -> Function {
-        let mut this = Function { locals: validator.len_locals() as usize, steps: vec![], labels: vec![usize::MAX] };
+        let mut this = Function {
+            locals: validator.len_locals() as usize,
+            steps: vec![],
+            labels: vec![usize::MAX],
+        };
         let results = {
             use wasmparser::WasmModuleResources;
             let resources = validator.resources();
-            let ty = resources.type_index_of_function(validator.index()).expect("a type");
-            resources.sub_type_at(ty).expect("a type").unwrap_func().results().len()
+            let ty = resources
+                .type_index_of_function(validator.index())
+                .expect("a type");
+            resources
+                .sub_type_at(ty)
+                .expect("a type")
+                .unwrap_func()
+                .results()
+                .len()
         };
-        let mut frames = vec![Frame { label: 0, otherwise: None, height: 0, branch_args: results, results, is_loop: false }];
+        let mut frames = vec![Frame {
+            label: 0,
+            otherwise: None,
+            height: 0,
+            branch_args: results,
+            results,
+            is_loop: false,
+        }];
         let mut operators = body.get_operators_reader().expect("operators");
         let mut dead = 0;
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset().expect("an operator");
             let unreachable = dead > 0
-                || validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
+                || validator
+                    .get_control_frame(0)
+                    .is_some_and(|frame| frame.unreachable);
             let height = validator.operand_stack_height() as usize;
             let arity = op.operator_arity(&*validator).expect("arity");
             validator.op(offset, &op).expect("valid");
-            let mut step = |kind| this.steps.push(Step { offset: offset as u32, height, kind });
+            let mut step = |kind| {
+                this.steps.push(Step {
+                    offset: offset as u32,
+                    height,
+                    kind,
+                })
+            };
             if unreachable {
                 match op {
                     Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
@@ -167,8 +197,16 @@ impl Function {
                     if is_if {
                         otherwise = Some(this.labels.len());
                         this.labels.push(usize::MAX);
-                        let edge = Edge { label: this.labels.len() - 1, height: base, args: params };
-                        step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
+                        let edge = Edge {
+                            label: this.labels.len() - 1,
+                            height: base,
+                            args: params,
+                        };
+                        step(Kind::Branch {
+                            targets: vec![edge],
+                            falls: true,
+                            condition: true,
+                        });
                     } else {
                         step(Kind::Fall);
                     }
@@ -176,13 +214,28 @@ impl Function {
                         this.labels[label] = this.steps.len();
                     }
                     let branch_args = if is_loop { params } else { results };
-                    frames.push(Frame { label, otherwise, height: base, branch_args, results, is_loop });
+                    frames.push(Frame {
+                        label,
+                        otherwise,
+                        height: base,
+                        branch_args,
+                        results,
+                        is_loop,
+                    });
                 }
                 Operator::Else => {
                     let frame = frames.last_mut().expect("a frame");
                     if reachable {
-                        let edge = Edge { label: frame.label, height: frame.height, args: frame.results };
-                        step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
+                        let edge = Edge {
+                            label: frame.label,
+                            height: frame.height,
+                            args: frame.results,
+                        };
+                        step(Kind::Branch {
+                            targets: vec![edge],
+                            falls: false,
+                            condition: false,
+                        });
                     }
                     if let Some(otherwise) = frame.otherwise.take() {
                         this.labels[otherwise] = this.steps.len();
@@ -196,8 +249,16 @@ impl Function {
                     }
                     if reachable || implicit {
                         let height = frame.height + frame.results;
-                        let kind = if frames.is_empty() { Kind::Return(frame.results) } else { Kind::Fall };
-                        this.steps.push(Step { offset: offset as u32, height, kind });
+                        let kind = if frames.is_empty() {
+                            Kind::Return(frame.results)
+                        } else {
+                            Kind::Fall
+                        };
+                        this.steps.push(Step {
+                            offset: offset as u32,
+                            height,
+                            kind,
+                        });
                     }
                     if !frame.is_loop {
                         this.labels[frame.label] = this.steps.len();
@@ -208,17 +269,32 @@ impl Function {
                 }
                 Operator::Br { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
+                    step(Kind::Branch {
+                        targets: vec![edge],
+                        falls: false,
+                        condition: false,
+                    });
                     dead = 1;
                 }
                 Operator::BrIf { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
+                    step(Kind::Branch {
+                        targets: vec![edge],
+                        falls: true,
+                        condition: true,
+                    });
                 }
                 Operator::BrTable { targets } => {
-                    let depths = targets.targets().map(|d| d.expect("valid")).chain([targets.default()]);
+                    let depths = targets
+                        .targets()
+                        .map(|d| d.expect("valid"))
+                        .chain([targets.default()]);
                     let targets = depths.map(|depth| edge(&frames, depth)).collect();
-                    step(Kind::Branch { targets, falls: false, condition: true });
+                    step(Kind::Branch {
+                        targets,
+                        falls: false,
+                        condition: true,
+                    });
                     dead = 1;
                 }
                 Operator::Return => {
@@ -229,7 +305,11 @@ impl Function {
                     step(Kind::Stop);
                     dead = 1;
                 }
-                _ => step(Kind::Plain(arity.0 as usize, arity.1 as usize, has_effect(&op))),
+                _ => step(Kind::Plain(
+                    arity.0 as usize,
+                    arity.1 as usize,
+                    has_effect(&op),
+                )),
             }
         }
         this
@@ -245,7 +325,11 @@ impl Function {
                     false
                 }
                 Kind::Stop => false,
-                Kind::Branch { targets, falls, condition } => {
+                Kind::Branch {
+                    targets,
+                    falls,
+                    condition,
+                } => {
                     if *condition && !falls {
                         next.table = targets.len();
                     }
@@ -253,7 +337,8 @@ impl Function {
                         match edge.label {
                             0 => next.returns = true,
                             label => {
-                                next.boundaries.insert(self.steps[self.labels[label]].offset);
+                                next.boundaries
+                                    .insert(self.steps[self.labels[label]].offset);
                             }
                         }
                     }
@@ -321,7 +406,11 @@ impl Function {
                 state[top - results..top].fill(true);
             }
             Kind::Stop => state.fill(false),
-            Kind::Branch { targets, falls, condition } => {
+            Kind::Branch {
+                targets,
+                falls,
+                condition,
+            } => {
                 if !falls {
                     state.fill(false);
                 }
@@ -331,7 +420,11 @@ impl Function {
                     if place == usize::MAX {
                         continue;
                     }
-                    let target = if edge.label == 0 { None } else { Some(&states[place]) };
+                    let target = if edge.label == 0 {
+                        None
+                    } else {
+                        Some(&states[place])
+                    };
                     for local in 0..self.locals {
                         state[local] |= target.is_some_and(|target| target[local]);
                     }
@@ -356,17 +449,35 @@ impl Function {
 
 fn edge(frames: &[Frame], depth: u32) -> Edge {
     let frame = &frames[frames.len() - 1 - depth as usize];
-    Edge { label: frame.label, height: frame.height, args: frame.branch_args }
+    Edge {
+        label: frame.label,
+        height: frame.height,
+        args: frame.branch_args,
+    }
 }
 
 /// Whether an instruction may do something besides computing its results.
 fn has_effect(op: &Operator<'_>) -> bool {
     let name = format!("{op:?}");
     let name = name.split([' ', '{']).next().unwrap_or_default();
-    let pure_trunc = name.contains("TruncSat") || matches!(op, Operator::F32Trunc | Operator::F64Trunc);
-    ["Load", "Store", "Div", "Rem", "Call", "Grow", "Copy", "Fill", "Init", "GlobalSet", "TableGet", "TableSet"]
-        .iter()
-        .any(|part| name.contains(part))
+    let pure_trunc =
+        name.contains("TruncSat") || matches!(op, Operator::F32Trunc | Operator::F64Trunc);
+    [
+        "Load",
+        "Store",
+        "Div",
+        "Rem",
+        "Call",
+        "Grow",
+        "Copy",
+        "Fill",
+        "Init",
+        "GlobalSet",
+        "TableGet",
+        "TableSet",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
         && !name.contains("Copysign")
         && !name.contains("F32Div")
         && !name.contains("F64Div")
