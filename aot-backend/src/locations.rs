@@ -66,7 +66,11 @@ impl<'a> Locator<'a> {
                 *place = Ranges::new(found);
             }
         }
-        Locator { lowered, isa, ranges }
+        Locator {
+            lowered,
+            isa,
+            ranges,
+        }
     }
 
     /// The location of a value when the PC is at `pc`.
@@ -107,7 +111,11 @@ impl<'a> Locator<'a> {
         }
         let constants = || self.lowered.classes.members(&value).iter();
         on_stack
-            .or_else(|| constants().find_map(|&v| self.constant(v)).map(Location::Constant))
+            .or_else(|| {
+                constants()
+                    .find_map(|&v| self.constant(v))
+                    .map(Location::Constant)
+            })
             .unwrap_or(Location::Unavailable(reason))
     }
 

@@ -1,10 +1,13 @@
-//! An estimate of which slots matter: strong liveness on the Wasm.
+//! Control flow between boundaries, from the Wasm alone, and what is live.
 //!
-//! A slot is live at a boundary if its value may still reach something that
-//! can be observed: memory, a global, a call, a branch, a trap, a result.
-//! Backward data flow over the instructions of one function.
+//! Written against the rules that boundaries follow, not against the
+//! translator: each construct is resolved to the instructions that execution
+//! meets next. On top, strong liveness: a slot is live if its value may still
+//! reach something that can be observed (memory, a global, a call, a branch, a
+//! trap, a result).
+#![allow(dead_code)] // each user needs a part of it
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasmparser::{FuncValidatorAllocations, Operator, Parser, ValidPayload, Validator};
 
 /// Live slots (locals, then operands) per instruction offset.
@@ -43,8 +46,33 @@ struct Edge {
 }
 
 /// Liveness of every reachable instruction of a module.
-pub fn of(wasm: &[u8]) -> Live {
+pub fn liveness(wasm: &[u8]) -> Live {
     let mut live = Live::new();
+    for function in functions(wasm) {
+        function.solve(&mut live);
+    }
+    live
+}
+
+/// What execution meets next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// Offsets of boundaries.
+    pub boundaries: BTreeSet<u32>,
+    /// Whether the function may return.
+    pub returns: bool,
+    /// Labels of a `br_table`, the default among them: Cranelift clamps the
+    /// index and jumps through the table in any case.
+    pub table: usize,
+}
+
+/// For each function: its first boundary, and what follows each boundary.
+pub fn successors(wasm: &[u8]) -> Vec<(u32, BTreeMap<u32, Next>)> {
+    functions(wasm).iter().map(Function::successors).collect()
+}
+
+fn functions(wasm: &[u8]) -> Vec<Function> {
+    let mut functions = Vec::new();
     let mut validator = Validator::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.expect("a valid module");
@@ -52,11 +80,10 @@ pub fn of(wasm: &[u8]) -> Live {
             let mut validator = function.into_validator(FuncValidatorAllocations::default());
             let mut reader = body.get_binary_reader();
             validator.read_locals(&mut reader).expect("valid locals");
-            let function = Function::read(&mut validator, &body);
-            function.solve(&mut live);
+            functions.push(Function::read(&mut validator, &body));
         }
     }
-    live
+    functions
 }
 
 struct Function {
@@ -89,8 +116,15 @@ impl Function {
         let results = {
             use wasmparser::WasmModuleResources;
             let resources = validator.resources();
-            let ty = resources.type_index_of_function(validator.index()).expect("a type");
-            resources.sub_type_at(ty).expect("a type").unwrap_func().results().len()
+            let ty = resources
+                .type_index_of_function(validator.index())
+                .expect("a type");
+            resources
+                .sub_type_at(ty)
+                .expect("a type")
+                .unwrap_func()
+                .results()
+                .len()
         };
         let mut frames = vec![Frame {
             label: 0,
@@ -104,12 +138,25 @@ impl Function {
         let mut dead = 0;
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset().expect("an operator");
+<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
             let unreachable =
                 dead > 0 || validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
+=======
+            let unreachable = dead > 0
+                || validator
+                    .get_control_frame(0)
+                    .is_some_and(|frame| frame.unreachable);
+>>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
             let height = validator.operand_stack_height() as usize;
             let arity = op.operator_arity(&*validator).expect("arity");
             validator.op(offset, &op).expect("valid");
-            let mut step = |kind| this.steps.push(Step { offset: offset as u32, height, kind });
+            let mut step = |kind| {
+                this.steps.push(Step {
+                    offset: offset as u32,
+                    height,
+                    kind,
+                })
+            };
             if unreachable {
                 match op {
                     Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
@@ -155,9 +202,22 @@ impl Function {
                     if is_if {
                         otherwise = Some(this.labels.len());
                         this.labels.push(usize::MAX);
+<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         let edge =
                             Edge { label: this.labels.len() - 1, height: base, args: params };
                         step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
+=======
+                        let edge = Edge {
+                            label: this.labels.len() - 1,
+                            height: base,
+                            args: params,
+                        };
+                        step(Kind::Branch {
+                            targets: vec![edge],
+                            falls: true,
+                            condition: true,
+                        });
+>>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     } else {
                         step(Kind::Fall);
                     }
@@ -177,9 +237,22 @@ impl Function {
                 Operator::Else => {
                     let frame = frames.last_mut().expect("a frame");
                     if reachable {
+<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         let edge =
                             Edge { label: frame.label, height: frame.height, args: frame.results };
                         step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
+=======
+                        let edge = Edge {
+                            label: frame.label,
+                            height: frame.height,
+                            args: frame.results,
+                        };
+                        step(Kind::Branch {
+                            targets: vec![edge],
+                            falls: false,
+                            condition: false,
+                        });
+>>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     }
                     if let Some(otherwise) = frame.otherwise.take() {
                         this.labels[otherwise] = this.steps.len();
@@ -198,7 +271,15 @@ impl Function {
                         } else {
                             Kind::Fall
                         };
+<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         this.steps.push(Step { offset: offset as u32, height, kind });
+=======
+                        this.steps.push(Step {
+                            offset: offset as u32,
+                            height,
+                            kind,
+                        });
+>>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     }
                     if !frame.is_loop {
                         this.labels[frame.label] = this.steps.len();
@@ -209,18 +290,37 @@ impl Function {
                 }
                 Operator::Br { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
+                    step(Kind::Branch {
+                        targets: vec![edge],
+                        falls: false,
+                        condition: false,
+                    });
                     dead = 1;
                 }
                 Operator::BrIf { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
+                    step(Kind::Branch {
+                        targets: vec![edge],
+                        falls: true,
+                        condition: true,
+                    });
                 }
                 Operator::BrTable { targets } => {
+<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                     let depths =
                         targets.targets().map(|d| d.expect("valid")).chain([targets.default()]);
+=======
+                    let depths = targets
+                        .targets()
+                        .map(|d| d.expect("valid"))
+                        .chain([targets.default()]);
+>>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     let targets = depths.map(|depth| edge(&frames, depth)).collect();
-                    step(Kind::Branch { targets, falls: false, condition: true });
+                    step(Kind::Branch {
+                        targets,
+                        falls: false,
+                        condition: true,
+                    });
                     dead = 1;
                 }
                 Operator::Return => {
@@ -231,10 +331,53 @@ impl Function {
                     step(Kind::Stop);
                     dead = 1;
                 }
-                _ => step(Kind::Plain(arity.0 as usize, arity.1 as usize, has_effect(&op))),
+                _ => step(Kind::Plain(
+                    arity.0 as usize,
+                    arity.1 as usize,
+                    has_effect(&op),
+                )),
             }
         }
         this
+    }
+
+    fn successors(&self) -> (u32, BTreeMap<u32, Next>) {
+        let mut all = BTreeMap::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            let mut next = Next::default();
+            let falls = match &step.kind {
+                Kind::Return(_) => {
+                    next.returns = true;
+                    false
+                }
+                Kind::Stop => false,
+                Kind::Branch {
+                    targets,
+                    falls,
+                    condition,
+                } => {
+                    if *condition && !falls {
+                        next.table = targets.len();
+                    }
+                    for edge in targets {
+                        match edge.label {
+                            0 => next.returns = true,
+                            label => {
+                                next.boundaries
+                                    .insert(self.steps[self.labels[label]].offset);
+                            }
+                        }
+                    }
+                    *falls
+                }
+                _ => true,
+            };
+            if falls {
+                next.boundaries.insert(self.steps[at + 1].offset);
+            }
+            all.insert(step.offset, next);
+        }
+        (self.steps[0].offset, all)
     }
 
     fn solve(&self, live: &mut Live) {
@@ -289,7 +432,11 @@ impl Function {
                 state[top - results..top].fill(true);
             }
             Kind::Stop => state.fill(false),
-            Kind::Branch { targets, falls, condition } => {
+            Kind::Branch {
+                targets,
+                falls,
+                condition,
+            } => {
                 if !falls {
                     state.fill(false);
                 }
@@ -299,7 +446,11 @@ impl Function {
                     if place == usize::MAX {
                         continue;
                     }
-                    let target = if edge.label == 0 { None } else { Some(&states[place]) };
+                    let target = if edge.label == 0 {
+                        None
+                    } else {
+                        Some(&states[place])
+                    };
                     for local in 0..self.locals {
                         state[local] |= target.is_some_and(|target| target[local]);
                     }
@@ -324,7 +475,11 @@ impl Function {
 
 fn edge(frames: &[Frame], depth: u32) -> Edge {
     let frame = &frames[frames.len() - 1 - depth as usize];
-    Edge { label: frame.label, height: frame.height, args: frame.branch_args }
+    Edge {
+        label: frame.label,
+        height: frame.height,
+        args: frame.branch_args,
+    }
 }
 
 /// Whether an instruction may do something besides computing its results.
