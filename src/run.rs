@@ -66,7 +66,7 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
             every: args.break_every_insn,
             max_stops: args.max_stops,
             watch: None,
-            core,
+            cores: core.into_iter().collect(),
         };
         let executed = session.execute(&mut world, requests, &control)?;
         let wall = began.elapsed();
