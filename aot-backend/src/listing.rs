@@ -79,16 +79,8 @@ impl Listing {
     pub fn line(&self, number: u32) -> Option<&str> {
         let printed = self.printed();
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
-<<<<<<< HEAD
-        let start = printed.starts.get(index)?.0;
-        let end = printed.starts.get(index + 1).map_or(printed.text.len(), |next| next.0);
-=======
         let start = *printed.starts.get(index)?;
-        let end = printed
-            .starts
-            .get(index + 1)
-            .map_or(printed.text.len(), |next| *next);
->>>>>>> backend
+        let end = printed.starts.get(index + 1).map_or(printed.text.len(), |next| *next);
         Some(printed.text.get(start..end)?.trim_end_matches('\n'))
     }
 }
@@ -97,18 +89,12 @@ impl Printed {
     /// Prints a valid module; `None` for anything else, which the printer does
     /// not promise to survive.
     fn of(wasm: &[u8]) -> Option<Printed> {
-        Validator::new_with_features(WasmFeatures::all())
-            .validate_all(wasm)
-            .ok()?;
+        Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).ok()?;
         let mut storage = String::new();
-        let printed = wasmprinter::Config::new()
-            .offsets_and_lines(wasm, &mut storage)
-            .ok()?;
+        let printed = wasmprinter::Config::new().offsets_and_lines(wasm, &mut storage).ok()?;
         let mut result = Printed::default();
         for (offset, line) in printed {
-            let offset = offset
-                .and_then(|raw| u32::try_from(raw).ok())
-                .map(WasmOffset::new);
+            let offset = offset.and_then(|raw| u32::try_from(raw).ok()).map(WasmOffset::new);
             // One line of output must be one line of text, whatever it holds.
             for part in line.trim_end_matches('\n').split('\n') {
                 result.starts.push(result.text.len());
@@ -143,9 +129,7 @@ impl Printed {
 /// The instruction in a printed line: without indentation and the comment
 /// that numbers a label. A function's final `end` is printed as a parenthesis.
 fn instruction(line: &str) -> &str {
-    let line = line
-        .split_once(" ;; label = ")
-        .map_or(line, |(before, _)| before);
+    let line = line.split_once(" ;; label = ").map_or(line, |(before, _)| before);
     match line.trim() {
         text if text.starts_with(['(', ')']) => "end",
         text => text,

@@ -66,11 +66,7 @@ impl<'a> Locator<'a> {
                 *place = Ranges::new(found);
             }
         }
-        Locator {
-            lowered,
-            isa,
-            ranges,
-        }
+        Locator { lowered, isa, ranges }
     }
 
     /// The location of a value when the PC is at `pc`.
@@ -111,11 +107,7 @@ impl<'a> Locator<'a> {
         }
         let constants = || self.lowered.classes.members(&value).iter();
         on_stack
-            .or_else(|| {
-                constants()
-                    .find_map(|&v| self.constant(v))
-                    .map(Location::Constant)
-            })
+            .or_else(|| constants().find_map(|&v| self.constant(v)).map(Location::Constant))
             .unwrap_or(Location::Unavailable(reason))
     }
 

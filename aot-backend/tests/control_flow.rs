@@ -42,10 +42,7 @@ fn a_misplaced_trap_is_noticed() {
     assert!(machine_flow::check(&swapped).is_err());
 
     let mut missing = good;
-    let Some(Anchor::Trap(pc)) = missing.map.functions[0]
-        .boundaries
-        .first()
-        .map(|b| b.anchor)
+    let Some(Anchor::Trap(pc)) = missing.map.functions[0].boundaries.first().map(|b| b.anchor)
     else {
         panic!("the first boundary has a trap");
     };
@@ -66,9 +63,7 @@ fn unreachable_code() {
     );
     let shape = |index: usize| -> Vec<bool> {
         let boundaries = image.map.functions[index].boundaries.iter();
-        boundaries
-            .map(|b| matches!(b.anchor, Anchor::Trap(_)))
-            .collect()
+        boundaries.map(|b| matches!(b.anchor, Anchor::Trap(_))).collect()
     };
     // loop, br | i32.const, end
     assert_eq!(shape(0), [true, true, false, false]);

@@ -27,9 +27,7 @@ fn the_file_is_laid_out_as_documented() {
     assert_eq!(image.syscall.get(), 0x40_1010);
     assert_eq!(image.text_address.get(), 0x40_2000);
     let segments: Vec<_> = file.segments().collect();
-    let [segment] = segments.as_slice() else {
-        panic!("one segment")
-    };
+    let [segment] = segments.as_slice() else { panic!("one segment") };
     assert_eq!(segment.address(), 0x40_0000);
     let at = |address: u64, len: u64| segment.data_range(address, len).expect("in file");
     assert_eq!(at(image.start.get(), 1), Some(&[0xcc][..]));
@@ -40,14 +38,8 @@ fn the_file_is_laid_out_as_documented() {
     assert_eq!(find("_start").expect("there").address(), image.start.get());
     let function = &image.map.functions[0];
     let symbol = find("wasm.0.empty").expect("there");
-    assert_eq!(
-        symbol.address(),
-        function.code.start.at(image.text_address).get()
-    );
-    assert_eq!(
-        symbol.size(),
-        u64::from(function.code.end.get() - function.code.start.get())
-    );
+    assert_eq!(symbol.address(), function.code.start.at(image.text_address).get());
+    assert_eq!(symbol.size(), u64::from(function.code.end.get() - function.code.start.get()));
 }
 
 /// Without SSE4.1 the image brings its own rounding; with it, it has none.
@@ -59,26 +51,13 @@ fn rounding_is_part_of_the_image_where_needed() {
         let file = object::File::parse(&*image.elf).expect("an ELF file");
         let mut names: Vec<String> = file
             .symbols()
-            .filter_map(|symbol| {
-                symbol
-                    .name()
-                    .ok()?
-                    .strip_prefix("library.")
-                    .map(str::to_owned)
-            })
+            .filter_map(|symbol| symbol.name().ok()?.strip_prefix("library.").map(str::to_owned))
             .collect();
         names.sort();
         names
     };
-    let all = [
-        "CeilF32",
-        "CeilF64",
-        "FloorF32",
-        "FloorF64",
-        "NearestF32",
-        "NearestF64",
-        "TruncF32",
-    ];
+    let all =
+        ["CeilF32", "CeilF64", "FloorF32", "FloorF64", "NearestF32", "NearestF64", "TruncF32"];
     assert_eq!(names("baseline"), all);
     assert_eq!(names("baseline,+sse3,+ssse3,+sse41"), Vec::<String>::new());
 }
@@ -87,12 +66,7 @@ fn rounding_is_part_of_the_image_where_needed() {
 fn every_boundary_is_a_line_of_the_listing() {
     for text in [CONTROL, KERNELS] {
         let image = image(text, OptLevel::None);
-        for boundary in image
-            .map
-            .functions
-            .iter()
-            .flat_map(|function| &function.boundaries)
-        {
+        for boundary in image.map.functions.iter().flat_map(|function| &function.boundaries) {
             let Some(text) = image.listing.text_at(boundary.offset) else {
                 panic!("{} is not in\n{}", boundary.offset, image.listing.text());
             };
@@ -116,10 +90,7 @@ fn names_come_along() {
 #[test]
 fn other_files_are_no_images() {
     assert!(matches!(Image::from_elf(b""), Err(ImageError::Elf(_))));
-    assert!(matches!(
-        Image::from_elf(b"\x7fELF but no more"),
-        Err(ImageError::Elf(_))
-    ));
+    assert!(matches!(Image::from_elf(b"\x7fELF but no more"), Err(ImageError::Elf(_))));
     let own = std::fs::read(std::env::current_exe().expect("a path")).expect("readable");
     assert!(Image::from_elf(&own).is_err());
 }
@@ -154,10 +125,7 @@ fn damaged_images_do_no_harm() {
 fn damaged_modules_do_no_harm() {
     let good = wasm(CONTROL);
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    let options = CompileOptions {
-        cpu: CpuSpec::Baseline,
-        ..CompileOptions::default()
-    };
+    let options = CompileOptions { cpu: CpuSpec::Baseline, ..CompileOptions::default() };
     let mut compiled = 0;
     // Without optimisation, and with Cranelift's verifier, a tenth as fast.
     let rounds = if cfg!(debug_assertions) { 150 } else { 1500 };

@@ -22,12 +22,7 @@ fn live_slots_have_locations_at_opt_none() {
                         continue;
                     };
                     let live = &live[&boundary.offset.get()];
-                    assert_eq!(
-                        live.len(),
-                        boundary.locations.len(),
-                        "at {}",
-                        boundary.offset
-                    );
+                    assert_eq!(live.len(), boundary.locations.len(), "at {}", boundary.offset);
                     for (location, _) in boundary.locations.iter().zip(live).filter(|(_, l)| **l) {
                         match location {
                             Location::Register(_) | Location::CfaOffset(_) => located += 1,
@@ -43,10 +38,7 @@ fn live_slots_have_locations_at_opt_none() {
                  {unavailable} unavailable"
             );
             if opt == OptLevel::None {
-                assert!(
-                    unavailable * 100 <= all,
-                    "{unavailable} of {all} unavailable"
-                );
+                assert!(unavailable * 100 <= all, "{unavailable} of {all} unavailable");
             }
         }
     }
@@ -62,13 +54,7 @@ fn constants_are_bits() {
     );
     let nop = &image.map.functions[0].boundaries[5];
     assert_eq!(image.listing.text_at(nop.offset), Some("nop"));
-    let constants = [
-        0xffff_ffff,
-        u64::MAX - 1,
-        0x8000_0000,
-        0x7ff4_0000_0000_0001,
-        0,
-    ];
+    let constants = [0xffff_ffff, u64::MAX - 1, 0x8000_0000, 0x7ff4_0000_0000_0001, 0];
     let constants = constants.map(|bits| Location::Constant(Cell(bits)));
     assert_eq!(nop.locations, constants);
 }
@@ -113,49 +99,34 @@ fn suspended_frames() {
         .iter()
         .find(|function| function.name.as_deref() == Some("pressure"))
         .expect("there");
-    let [site] = pressure.call_sites.as_slice() else {
-        panic!("one call")
-    };
+    let [site] = pressure.call_sites.as_slice() else { panic!("one call") };
     assert_eq!(site.locations.len(), pressure.locals.len());
     for location in &site.locations {
         if let Location::Register(register) = location {
             assert!([3, 6, 12, 13, 14, 15].contains(&register.0), "{register:?}");
         }
     }
-    let kernel = image
-        .map
-        .functions
-        .iter()
-        .find(|f| f.name.as_deref() == Some("kernel"));
+    let kernel = image.map.functions.iter().find(|f| f.name.as_deref() == Some("kernel"));
     assert_eq!(kernel.expect("there").call_sites.len(), 8);
 }
 
 #[test]
 fn traps_are_where_wasm_can_trap() {
     let image = image(KERNELS, OptLevel::None);
-    let function = image
-        .map
-        .functions
-        .iter()
-        .find(|f| f.name.as_deref() == Some("traps"));
+    let function = image.map.functions.iter().find(|f| f.name.as_deref() == Some("traps"));
     let mut found: Vec<(String, Trap)> = function
         .expect("there")
         .traps
         .iter()
         .map(|site| {
             let text = image.listing.text_at(site.offset).expect("listed");
-            (
-                text.split(' ').next().expect("a word").to_owned(),
-                site.trap,
-            )
+            (text.split(' ').next().expect("a word").to_owned(), site.trap)
         })
         .collect();
     found.sort_by(|x, y| (&x.0, x.1.code()).cmp(&(&y.0, y.1.code())));
     found.dedup();
-    let found: Vec<(&str, Trap)> = found
-        .iter()
-        .map(|(text, trap)| (text.as_str(), *trap))
-        .collect();
+    let found: Vec<(&str, Trap)> =
+        found.iter().map(|(text, trap)| (text.as_str(), *trap)).collect();
     let expected = [
         ("call_indirect", Trap::UndefinedElement),
         ("call_indirect", Trap::UninitializedElement),
@@ -187,13 +158,7 @@ fn thunks_and_entries() {
         .thunks
         .iter()
         .map(|thunk| (&thunk.code, thunk.trap))
-        .chain(
-            image
-                .map
-                .entries
-                .iter()
-                .map(|entry| (&entry.code, entry.finish)),
-        )
+        .chain(image.map.entries.iter().map(|entry| (&entry.code, entry.finish)))
     {
         assert!(code.contains(&trap));
         assert_eq!(image.text[trap.get() as usize], 0xcc);

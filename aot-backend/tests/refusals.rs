@@ -15,18 +15,12 @@ fn unsupported_features_are_named() {
         ("exceptions", "(module (tag) (func throw 0))"),
         ("tail call", "(module (func return_call 0))"),
         ("threads", "(module (memory 1 1 shared))"),
-        (
-            "threads",
-            "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
-        ),
+        ("threads", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
         ("memory64", "(module (memory i64 1))"),
         ("table", "(module (table i64 1 funcref))"),
         ("memor", "(module (memory 1) (memory 1))"),
         ("gc", "(module (type (struct)))"),
-        (
-            "function references",
-            "(module (type $f (func)) (func (param (ref $f))))",
-        ),
+        ("function references", "(module (type $f (func)) (func (param (ref $f))))"),
         ("gc", "(module (func (param anyref)))"),
         ("custom page sizes", "(module (memory 1 (pagesize 1)))"),
         (
@@ -38,10 +32,7 @@ fn unsupported_features_are_named() {
     for (name, text) in cases {
         match refusal(text) {
             CompileError::Unsupported { feature, offset } => {
-                assert!(
-                    feature.to_lowercase().contains(&name.to_lowercase()),
-                    "{name}: {feature}"
-                );
+                assert!(feature.to_lowercase().contains(&name.to_lowercase()), "{name}: {feature}");
                 assert!(offset.get() >= 8, "{feature} at {offset}");
             }
             other => panic!("{text}: {other}"),
@@ -53,10 +44,7 @@ fn unsupported_features_are_named() {
 fn the_place_is_that_of_the_first_use() {
     let text = "(module (func nop nop v128.const i64x2 0 0 drop))";
     let bytes = wasm(text);
-    let at = bytes
-        .windows(2)
-        .position(|pair| pair == [0xfd, 0x0c])
-        .expect("v128.const");
+    let at = bytes.windows(2).position(|pair| pair == [0xfd, 0x0c]).expect("v128.const");
     match refusal(text) {
         CompileError::Unsupported { offset, .. } => assert_eq!(offset.get() as usize, at),
         other => panic!("{other}"),
@@ -69,10 +57,7 @@ fn invalid_is_not_unsupported() {
     assert!(matches!(refusal(text), CompileError::Invalid { .. }));
     let error = compile(b"no module at all", &CompileOptions::default());
     assert!(matches!(error, Err(CompileError::Invalid { .. })));
-    assert!(matches!(
-        compile(b"", &CompileOptions::default()),
-        Err(CompileError::Invalid { .. })
-    ));
+    assert!(matches!(compile(b"", &CompileOptions::default()), Err(CompileError::Invalid { .. })));
 }
 
 /// Locals by the ten thousand at every boundary are too much; a function that

@@ -14,10 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut options = CompileOptions {
-        program: "program".into(),
-        ..CompileOptions::default()
-    };
+    let mut options = CompileOptions { program: "program".into(), ..CompileOptions::default() };
     let mut figures = true;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
@@ -27,16 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "quiet" => figures = false,
             cpu if !cpu.contains(".wa") => options.cpu = cpu.parse()?,
             path => {
-<<<<<<< HEAD
-                let wasm = std::fs::read(path)?;
-                let wasm = if wasm.starts_with(b"(") {
-                    wat::parse_bytes(&wasm)?.into_owned()
-                } else {
-                    wasm
-                };
-=======
                 let wasm = wat::parse_bytes(&std::fs::read(path)?)?.into_owned();
->>>>>>> backend
                 let start = Instant::now();
                 let image = compile(&wasm, &options)?;
                 println!("{path}: {:?}", start.elapsed());
@@ -101,36 +89,17 @@ fn print(image: &Image) {
                 if needed.is_some_and(|needed| needed.get(slot) == Some(&true)) {
                     live.add(location);
                     if let Location::Unavailable(reason) = location {
-<<<<<<< HEAD
-                        if std::env::var("SHOW").is_ok() {
-                            println!(
-                                "LOST {} {:?} slot {slot}",
-                                boundary.offset,
-                                image.listing.text_at(boundary.offset)
-                            );
-                        }
-=======
->>>>>>> backend
                         let text = image.listing.text_at(boundary.offset).unwrap_or("?");
                         let text = text.split(' ').next().unwrap_or_default();
-                        let what = if slot < function.locals.len() {
-                            "local"
-                        } else {
-                            "operand"
-                        };
-                        *lost
-                            .entry(format!("{what} {reason:?} at {text}"))
-                            .or_default() += 1;
+                        let what = if slot < function.locals.len() { "local" } else { "operand" };
+                        *lost.entry(format!("{what} {reason:?} at {text}")).or_default() += 1;
                     }
                 }
             }
         }
         for site in &function.call_sites {
             // What is live after the call, of what was there during it.
-            let next = function
-                .boundaries
-                .iter()
-                .find(|boundary| boundary.offset > site.offset);
+            let next = function.boundaries.iter().find(|boundary| boundary.offset > site.offset);
             let needed = next.and_then(|next| liveness.get(&next.offset.get()));
             for (slot, &location) in site.locations.iter().enumerate() {
                 if needed.is_some_and(|needed| needed.get(slot) == Some(&true)) {

@@ -231,9 +231,7 @@ fn keep_undecided(function: &mut Function, slot: StackSlot, undecided: Vec<(ir::
     for (after, value) in undecided {
         if matches!(definition(function, value), Definition::Foldable) {
             let location = function.srcloc(after);
-            let mut cursor = FuncCursor::new(function)
-                .after_inst(after)
-                .with_srcloc(location);
+            let mut cursor = FuncCursor::new(function).after_inst(after).with_srcloc(location);
             cursor.ins().stack_store(abi::POINTER, value, slot, 0);
         }
     }

@@ -41,19 +41,10 @@ pub fn check(image: &Image) -> Result<usize, String> {
                 ));
             }
             edges += found.boundaries.len();
-            work.extend(
-                found
-                    .boundaries
-                    .iter()
-                    .copied()
-                    .filter(|&next| reached.insert(next)),
-            );
+            work.extend(found.boundaries.iter().copied().filter(|&next| reached.insert(next)));
             Ok(())
         };
-        let entry = Next {
-            boundaries: [first].into(),
-            ..Next::default()
-        };
+        let entry = Next { boundaries: [first].into(), ..Next::default() };
         compare(None, function.code.start.get(), &entry)?;
         // Every boundary with a trap is compared, whether execution gets there
         // or not; reachability is looked at afterwards.
@@ -67,17 +58,12 @@ pub fn check(image: &Image) -> Result<usize, String> {
         let reached = reach(first, |offset| match code.pcs.get(&offset) {
             Some(&pc) => {
                 let table = expected.get(&offset).map_or(0, |next| next.table);
-                code.follow(pc + 1, table)
-                    .map(|next| next.boundaries)
-                    .unwrap_or_default()
+                code.follow(pc + 1, table).map(|next| next.boundaries).unwrap_or_default()
             }
             None => BTreeSet::new(),
         });
         let in_wasm = reach(first, |offset| {
-            expected
-                .get(&offset)
-                .map(|next| next.boundaries.clone())
-                .unwrap_or_default()
+            expected.get(&offset).map(|next| next.boundaries.clone()).unwrap_or_default()
         });
         for boundary in &function.boundaries {
             let offset = boundary.offset.get();
@@ -86,18 +72,13 @@ pub fn check(image: &Image) -> Result<usize, String> {
                 return Err(format!("the trap of {offset:#x} is in dead code"));
             }
             if !anchored && !optimised && in_wasm.contains(&offset) {
-                return Err(format!(
-                    "{offset:#x} has no trap, but execution may get there"
-                ));
+                return Err(format!("{offset:#x} has no trap, but execution may get there"));
             }
         }
         let listed: BTreeSet<u32> = function.boundaries.iter().map(|b| b.offset.get()).collect();
         let known: BTreeSet<u32> = expected.keys().copied().collect();
         if listed != known {
-            return Err(format!(
-                "{}: boundaries {listed:x?}, expected {known:x?}",
-                function.func
-            ));
+            return Err(format!("{}: boundaries {listed:x?}, expected {known:x?}", function.func));
         }
     }
     Ok(edges)
@@ -107,11 +88,7 @@ fn reach(first: u32, next: impl Fn(u32) -> BTreeSet<u32>) -> BTreeSet<u32> {
     let mut reached = BTreeSet::from([first]);
     let mut work = vec![first];
     while let Some(offset) = work.pop() {
-        work.extend(
-            next(offset)
-                .into_iter()
-                .filter(|&next| reached.insert(next)),
-        );
+        work.extend(next(offset).into_iter().filter(|&next| reached.insert(next)));
     }
     reached
 }
@@ -127,22 +104,16 @@ struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     fn new(image: &'a Image, function: &FunctionMap) -> Self {
-        let traps = function
-            .boundaries
-            .iter()
-            .filter_map(|boundary| match boundary.anchor {
-                Anchor::Trap(pc) => Some((pc.get(), boundary.offset.get())),
-                Anchor::Eliminated => None,
-            });
+        let traps = function.boundaries.iter().filter_map(|boundary| match boundary.anchor {
+            Anchor::Trap(pc) => Some((pc.get(), boundary.offset.get())),
+            Anchor::Eliminated => None,
+        });
         let boundaries: BTreeMap<u32, u32> = traps.collect();
         Machine {
             text: &image.text,
             start: function.code.start.get(),
             end: function.code.end.get(),
-            pcs: boundaries
-                .iter()
-                .map(|(&pc, &offset)| (offset, pc))
-                .collect(),
+            pcs: boundaries.iter().map(|(&pc, &offset)| (offset, pc)).collect(),
             boundaries,
         }
     }
@@ -154,10 +125,7 @@ impl<'a> Machine<'a> {
 
     /// What is met after `pc`; a jump table on the way has `entries` entries.
     fn follow(&self, pc: u32, entries: usize) -> Result<Next, String> {
-        let mut next = Next {
-            table: entries,
-            ..Next::default()
-        };
+        let mut next = Next { table: entries, ..Next::default() };
         let mut seen = BTreeSet::new();
         let mut work = vec![(pc, None)];
         while let Some((mut pc, mut table)) = work.pop() {

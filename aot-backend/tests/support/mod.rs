@@ -17,11 +17,7 @@ pub fn wasm(text: &str) -> Vec<u8> {
 }
 
 pub fn options(opt: OptLevel, cpu: CpuSpec) -> CompileOptions {
-    CompileOptions {
-        opt,
-        cpu,
-        ..CompileOptions::default()
-    }
+    CompileOptions { opt, cpu, ..CompileOptions::default() }
 }
 
 /// Compiles text for the baseline CPU, so that results do not depend on where

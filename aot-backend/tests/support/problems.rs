@@ -31,9 +31,7 @@ pub fn of(image: &Image) -> Vec<String> {
         Ok(file) if file.section_by_name(".debug_info").is_some() => {
             let section = |name: &str| {
                 let found = file.section_by_name(name);
-                found
-                    .and_then(|section| section.data().ok())
-                    .unwrap_or_default()
+                found.and_then(|section| section.data().ok()).unwrap_or_default()
             };
             let violations = check_dwarf(&image.map, image.text_address, &section);
             problems.extend(violations.iter().map(ToString::to_string));
@@ -87,10 +85,7 @@ fn traps(image: &Image, problems: &mut Vec<String>) {
                 }
             };
             if !fits {
-                problems.push(format!(
-                    "{:?} at {} cannot be `{instruction}`",
-                    site.trap, site.pc
-                ));
+                problems.push(format!("{:?} at {} cannot be `{instruction}`", site.trap, site.pc));
             }
         }
     }
@@ -100,10 +95,7 @@ fn touches_memory(instruction: &Instruction, info: &mut InstructionInfoFactory) 
     let info = info.info(instruction);
     (0..instruction.op_count()).any(|operand| {
         instruction.op_kind(operand) == OpKind::Memory
-            && !matches!(
-                info.op_access(operand),
-                OpAccess::None | OpAccess::NoMemAccess
-            )
+            && !matches!(info.op_access(operand), OpAccess::None | OpAccess::NoMemAccess)
     })
 }
 

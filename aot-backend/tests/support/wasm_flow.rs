@@ -116,15 +116,8 @@ impl Function {
         let results = {
             use wasmparser::WasmModuleResources;
             let resources = validator.resources();
-            let ty = resources
-                .type_index_of_function(validator.index())
-                .expect("a type");
-            resources
-                .sub_type_at(ty)
-                .expect("a type")
-                .unwrap_func()
-                .results()
-                .len()
+            let ty = resources.type_index_of_function(validator.index()).expect("a type");
+            resources.sub_type_at(ty).expect("a type").unwrap_func().results().len()
         };
         let mut frames = vec![Frame {
             label: 0,
@@ -138,25 +131,12 @@ impl Function {
         let mut dead = 0;
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset().expect("an operator");
-<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
             let unreachable =
                 dead > 0 || validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
-=======
-            let unreachable = dead > 0
-                || validator
-                    .get_control_frame(0)
-                    .is_some_and(|frame| frame.unreachable);
->>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
             let height = validator.operand_stack_height() as usize;
             let arity = op.operator_arity(&*validator).expect("arity");
             validator.op(offset, &op).expect("valid");
-            let mut step = |kind| {
-                this.steps.push(Step {
-                    offset: offset as u32,
-                    height,
-                    kind,
-                })
-            };
+            let mut step = |kind| this.steps.push(Step { offset: offset as u32, height, kind });
             if unreachable {
                 match op {
                     Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
@@ -202,22 +182,9 @@ impl Function {
                     if is_if {
                         otherwise = Some(this.labels.len());
                         this.labels.push(usize::MAX);
-<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         let edge =
                             Edge { label: this.labels.len() - 1, height: base, args: params };
                         step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
-=======
-                        let edge = Edge {
-                            label: this.labels.len() - 1,
-                            height: base,
-                            args: params,
-                        };
-                        step(Kind::Branch {
-                            targets: vec![edge],
-                            falls: true,
-                            condition: true,
-                        });
->>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     } else {
                         step(Kind::Fall);
                     }
@@ -237,22 +204,9 @@ impl Function {
                 Operator::Else => {
                     let frame = frames.last_mut().expect("a frame");
                     if reachable {
-<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         let edge =
                             Edge { label: frame.label, height: frame.height, args: frame.results };
                         step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
-=======
-                        let edge = Edge {
-                            label: frame.label,
-                            height: frame.height,
-                            args: frame.results,
-                        };
-                        step(Kind::Branch {
-                            targets: vec![edge],
-                            falls: false,
-                            condition: false,
-                        });
->>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     }
                     if let Some(otherwise) = frame.otherwise.take() {
                         this.labels[otherwise] = this.steps.len();
@@ -271,15 +225,7 @@ impl Function {
                         } else {
                             Kind::Fall
                         };
-<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                         this.steps.push(Step { offset: offset as u32, height, kind });
-=======
-                        this.steps.push(Step {
-                            offset: offset as u32,
-                            height,
-                            kind,
-                        });
->>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     }
                     if !frame.is_loop {
                         this.labels[frame.label] = this.steps.len();
@@ -290,37 +236,18 @@ impl Function {
                 }
                 Operator::Br { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch {
-                        targets: vec![edge],
-                        falls: false,
-                        condition: false,
-                    });
+                    step(Kind::Branch { targets: vec![edge], falls: false, condition: false });
                     dead = 1;
                 }
                 Operator::BrIf { relative_depth } => {
                     let edge = edge(&frames, relative_depth);
-                    step(Kind::Branch {
-                        targets: vec![edge],
-                        falls: true,
-                        condition: true,
-                    });
+                    step(Kind::Branch { targets: vec![edge], falls: true, condition: true });
                 }
                 Operator::BrTable { targets } => {
-<<<<<<< HEAD:aot-backend/examples/compile/liveness.rs
                     let depths =
                         targets.targets().map(|d| d.expect("valid")).chain([targets.default()]);
-=======
-                    let depths = targets
-                        .targets()
-                        .map(|d| d.expect("valid"))
-                        .chain([targets.default()]);
->>>>>>> backend:aot-backend/tests/support/wasm_flow.rs
                     let targets = depths.map(|depth| edge(&frames, depth)).collect();
-                    step(Kind::Branch {
-                        targets,
-                        falls: false,
-                        condition: true,
-                    });
+                    step(Kind::Branch { targets, falls: false, condition: true });
                     dead = 1;
                 }
                 Operator::Return => {
@@ -331,11 +258,7 @@ impl Function {
                     step(Kind::Stop);
                     dead = 1;
                 }
-                _ => step(Kind::Plain(
-                    arity.0 as usize,
-                    arity.1 as usize,
-                    has_effect(&op),
-                )),
+                _ => step(Kind::Plain(arity.0 as usize, arity.1 as usize, has_effect(&op))),
             }
         }
         this
@@ -351,11 +274,7 @@ impl Function {
                     false
                 }
                 Kind::Stop => false,
-                Kind::Branch {
-                    targets,
-                    falls,
-                    condition,
-                } => {
+                Kind::Branch { targets, falls, condition } => {
                     if *condition && !falls {
                         next.table = targets.len();
                     }
@@ -363,8 +282,7 @@ impl Function {
                         match edge.label {
                             0 => next.returns = true,
                             label => {
-                                next.boundaries
-                                    .insert(self.steps[self.labels[label]].offset);
+                                next.boundaries.insert(self.steps[self.labels[label]].offset);
                             }
                         }
                     }
@@ -432,11 +350,7 @@ impl Function {
                 state[top - results..top].fill(true);
             }
             Kind::Stop => state.fill(false),
-            Kind::Branch {
-                targets,
-                falls,
-                condition,
-            } => {
+            Kind::Branch { targets, falls, condition } => {
                 if !falls {
                     state.fill(false);
                 }
@@ -446,11 +360,7 @@ impl Function {
                     if place == usize::MAX {
                         continue;
                     }
-                    let target = if edge.label == 0 {
-                        None
-                    } else {
-                        Some(&states[place])
-                    };
+                    let target = if edge.label == 0 { None } else { Some(&states[place]) };
                     for local in 0..self.locals {
                         state[local] |= target.is_some_and(|target| target[local]);
                     }
@@ -475,11 +385,7 @@ impl Function {
 
 fn edge(frames: &[Frame], depth: u32) -> Edge {
     let frame = &frames[frames.len() - 1 - depth as usize];
-    Edge {
-        label: frame.label,
-        height: frame.height,
-        args: frame.branch_args,
-    }
+    Edge { label: frame.label, height: frame.height, args: frame.branch_args }
 }
 
 /// Whether an instruction may do something besides computing its results.
