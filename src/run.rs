@@ -7,7 +7,7 @@ use crate::describe;
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::invoke;
-use crate::lockstep::stops::{self, Control, Phase};
+use crate::lockstep::stops::{self, Control, Phase, Where};
 use crate::lockstep::{Ending, Finding, follow::Requests};
 use crate::output;
 use crate::program::{self, Program};
@@ -69,7 +69,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         output::note(&format!("injected {fault}: {}", injected.change));
     }
     let calls = invoke::calls(args, &program)?;
-    let places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
+    let mut places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
     let core = match (&args.core, &args.at) {
         (Some(path), Some(at)) => Some(
             CoreRequest::parse(path, at, &program.module, &image)
@@ -84,8 +84,16 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
     let mut world = open_world(args, &program, control)?;
     let began = Instant::now();
     let sparse = !places.is_empty() && !args.break_every_insn;
-    let requests =
-        Requests { places, every: !sparse, max_stops: args.max_stops, watch: None, core };
+    if sparse && let Some(core) = &core {
+        places.push(Where::Boundary(core.at.0, core.at.1));
+    }
+    let requests = Requests {
+        places,
+        every: !sparse,
+        max_stops: args.max_stops,
+        watch: None,
+        cores: core.into_iter().collect(),
+    };
     control.enter(Phase::Comparing);
     let mut executed = session.execute(&mut world, requests, control)?;
     let wall = began.elapsed();

@@ -44,7 +44,7 @@ pub struct Executed {
     pub event: Event,
     /// The instance.
     pub instance: InstanceId,
-    /// A core was asked for and its boundary not met.
+    /// A core was asked for and its boundary not met that often.
     pub core_missing: bool,
 }
 

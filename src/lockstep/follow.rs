@@ -25,7 +25,7 @@ use tracer::{FaultSignal, Stop, Subject};
 use wasi_host::{HostError, Outcome, World};
 use wasm_view::{
     Boundary, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId, TableIdx,
-    Trap, ValType, Value,
+    Trap, ValType, Value, WasmOffset,
 };
 
 /// Bytes that a thunk or a prologue may need below the caller's frame.
@@ -62,8 +62,8 @@ pub struct Requests {
     pub max_stops: Option<u64>,
     /// Bytes to compare at each stop.
     pub watch: Option<Watch>,
-    /// A core to write.
-    pub core: Option<CoreRequest>,
+    /// Cores to write.
+    pub cores: Vec<CoreRequest>,
 }
 
 /// One subject beside one oracle.
@@ -86,7 +86,7 @@ pub struct Lockstep<'a> {
     pub(super) selection: Selection,
     pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
-    core: Option<CoreRequest>,
+    cores: Vec<CoreRequest>,
     last: Option<Boundary>,
     here: Option<(BoundaryId, SubjectAddr)>,
     pending: Event,
@@ -147,7 +147,7 @@ impl<'a> Lockstep<'a> {
             selection,
             control,
             max_stops: requests.max_stops,
-            core: requests.core,
+            cores: requests.cores,
             last: None,
             here: None,
             pending: Event::Boundary,
@@ -162,7 +162,7 @@ impl<'a> Lockstep<'a> {
 
     /// Whether a core was asked for and its boundary not met.
     pub fn core_missing(&self) -> bool {
-        self.core.is_some()
+        !self.cores.is_empty()
     }
 
     /// The counters, the oracle and what it was about to do.
@@ -338,11 +338,8 @@ impl<'a> Lockstep<'a> {
         if !wrong.is_empty() {
             return self.wrong_values(wrong);
         }
-        if let Some(core) = &self.core
-            && Some(core.at) == top.map(|top| (top.func, top.offset))
-            && self.stats.executions(at) == core.occurrence
-        {
-            self.write_core()?;
+        if !self.cores.is_empty() {
+            self.write_cores(at, (function.func, offset))?;
         }
         self.last = top;
         Ok(Next::Go(self.advance()))
@@ -735,7 +732,7 @@ impl<'a> Lockstep<'a> {
             (_, None, None) => Boundary {
                 instance: self.instance,
                 func: FuncIdx::new(0),
-                offset: wasm_view::WasmOffset::new(0),
+                offset: WasmOffset::new(0),
             },
         };
         let mut actual_state = match here {
@@ -819,9 +816,18 @@ impl<'a> Lockstep<'a> {
         tables.iter().position(|id| *id == table).map(TableIdx::from_index)
     }
 
-    fn write_core(&mut self) -> Result<(), CommandError> {
-        let Some(core) = self.core.take() else { return Ok(()) };
-        core.write(&mut self.subject, &self.space, self.pc)
+    /// Writes the cores that are due at this execution of a boundary.
+    fn write_cores(
+        &mut self,
+        at: BoundaryId,
+        boundary: (FuncIdx, WasmOffset),
+    ) -> Result<(), CommandError> {
+        let occurrence = self.stats.executions(at);
+        let due = |core: &mut CoreRequest| core.at == boundary && core.occurrence == occurrence;
+        for core in self.cores.extract_if(.., due) {
+            core.write(&mut self.subject, &self.space, self.pc)?;
+        }
+        Ok(())
     }
 }
 
