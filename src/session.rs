@@ -76,6 +76,7 @@ impl Session<'_> {
         let (instance, trap) = match oracle.instantiate(module.clone(), &imports) {
             Ok(instance) => (instance, None),
             Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
+            Err(InstantiateError::Limit(limit)) => return Err(self.too_large(limit)),
             Err(error) => {
                 let path = self.program.path.display();
                 return Err(CommandError::input(format_args!("{path}: {error}")));
@@ -99,6 +100,24 @@ impl Session<'_> {
         let (stats, oracle, event) = lockstep.into_parts();
         let summary = stats.summary(&self.image.map, module);
         Ok(Executed { ending, stats, summary, calls: begun, oracle, event, instance, core_missing })
+    }
+
+    /// A module whose memories or tables begin larger than is supported.
+    fn too_large(&self, limit: &str) -> CommandError {
+        let path = self.program.path.display();
+        let module = &self.program.module;
+        let elements: u64 = module.tables().iter().map(|table| table.minimum).sum();
+        let at = table_section(&self.program.wasm);
+        CommandError::Inconclusive {
+            reason: "limit",
+            detail: if limit == Limits::TABLE_ELEMENTS {
+                format!(
+                    "{path}: tables of {elements} elements, at byte offset {at:#x}; wdiff has room for {MAX_TABLE_ELEMENTS}"
+                )
+            } else {
+                format!("{path}: instantiation reaches wdiff's limit of {limit}")
+            },
+        }
     }
 
     /// Every import is a function of WASI's; anything else has no definition.
@@ -134,4 +153,15 @@ impl Session<'_> {
             })
             .collect()
     }
+}
+
+/// Byte offset of the table section's contents.
+fn table_section(wasm: &[u8]) -> usize {
+    wasmparser::Parser::new(0)
+        .parse_all(wasm)
+        .find_map(|payload| match payload {
+            Ok(wasmparser::Payload::TableSection(tables)) => Some(tables.range().start),
+            _ => None,
+        })
+        .unwrap_or_default()
 }

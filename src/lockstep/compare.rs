@@ -245,7 +245,12 @@ impl Lockstep<'_> {
         let bytes = self.oracle.memory(*memory);
         let mut differences = Vec::new();
         for &address in &watch.addresses {
-            if let Some(byte) = bytes.get(address as usize) {
+            let Some(byte) = bytes.get(address as usize) else { continue };
+            let region = self.subject.region(self.space.memories[watch.memory.index()]);
+            // A memory that has not grown so far yet has no such byte.
+            if address < region.len()
+                && !matches!(region.compare(address, std::slice::from_ref(byte)), Ok(None))
+            {
                 differences.extend(self.memory_differences(
                     watch.memory,
                     address,

@@ -37,7 +37,7 @@ pub(super) enum Exit {
 impl Oracle {
     /// Executes from the present position. `fuel` counts down.
     pub(super) fn interpret(&mut self, stops: Option<&StopSet>, fuel: &mut u64) -> Exit {
-        let Oracle { store, stack, frames, limits, .. } = self;
+        let Oracle { store, stack, frames, limits, lowest, .. } = self;
         let Some(frame) = frames.last() else {
             return Exit::Finished;
         };
@@ -126,6 +126,7 @@ impl Oracle {
                     depth => frames[depth - 2],
                 };
                 let results = frames.pop().map_or(0, |frame| frame.results) as usize;
+                *lowest = frames.len().min(*lowest);
                 move_down(stack, sp - results, base, results);
                 sp = base + results;
                 base = caller.base;
