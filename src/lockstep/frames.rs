@@ -19,7 +19,7 @@ use tracer::Subject;
 use wasm_view::Value;
 
 /// A native frame of a Wasm function.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NativeFrame {
     /// Its canonical frame address.
     pub cfa: SubjectAddr,
@@ -71,7 +71,7 @@ impl Lockstep<'_> {
         let depth = self.oracle.depth();
         if self.frames.len() == depth
             && let Some(frame) = self.frames.last()
-            && frame.cfa == cfa
+            && *frame == (NativeFrame { cfa, function: at.function })
         {
             return Ok(None);
         }
@@ -89,10 +89,17 @@ impl Lockstep<'_> {
                 "the frame address {cfa} lies outside of the native stack"
             )));
         }
+        if self.sparse() {
+            // Stops were skipped on purpose, calls and returns among them:
+            // what was known of the frames may be of others by now.
+            return self.rebuild_frames(at, cfa, depth);
+        }
         if depth > self.frames.len() {
             if depth != self.frames.len() + 1 {
-                // Stops were skipped on purpose: the frames between are found by CFI.
-                return self.rebuild_frames(at, cfa, depth);
+                return Ok(FrameFinding::stack(format!(
+                    "the stack holds {} frames, the oracle's {depth}",
+                    self.frames.len()
+                )));
             }
             let finding = self.entered(cfa)?;
             self.frames.push(NativeFrame { cfa, function: at.function });
@@ -101,7 +108,6 @@ impl Lockstep<'_> {
         self.frames.truncate(depth);
         match self.frames.last() {
             Some(frame) if frame.cfa == cfa => Ok(None),
-            Some(_) if self.sparse() => self.rebuild_frames(at, cfa, depth),
             Some(frame) => Ok(FrameFinding::stack(format!(
                 "the frame returned to lies at {cfa}, it was entered at {}",
                 frame.cfa
@@ -269,27 +275,29 @@ impl Lockstep<'_> {
         })
     }
 
-    /// Finds all native frames by CFI, for runs that skip stops.
+    /// Finds the native frames by CFI, for runs that skip stops: the two
+    /// innermost ones always, those below down to one that is where it was.
+    /// Then checks the call that led to the innermost one.
     fn rebuild_frames(
         &mut self,
         at: BoundaryId,
         cfa: SubjectAddr,
         depth: usize,
     ) -> Result<Option<FrameFinding>, CommandError> {
-        if !self.sparse() {
-            return Ok(FrameFinding::stack(format!(
-                "the stack holds {} frames, the oracle's {depth}",
-                self.frames.len()
-            )));
-        }
         let mut found = vec![NativeFrame { cfa, function: at.function }];
+        let mut known = 0;
         let mut registers = self.caller_registers()?;
         while let Some(caller) = registers.take() {
-            let Some(code) = self.plan.code_offset(caller.pc) else { break };
+            let Some(code) = self.unwinder.code_of(&caller) else { break };
             let Some(function) = self.function_at(code) else { break };
-            let rule = self.unwinder.cfa_rule(code).map_err(CommandError::input)?;
-            let Some(base) = caller.gpr[usize::from(rule.reg.0)] else { break };
-            found.push(NativeFrame { cfa: SubjectAddr::new(base).offset(rule.offset), function });
+            let cfa = self.unwinder.cfa(&caller).map_err(CommandError::input)?;
+            let frame = NativeFrame { cfa, function };
+            let index = depth.checked_sub(found.len() + 1);
+            if found.len() > 1 && index.is_some_and(|at| self.frames.get(at) == Some(&frame)) {
+                known = depth - found.len();
+                break;
+            }
+            found.push(frame);
             let Self { unwinder, subject, space, .. } = self;
             let mut read = |address: SubjectAddr| {
                 subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
@@ -297,20 +305,24 @@ impl Lockstep<'_> {
             registers = unwinder.step(&caller, &mut read).map_err(CommandError::input)?;
         }
         found.reverse();
-        let same = found.len() == depth
-            && (0..depth).all(|index| {
-                self.oracle.frame(index).is_some_and(|frame| {
-                    self.plan.position(frame.boundary.func) == Some(found[index].function)
+        let same = known + found.len() == depth
+            && found.iter().zip(known..).all(|(frame, index)| {
+                self.oracle.frame(index).is_some_and(|oracles| {
+                    self.plan.position(oracles.boundary.func) == Some(frame.function)
                 })
             });
-        let count = found.len();
-        self.frames = found;
-        if same {
-            return Ok(None);
+        self.frames.truncate(known);
+        self.frames.extend(found);
+        if !same {
+            return Ok(FrameFinding::stack(format!(
+                "unwinding finds {} frames that are not the oracle's {depth}",
+                self.frames.len()
+            )));
         }
-        Ok(FrameFinding::stack(format!(
-            "unwinding finds {count} frames that are not the oracle's {depth}"
-        )))
+        let innermost = self.frames.pop();
+        let finding = self.entered(cfa)?;
+        self.frames.extend(innermost);
+        Ok(finding)
     }
 
     fn function_at(&self, code: CodeOffset) -> Option<u32> {
