@@ -177,25 +177,21 @@ pub struct Ran {
 /// second witness.
 fn conclude(
     session: &Session<'_>,
-    mut executed: Executed,
+    executed: Executed,
     world: &World,
     control: &Arc<Control>,
 ) -> Result<Ran, CommandError> {
-    let Ending::Diverged(finding) = &executed.ending else {
+    if !matches!(executed.ending, Ending::Diverged(_)) {
         return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+    }
+    let log = world.log();
+    let (mut executed, lost) = session.trace_back(executed, log, control)?;
+    let Ending::Diverged(finding) = &mut executed.ending else {
+        return Err(CommandError::bug("a divergence vanished"));
     };
     let mut finding = finding.as_ref().clone();
-    let log = world.log();
-    if let Some(watch) = finding.watch.take() {
-        let mut replay = World::replaying(log.clone(), false);
-        let requests = Requests { watch: Some(watch), every: true, ..Requests::default() };
-        let again = session.execute(&mut replay, requests, control)?;
-        if let Ending::Diverged(earlier) = &again.ending {
-            finding = earlier.as_ref().clone();
-            executed = again;
-        } else {
-            finding.what.push_str("; the replay to its exact boundary did not find it again");
-        }
+    if lost {
+        finding.what.push_str("; the replay to its exact boundary did not find it again");
     }
     let event = executed.event.clone();
     let witness = witness::ask(
