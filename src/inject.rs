@@ -273,8 +273,18 @@ pub fn instructions_of(
         )));
     };
     let length = (function.code.end.get() - pc.get() - 1) as usize;
-    let all = decode(image, CodeOffset::new(pc.get() + 1), length);
-    Ok(all.take_while(|instruction| instruction.mnemonic() != Mnemonic::Int3).collect())
+    let mut found = Vec::new();
+    for instruction in decode(image, CodeOffset::new(pc.get() + 1), length) {
+        if instruction.mnemonic() == Mnemonic::Int3 {
+            break;
+        }
+        found.push(instruction);
+        // Behind it lies its table, which is no code.
+        if instruction.flow_control() == FlowControl::IndirectBranch {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn decode(image: &Image, at: CodeOffset, length: usize) -> impl Iterator<Item = Instruction> + '_ {
@@ -299,8 +309,9 @@ fn patch(image: &mut Image, at: CodeOffset, bytes: &[u8]) -> Result<(), CommandE
     Ok(())
 }
 
-/// Another location for a slot, as a wrong map would have it.
-fn displaced(location: Location) -> Option<Location> {
+/// Another location for a slot, as a wrong map would have it; `None` when it
+/// has none.
+pub fn displaced(location: Location) -> Option<Location> {
     Some(match location {
         // Not rsp and not rbp: their neighbours instead.
         Location::Register(DwarfReg(number)) if number < 16 => {

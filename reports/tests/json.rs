@@ -46,8 +46,12 @@ const ADDED: &[(&str, &str)] = &[
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),
     ("divergence.state_diff", "expected actual"),
-    ("selftest", "injected reached effective caught kinds"),
-    ("selftest.kinds[]", "kind injected reached effective caught"),
+    ("selftest", "injected reached effective caught masked delay seed kinds faults"),
+    ("selftest.kinds[]", "kind injected reached effective caught masked delay"),
+    (
+        "selftest.faults[]",
+        "fault kind program instruction change outcome delay effect report rerun",
+    ),
 ];
 
 /// Objects whose keys are data.

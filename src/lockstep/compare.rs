@@ -212,13 +212,7 @@ impl Lockstep<'_> {
             }
             if !matches!(region.compare(0, bytes), Ok(None)) {
                 differences.extend(self.memory_differences(index, 0, bytes));
-                let addresses = region
-                    .differences(0, bytes, LISTED)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .flat_map(|range| range.take(LISTED_BYTES as usize))
-                    .collect();
-                watch.get_or_insert(Watch { memory: index, addresses });
+                watch.get_or_insert(self.watch_of(index, bytes));
             }
         }
         for at in 0..self.space.tables.len() {
@@ -233,6 +227,28 @@ impl Lockstep<'_> {
             }
         }
         Ok((differences, watch))
+    }
+
+    /// Bytes of memory that differ, whether or not anything looked at them yet:
+    /// what led to a divergence may have been written long before it.
+    pub(super) fn differing_memory(&self) -> Option<Watch> {
+        let memories = &self.oracle.instance(self.instance).memories;
+        memories.iter().zip(&self.space.memories).enumerate().find_map(|(at, (memory, region))| {
+            let bytes = self.oracle.memory(*memory);
+            let region = self.subject.region(*region);
+            let differs =
+                region.len() == bytes.len() as u64 && !matches!(region.compare(0, bytes), Ok(None));
+            differs.then(|| self.watch_of(MemoryIdx::from_index(at), bytes))
+        })
+    }
+
+    /// The first bytes of a memory that differ from the oracle's.
+    fn watch_of(&self, memory: MemoryIdx, bytes: &[u8]) -> Watch {
+        let region = self.subject.region(self.space.memories[memory.index()]);
+        let differences = region.differences(0, bytes, LISTED).unwrap_or_default();
+        let addresses =
+            differences.into_iter().flat_map(|range| range.take(LISTED_BYTES as usize)).collect();
+        Watch { memory, addresses }
     }
 
     /// Compares single bytes that an earlier run found to differ in the end.

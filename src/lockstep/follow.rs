@@ -765,7 +765,7 @@ impl<'a> Lockstep<'a> {
             expected_state,
             actual_state,
             frames,
-            watch: None,
+            watch: self.differing_memory().filter(|_| self.stats.stops > 1),
         })
     }
 
