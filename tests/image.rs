@@ -25,13 +25,9 @@ fn every_image_passes_the_static_checker() {
             [["--opt", "none", "--cpu", "native"], ["--opt", "speed", "--cpu", "baseline"]]
         {
             let image = scratch.path().join("image.elf");
-            let compile = [
-                "compile".as_ref(),
-                program.wasm_path().as_os_str(),
-                "-o".as_ref(),
-                image.as_os_str(),
-            ];
-            ok(&common::wdiff().args(compile).args(options).output().expect("wdiff starts"));
+            let mut compile = common::wdiff();
+            compile.arg("compile").arg(program.wasm_path()).arg("-o").arg(&image).args(options);
+            ok(&compile.output().expect("wdiff starts"));
             let check = common::wdiff().args(["map", "--check"]).arg(&image).output();
             let check = check.expect("wdiff starts");
             ok(&check);
