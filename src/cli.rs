@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a program natively under the tracer and compare every stop with the oracle
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Compile a program into an image: native code, DWARF and map in one ELF file
     Compile(CompileArgs),
     /// Print or check the map of an image

@@ -3,8 +3,10 @@
 //! The program counter in the core is that of the boundary's own trap
 //! instruction: there the map's location lists hold and the line is that of
 //! the Wasm instruction about to execute. Memory is what the process has
-//! mapped besides the image: instance data, the live part of the native stack
-//! and the linear memories, pages of zeroes left out.
+//! mapped besides the image: instance data, the live part of the native stack,
+//! the linear memories and the tables, whole. Pages of zeroes are holes in the
+//! file, so that a debugger reads them as the zeroes they are and the disk does
+//! not hold them.
 //!
 //! Format: ELF gABI, program headers PT_NOTE and PT_LOAD; notes NT_PRSTATUS
 //! and NT_FPREGSET as the Linux kernel writes them on x86-64
@@ -17,9 +19,11 @@ use crate::lockstep::stops::parse_boundary;
 use aot_backend::Image;
 use dwarf_map::SubjectAddr;
 use oracle_interp::Module;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tracer::{SharedRegion, Subject};
-use wasm_view::{FuncIdx, MemoryIdx, WasmOffset};
+use wasm_view::{FuncIdx, TableIdx, WasmOffset};
 
 /// A core to be written.
 #[derive(Clone, Debug)]
@@ -33,15 +37,20 @@ pub struct CoreRequest {
 
 /// Bytes of a page, and of the pieces that memory is written in.
 const PAGE: u64 = 4096;
-/// Most bytes of one linear memory that are looked at.
-const MEMORY_LIMIT: u64 = 1 << 32;
 
-struct Segment {
-    address: u64,
-    bytes: Vec<u8>,
+/// Part of a region that goes into the core.
+struct Segment<'a> {
+    region: &'a SharedRegion,
+    from: u64,
+    size: u64,
 }
 
 impl CoreRequest {
+    /// A core at the `occurrence`th execution, from 1, of a boundary.
+    pub fn new(path: PathBuf, at: (FuncIdx, WasmOffset), occurrence: u64) -> Self {
+        CoreRequest { at, occurrence, path }
+    }
+
     /// Reads `--core` and `--at`.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl CoreRequest {
             _ => (at, 1),
         };
         let at = parse_boundary(boundary, module, &image.map)?;
-        Ok(CoreRequest { at, occurrence, path: path.to_owned() })
+        Ok(CoreRequest::new(path.to_owned(), at, occurrence))
     }
 
     /// Writes the image and its listing beside the core, for the debugger.
@@ -91,17 +100,32 @@ impl CoreRequest {
         space: &Space,
         pc: SubjectAddr,
     ) -> Result<(), CommandError> {
-        let mut segments = Vec::new();
-        collect(&mut segments, subject.region(space.data), 0, u64::MAX);
-        let stack = subject.region(space.stack);
-        let pointer = space.stack_offset(SubjectAddr::new(subject.regs().rsp())).unwrap_or(0);
-        collect(&mut segments, stack, pointer & !(PAGE - 1), u64::MAX);
-        for index in 0..space.memories.len() {
-            let id = space.memories[MemoryIdx::from_index(index).index()];
-            collect(&mut segments, subject.region(id), 0, MEMORY_LIMIT);
-        }
         let notes = notes(subject, pc)?;
-        write(&self.path, &core(&notes, &segments))
+        let top = space.stack_offset(SubjectAddr::new(subject.regs().rsp())).unwrap_or(0);
+        let mut segments = vec![
+            Segment::of(subject.region(space.data), 0, u64::MAX),
+            Segment::of(subject.region(space.stack), top & !(PAGE - 1), u64::MAX),
+        ];
+        for id in &space.memories {
+            segments.push(Segment::of(subject.region(*id), 0, u64::MAX));
+        }
+        for (index, id) in space.tables.iter().enumerate() {
+            let elements = space.table_size(subject, TableIdx::from_index(index))?;
+            segments.push(Segment::of(subject.region(*id), 0, elements.saturating_mul(8)));
+        }
+        segments.retain(|segment| segment.size > 0);
+        write_core(&self.path, &notes, &segments)
+            .map_err(|e| CommandError::file("write", &self.path, e))
+    }
+}
+
+impl<'a> Segment<'a> {
+    /// From an offset in a region up to another, or to the region's end.
+    fn of(region: &'a SharedRegion, from: u64, to: u64) -> Self {
+        Segment { region, from, size: region.len().min(to).saturating_sub(from) }
+    }
+    fn address(&self) -> u64 {
+        self.region.address().get() + self.from
     }
 }
 
@@ -116,26 +140,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     std::fs::write(path, bytes).map_err(|e| CommandError::file("write", path, e))
 }
 
-/// Adds the pages of a region that hold anything, adjacent ones together.
-fn collect(segments: &mut Vec<Segment>, region: &SharedRegion, from: u64, limit: u64) {
-    let base = region.address().get();
-    let end = region.len().min(limit);
-    let mut at = from;
-    let mut open: Option<Segment> = None;
-    while at < end {
-        let mut page = vec![0; PAGE.min(end - at) as usize];
-        let read = region.read(at, &mut page).is_ok();
-        if read && page.iter().any(|byte| *byte != 0) {
-            let segment = open.get_or_insert(Segment { address: base + at, bytes: Vec::new() });
-            segment.bytes.extend_from_slice(&page);
-        } else {
-            segments.extend(open.take());
-        }
-        at += PAGE;
-    }
-    segments.extend(open);
-}
-
 const NT_PRSTATUS: u32 = 1;
 const NT_FPREGSET: u32 = 2;
 /// `pr_reg` in `struct elf_prstatus`.
@@ -147,6 +151,8 @@ const SS: u64 = 0x2b;
 /// DWARF numbers in the order of `struct user_regs_struct`, up to rdi.
 const ORDER: [u16; 15] = [15, 14, 13, 12, 6, 3, 11, 10, 9, 8, 0, 2, 1, 4, 5];
 const SIGTRAP: u16 = 5;
+/// The x87 control word of a new process.
+const X87_CONTROL: u16 = 0x37f;
 
 fn notes(subject: &mut Subject, pc: SubjectAddr) -> Result<Vec<u8>, CommandError> {
     let regs = *subject.regs();
@@ -161,6 +167,8 @@ fn notes(subject: &mut Subject, pc: SubjectAddr) -> Result<Vec<u8>, CommandError
     }
     let vectors = subject.vectors().map_err(CommandError::host)?;
     let mut floats = vec![0; 512];
+    // The AOT code never touches the x87 unit: its control word is as exec left it.
+    floats[..2].copy_from_slice(&X87_CONTROL.to_le_bytes());
     floats[24..28].copy_from_slice(&vectors.mxcsr().to_le_bytes());
     for number in 0..16 {
         let at = 160 + usize::from(number) * 16;
@@ -185,7 +193,27 @@ const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const READ_WRITE: u32 = 6;
 
-fn core(notes: &[u8], segments: &[Segment]) -> Vec<u8> {
+fn write_core(path: &Path, notes: &[u8], segments: &[Segment<'_>]) -> io::Result<()> {
+    let (head, mut at) = head(notes, segments);
+    let mut file = File::create(path)?;
+    file.write_all(&head)?;
+    let mut page = Vec::new();
+    for segment in segments {
+        for begin in (0..segment.size).step_by(PAGE as usize) {
+            page.resize(PAGE.min(segment.size - begin) as usize, 0);
+            segment.region.read(segment.from + begin, &mut page).map_err(io::Error::other)?;
+            if page.iter().any(|byte| *byte != 0) {
+                file.seek(SeekFrom::Start(at + begin))?;
+                file.write_all(&page)?;
+            }
+        }
+        at = (at + segment.size).next_multiple_of(PAGE);
+    }
+    file.set_len(at)
+}
+
+/// Everything before the first segment, and where that begins.
+fn head(notes: &[u8], segments: &[Segment<'_>]) -> (Vec<u8>, u64) {
     let headers = 1 + segments.len() as u64;
     let notes_at = EHDR + headers * PHDR;
     let mut out = Vec::new();
@@ -210,16 +238,12 @@ fn core(notes: &[u8], segments: &[Segment]) -> Vec<u8> {
         }
     };
     header(PT_NOTE, 4, notes_at, 0, notes.len() as u64, 4);
-    let mut at = (notes_at + notes.len() as u64).next_multiple_of(PAGE);
+    let first = (notes_at + notes.len() as u64).next_multiple_of(PAGE);
+    let mut at = first;
     for segment in segments {
-        let size = segment.bytes.len() as u64;
-        header(PT_LOAD, READ_WRITE, at, segment.address, size, PAGE);
-        at = (at + size).next_multiple_of(PAGE);
+        header(PT_LOAD, READ_WRITE, at, segment.address(), segment.size, PAGE);
+        at = (at + segment.size).next_multiple_of(PAGE);
     }
     out.extend(notes);
-    for segment in segments {
-        out.resize(out.len().next_multiple_of(PAGE as usize), 0);
-        out.extend(&segment.bytes);
-    }
-    out
+    (out, first)
 }

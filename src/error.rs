@@ -56,6 +56,13 @@ impl CommandError {
     pub fn bug(what: impl Display) -> Self {
         CommandError::Bug { what: what.to_string() }
     }
+    /// The same, of an option whose value is bad.
+    pub fn about(self, option: &str) -> Self {
+        match self {
+            CommandError::Input { what } => Self::input(format_args!("{option} {what}")),
+            other => other,
+        }
+    }
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -28,6 +28,7 @@ pub mod witness;
 pub mod world;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use error::CommandError;
 use std::process::ExitCode;
@@ -38,9 +39,15 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output and are no error.
-            let code = if error.use_stderr() { 2 } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
+            if !error.use_stderr()
+                || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            {
+                let _ = error.print();
+                return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            }
+            let error = usage(&error);
+            output::complain(&error);
+            return ExitCode::from(error.exit_code());
         }
     };
     let result = match cli.command {
@@ -57,6 +64,25 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// A usage error in one line: what the parser says in a paragraph, and its tip.
+fn usage(error: &clap::Error) -> CommandError {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        if !line.is_empty() {
+            lines.push(line);
+        }
+    }
+    CommandError::input(format_args!(
+        "{}; `wdiff --help` and `wdiff run --help` list the options",
+        lines.join("; ").replace(":; ", ": ").replace("; [", " [")
+    ))
 }
 
 fn other(words: &[std::ffi::OsString]) -> CommandError {

@@ -7,22 +7,23 @@ use crate::describe;
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::invoke;
-use crate::lockstep::stops::{self, Control};
+use crate::lockstep::stops::{self, Control, Phase, Where};
 use crate::lockstep::{Ending, Finding, follow::Requests};
 use crate::output;
 use crate::program::{self, Program};
 use crate::refuse;
-use crate::session::{Executed, Session};
+use crate::session::{Executed, Session, Traced};
 use crate::watch;
 use crate::witness;
 use crate::world;
 use aot_backend::{CompileError, CompileOptions, CpuSpec, Image, OptLevel};
-use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness};
+use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness, WitnessVerdict};
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasi_host::{OperationLog, World};
+use wasi_host::{OperationLog, World, WorldConfig};
+use wasm_view::Value;
 
 /// Runs the subcommand.
 ///
@@ -31,6 +32,26 @@ use wasi_host::{OperationLog, World};
 pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
     refuse::run(args)?;
     output::probe(args.output.as_deref())?;
+    let control = Control::new();
+    let concluded = watch::supervise(&control, args.timeout, || execute(args, &control))?;
+    let Concluded { report, results } = concluded;
+    let mut out = std::io::stdout().lock();
+    for value in results {
+        let _ = writeln!(out, "{value}");
+    }
+    output::report(&report, args.format, args.output.as_deref())?;
+    Ok(report.exit_code())
+}
+
+/// What is left to print when the subject is gone.
+struct Concluded {
+    report: Report,
+    /// Results of an invoked function.
+    results: Vec<Value>,
+}
+
+/// The whole run, on the tracing thread.
+fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandError> {
     let mut program = program::load(&args.program)?;
     let mut image = match program.image.take() {
         Some(image) => image,
@@ -48,45 +69,67 @@ pub fn main(args: &RunArgs) -> Result<u8, CommandError> {
         output::note(&format!("injected {fault}: {}", injected.change));
     }
     let calls = invoke::calls(args, &program)?;
-    let places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
+    let mut places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
     let core = match (&args.core, &args.at) {
-        (Some(path), Some(at)) => Some(CoreRequest::parse(path, at, &program.module, &image)?),
+        (Some(path), Some(at)) => Some(
+            CoreRequest::parse(path, at, &program.module, &image)
+                .map_err(|error| error.about("--at"))?,
+        ),
         _ => None,
     };
     if let Some(core) = &core {
         core.write_image(&image)?;
     }
     let session = Session { program: &program, image: &image, calls: &calls };
-    let control = Control::new();
+    let mut world = open_world(args, &program, control)?;
     let began = Instant::now();
-    let ran = watch::supervise(&control, args.timeout, || {
-        let mut world = open_world(args, &program)?;
-        let requests = Requests {
-            places: places.clone(),
-            every: args.break_every_insn,
-            max_stops: args.max_stops,
-            watch: None,
-            core,
-        };
-        let executed = session.execute(&mut world, requests, &control)?;
-        let wall = began.elapsed();
-        conclude(&session, executed, &world, &control).map(|ran| Ran { wall, ..ran })
-    })?;
-    if ran.executed.core_missing {
+    let sparse = !places.is_empty() && !args.break_every_insn;
+    if sparse && let Some(core) = &core {
+        places.push(Where::Boundary(core.at.0, core.at.1));
+    }
+    let requests = Requests {
+        places,
+        every: !sparse,
+        max_stops: args.max_stops,
+        watch: None,
+        cores: core.into_iter().collect(),
+    };
+    control.enter(Phase::Comparing);
+    let mut executed = session.execute(&mut world, requests, control)?;
+    let wall = began.elapsed();
+    let early = matches!(executed.ending, Ending::Diverged(_) | Ending::Inconclusive { .. });
+    if executed.core_missing && !early {
         return Err(CommandError::input(format_args!(
             "--at {}: the program did not execute that boundary that often; no core written",
             args.at.as_deref().unwrap_or_default()
         )));
     }
-    let report = report(args, &session, &ran);
-    if let (Ending::Returned(values), true) = (&ran.executed.ending, calls.shows_results) {
-        let mut out = std::io::stdout().lock();
-        for value in values {
-            let _ = writeln!(out, "{value}");
-        }
+    if args.replay.is_some() {
+        unfinished_replay(&mut executed, &world);
     }
-    output::report(&report, args.format, args.output.as_deref())?;
-    Ok(report.exit_code())
+    control.enter(Phase::Concluding);
+    let ran = Ran { wall, ..conclude(&session, executed, sparse, &world, control)? };
+    let results = match &ran.executed.ending {
+        Ending::Returned(values) if calls.shows_results => values.clone(),
+        _ => Vec::new(),
+    };
+    Ok(Concluded { report: report(args, &session, &ran), results })
+}
+
+/// A replay in which the program ends before the log does is no repetition.
+fn unfinished_replay(executed: &mut Executed, world: &World) {
+    let ended =
+        matches!(executed.ending, Ending::Returned(_) | Ending::Exited(_) | Ending::Trapped(..));
+    if ended && world.remaining() > 0 {
+        let (made, left) = (world.calls(), world.remaining());
+        let next = world.log().get(made).map(|entry| entry.function()).unwrap_or_default();
+        executed.ending = Ending::Inconclusive {
+            reason: InconclusiveReason::Replay,
+            detail: format!(
+                "the program ended after {made} host calls; the log has {left} more, the next is {next}"
+            ),
+        };
+    }
 }
 
 /// Compiles a program as the options say.
@@ -146,7 +189,7 @@ pub fn options(
     })
 }
 
-fn open_world(args: &RunArgs, program: &Program) -> Result<World, CommandError> {
+fn open_world(args: &RunArgs, program: &Program, control: &Control) -> Result<World, CommandError> {
     if let Some(path) = &args.replay {
         let file = File::open(path).map_err(|e| CommandError::file("read", path, e))?;
         let bad = |error| CommandError::input(format_args!("{}: {error}", path.display()));
@@ -154,7 +197,8 @@ fn open_world(args: &RunArgs, program: &Program) -> Result<World, CommandError> 
         log.check_module(&program.sha256).map_err(bad)?;
         return Ok(World::replaying(log, true));
     }
-    let config = world::config(args, &program.path)?;
+    let config =
+        WorldConfig { cancel: control.cancel.clone(), ..world::config(args, &program.path)? };
     match &args.record {
         Some(path) => {
             let file = File::create(path).map_err(|e| CommandError::file("write", path, e))?;
@@ -173,11 +217,12 @@ pub struct Ran {
     wall: Duration,
 }
 
-/// For a divergence: finds where a difference in memory arose, and asks the
-/// second witness.
+/// For a divergence: finds the boundary at which it arose, if that was passed
+/// by or is one of a difference in memory, and asks the second witness.
 fn conclude(
     session: &Session<'_>,
     executed: Executed,
+    sparse: bool,
     world: &World,
     control: &Arc<Control>,
 ) -> Result<Ran, CommandError> {
@@ -185,16 +230,31 @@ fn conclude(
         return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
     }
     let log = world.log();
-    let (mut executed, lost) = session.trace_back(executed, log, control)?;
+    let Traced { mut executed, lost } = session.trace_back(executed, sparse, log, control)?;
     let Ending::Diverged(finding) = &mut executed.ending else {
         return Err(CommandError::bug("a divergence vanished"));
     };
     let mut finding = finding.as_ref().clone();
-    if lost {
-        finding.what.push_str("; the replay to its exact boundary did not find it again");
+    match lost {
+        // Between stops nobody sees a freedom being used.
+        Some(freedoms) if sparse && !freedoms.is_empty() => {
+            executed.ending = Ending::Inconclusive {
+                reason: InconclusiveReason::Limit,
+                detail: format!(
+                    "{}, but not with --break-every-insn, which adopts what the specification leaves open: {}",
+                    finding.what,
+                    freedoms.join(", ")
+                ),
+            };
+            return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+        }
+        Some(_) => {
+            finding.what.push_str("; the replay to its exact boundary did not find it again");
+        }
+        None => {}
     }
     let event = executed.event.clone();
-    let witness = witness::ask(
+    let mut witness = witness::ask(
         session.program,
         log,
         &executed.calls,
@@ -202,6 +262,13 @@ fn conclude(
         executed.instance,
         event,
     );
+    // The oracle then holds what the subject chose, the witness what it chose.
+    if !executed.stats.adoptions.is_empty() && witness.verdict == WitnessVerdict::Contradicts {
+        witness.verdict = WitnessVerdict::Cannot;
+        let why = witness.reason.take().unwrap_or_default();
+        witness.reason =
+            Some(format!("{why}, perhaps since the oracle adopted the subject's choices"));
+    }
     Ok(Ran { executed, finding: Some(finding), witness: Some(witness), wall: Duration::ZERO })
 }
 

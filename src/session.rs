@@ -44,7 +44,7 @@ pub struct Executed {
     pub event: Event,
     /// The instance.
     pub instance: InstanceId,
-    /// A core was asked for and its boundary not met.
+    /// A core was asked for and its boundary not met that often.
     pub core_missing: bool,
 }
 
@@ -71,6 +71,15 @@ fn limits() -> Limits {
         max_memory_pages: MemoryType::MAX_PAGES,
         max_table_elements: MAX_TABLE_ELEMENTS,
     }
+}
+
+/// An execution traced back to its earliest divergence.
+pub struct Traced {
+    /// The execution that found it.
+    pub executed: Executed,
+    /// Set when a repetition did not diverge at all: the freedoms of the
+    /// specification that it adopted.
+    pub lost: Option<Vec<&'static str>>,
 }
 
 impl Session<'_> {
@@ -106,6 +115,24 @@ impl Session<'_> {
         Ok(Executed { ending, stats, summary, calls: begun, oracle, event, instance, core_missing })
     }
 
+    /// A module whose memories or tables begin larger than is supported.
+    fn too_large(&self, limit: &str) -> CommandError {
+        let path = self.program.path.display();
+        let module = &self.program.module;
+        let elements: u64 = module.tables().iter().map(|table| table.minimum).sum();
+        let at = table_section(&self.program.wasm);
+        CommandError::Inconclusive {
+            reason: "limit",
+            detail: if limit == Limits::TABLE_ELEMENTS {
+                format!(
+                    "{path}: tables of {elements} elements, at byte offset {at:#x}; wdiff has room for {MAX_TABLE_ELEMENTS}"
+                )
+            } else {
+                format!("{path}: instantiation reaches wdiff's limit of {limit}")
+            },
+        }
+    }
+
     /// The module, instantiated in a fresh oracle.
     ///
     /// # Errors
@@ -116,6 +143,7 @@ impl Session<'_> {
         let (instance, trap) = match oracle.instantiate(self.program.module.clone(), &imports) {
             Ok(instance) => (instance, None),
             Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
+            Err(InstantiateError::Limit(limit)) => return Err(self.too_large(limit)),
             Err(error) => {
                 let path = self.program.path.display();
                 return Err(CommandError::input(format_args!("{path}: {error}")));
@@ -125,33 +153,42 @@ impl Session<'_> {
     }
 
     /// Finds the exact boundary of a divergence. When one is found, memory may
-    /// have been wrong for a while, in bytes that nobody looked at: the run is
-    /// repeated over its log, looking at those bytes at each stop, until that
-    /// leads no further back. Answers the execution with the earliest finding,
-    /// and whether a repetition did not diverge at all.
+    /// have been wrong for a while, in bytes that nobody looked at, and a run
+    /// that skips stops passes by what is wrong between them: the run is
+    /// repeated over its log, with every stop and a look at those bytes, until
+    /// that leads no further back. Answers the execution with the earliest
+    /// finding.
     ///
     /// # Errors
     /// As [`Session::execute`].
     pub fn trace_back(
         &self,
         mut executed: Executed,
+        mut sparse: bool,
         log: &OperationLog,
         control: &Arc<Control>,
-    ) -> Result<(Executed, bool), CommandError> {
+    ) -> Result<Traced, CommandError> {
         for _ in 0..MOST_REPETITIONS {
             let Ending::Diverged(finding) = &mut executed.ending else { break };
-            let (index, Some(watch)) = (finding.index, finding.watch.take()) else { break };
+            let (index, watch) = (finding.index, finding.watch.take());
+            if watch.is_none() && !sparse {
+                break;
+            }
             let mut replay = World::replaying(log.clone(), false);
-            let requests = Requests { watch: Some(watch), every: true, ..Requests::default() };
+            let requests = Requests { watch, every: true, ..Requests::default() };
             let again = self.execute(&mut replay, requests, control)?;
             match &again.ending {
-                Ending::Diverged(earlier) if earlier.index < index => executed = again,
+                Ending::Diverged(earlier) if sparse || earlier.index < index => executed = again,
                 // The same place: what it says there may be more exact.
-                Ending::Diverged(_) => return Ok((again, false)),
-                _ => return Ok((executed, true)),
+                Ending::Diverged(_) => return Ok(Traced { executed: again, lost: None }),
+                _ => {
+                    let freedoms = again.stats.adoptions.keys().copied().collect();
+                    return Ok(Traced { executed, lost: Some(freedoms) });
+                }
             }
+            sparse = false;
         }
-        Ok((executed, false))
+        Ok(Traced { executed, lost: None })
     }
 
     /// Every import is a function of WASI's; anything else has no definition.
@@ -187,4 +224,15 @@ impl Session<'_> {
             })
             .collect()
     }
+}
+
+/// Byte offset of the table section's contents.
+fn table_section(wasm: &[u8]) -> usize {
+    wasmparser::Parser::new(0)
+        .parse_all(wasm)
+        .find_map(|payload| match payload {
+            Ok(wasmparser::Payload::TableSection(tables)) => Some(tables.range().start),
+            _ => None,
+        })
+        .unwrap_or_default()
 }

@@ -3,11 +3,11 @@
 //! A dedicated thread makes all ptrace calls. This one watches it: it asks the
 //! run to end when `--timeout` is over or the user interrupts, and shows
 //! progress on a terminal once a run takes more than a second. A run that does
-//! not answer a request (a host call that blocks) is abandoned: the subject
-//! dies with this process.
+//! not answer a request (a host call that blocks for good, a compilation) is
+//! abandoned: the subject dies with this process.
 
 use crate::error::CommandError;
-use crate::lockstep::stops::{Control, Request};
+use crate::lockstep::stops::{Control, Phase, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(100);
 /// How long a run may take to answer a request to end.
 const GRACE: Duration = Duration::from_secs(3);
+/// Bytes of the tracing thread's stack: it compiles too.
+const STACK: usize = 64 << 20;
 
 /// Runs `work` on the tracing thread.
 ///
@@ -31,17 +33,23 @@ pub fn supervise<T: Send>(
 ) -> Result<T, CommandError> {
     let for_signals = control.clone();
     // Fails only when another handler is installed, as in tests that run twice.
-    let _ = ctrlc::try_set_handler(move || for_signals.ask(Request::Interrupted));
+    let _ = ctrlc::try_set_handler(move || {
+        // A report that nobody reads is all that is left to wait for then.
+        if for_signals.is_finished() {
+            std::process::exit(3);
+        }
+        for_signals.ask(Request::Interrupted);
+    });
     let began = Instant::now();
     let deadline = timeout.map(|seconds| began + Duration::from_secs_f64(seconds));
     std::thread::scope(|scope| {
         let (send, receive) = channel();
-        let worker =
-            std::thread::Builder::new().name("tracer".into()).spawn_scoped(scope, move || {
-                let result = work();
-                let _ = send.send(());
-                result
-            });
+        let builder = std::thread::Builder::new().name("tracer".into()).stack_size(STACK);
+        let worker = builder.spawn_scoped(scope, move || {
+            let result = work();
+            let _ = send.send(());
+            result
+        });
         let worker = worker.map_err(|error| {
             CommandError::host(format_args!("cannot start the tracing thread: {error}"))
         })?;
@@ -57,12 +65,13 @@ pub fn supervise<T: Send>(
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 control.ask(Request::Timeout);
             }
-            if control.request().is_some() {
+            if let Some(request) = control.request() {
                 let since = *asked.get_or_insert_with(Instant::now);
                 // A subject halted in between is asked again.
                 control.repeat();
-                if since.elapsed() > GRACE {
-                    abandon(control);
+                // There is nothing to be lost before the first comparison.
+                if since.elapsed() > GRACE || control.phase() == Phase::Preparing {
+                    abandon(control, request);
                 }
             }
             if began.elapsed() > Duration::from_secs(1) && std::io::stderr().is_terminal() {
@@ -72,6 +81,7 @@ pub fn supervise<T: Send>(
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
+        control.finish();
         worker.join().unwrap_or_else(|_| Err(CommandError::bug("the tracing thread panicked")))
     })
 }
@@ -90,13 +100,24 @@ fn show(bar: &ProgressBar, control: &Control) {
 }
 
 /// The run does not answer: ends the process, and with it the subject.
-fn abandon(control: &Control) -> ! {
+fn abandon(control: &Control, request: Request) -> ! {
+    let why = match request {
+        Request::Timeout => "the time of --timeout ran out",
+        Request::Interrupted => "interrupted",
+    };
     let stops = control.stops.load(Ordering::Relaxed);
-    crate::output::complain(&CommandError::Inconclusive {
-        reason: "interrupted",
-        detail: format!(
-            "ended while a host call was blocked, after about {stops} stops; no further figures"
+    let detail = match control.phase() {
+        Phase::Preparing => format!("{why} while the program was read and compiled"),
+        Phase::Comparing => {
+            format!("{why} in a comparison, after about {stops} stops; no further figures")
+        }
+        Phase::HostCall => {
+            format!("{why} in a host call that blocks, after {stops} stops; no further figures")
+        }
+        Phase::Concluding => format!(
+            "{why} while a divergence, found after about {stops} stops, was looked into; run again with more time"
         ),
-    });
+    };
+    crate::output::complain(&CommandError::Inconclusive { reason: "interrupted", detail });
     std::process::exit(3)
 }

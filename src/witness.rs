@@ -269,7 +269,8 @@ fn ended(error: &wasmi::Error, host: &Mutex<Host>) -> Result<Visible, Answer> {
         TrapCode::IntegerDivisionByZero => Trap::IntegerDivideByZero,
         TrapCode::IntegerOverflow => Trap::IntegerOverflow,
         TrapCode::BadConversionToInteger => Trap::InvalidConversionToInteger,
-        TrapCode::StackOverflow => Trap::CallStackExhausted,
+        // Engines differ in how deep they go.
+        TrapCode::StackOverflow => return Err(cannot("wasmi's stack ran out")),
         TrapCode::BadSignature => Trap::IndirectCallTypeMismatch,
         other => return Err(cannot(format_args!("wasmi ended with {other:?}"))),
     }))

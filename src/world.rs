@@ -77,5 +77,6 @@ pub fn config(args: &RunArgs, program: &Path) -> Result<WorldConfig, CommandErro
         },
         stdout: Output::Inherit,
         stderr: Output::Inherit,
+        ..WorldConfig::default()
     })
 }

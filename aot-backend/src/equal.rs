@@ -118,10 +118,10 @@ impl Sets {
 /// A pure operation up to equality of its arguments.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    /// The instruction with its arguments replaced by those of the class.
     opcode: cranelift_codegen::ir::Opcode,
     immediate: i64,
     ty: Type,
+    /// The roots of the arguments' classes.
     arguments: [Option<Value>; 3],
 }
 

@@ -4,9 +4,11 @@
 //! longer than compiling a small module, and a run needs it only when something
 //! diverged: so it is made when first asked for.
 
+use crate::module;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use wasm_view::WasmOffset;
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 /// A module's listing. Cheap until it is looked at, and to clone.
 #[derive(Clone)]
@@ -19,8 +21,8 @@ pub struct Listing {
 #[derive(Default)]
 struct Printed {
     text: String,
-    /// Where in `text` each line starts, and its instruction.
-    starts: Vec<(usize, Option<WasmOffset>)>,
+    /// Where in `text` each line starts.
+    starts: Vec<usize>,
     lines: BTreeMap<WasmOffset, u32>,
 }
 
@@ -77,27 +79,25 @@ impl Listing {
     pub fn line(&self, number: u32) -> Option<&str> {
         let printed = self.printed();
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        let start = printed.starts.get(index)?.0;
-        let end = printed.starts.get(index + 1).map_or(printed.text.len(), |next| next.0);
+        let start = *printed.starts.get(index)?;
+        let end = printed.starts.get(index + 1).map_or(printed.text.len(), |next| *next);
         Some(printed.text.get(start..end)?.trim_end_matches('\n'))
     }
 }
 
 impl Printed {
+    /// Prints a valid module; `None` for anything else, which the printer does
+    /// not promise to survive.
     fn of(wasm: &[u8]) -> Option<Printed> {
+        Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).ok()?;
         let mut storage = String::new();
-        let printed = wasmprinter::Config::new()
-            .offsets_and_lines(wasm, &mut storage)
-            .ok()?
-            .map(|(offset, line)| (offset.and_then(|raw| u32::try_from(raw).ok()), line));
+        let printed = wasmprinter::Config::new().offsets_and_lines(wasm, &mut storage).ok()?;
         let mut result = Printed::default();
         for (offset, line) in printed {
-            let offset = offset.map(WasmOffset::new);
-            let line = line.trim_end_matches('\n');
-            // A string literal never holds a raw line feed, but one line of
-            // output must stay one line of text whatever the printer does.
-            for part in line.split('\n') {
-                result.starts.push((result.text.len(), offset));
+            let offset = offset.and_then(|raw| u32::try_from(raw).ok()).map(WasmOffset::new);
+            // One line of output must be one line of text, whatever it holds.
+            for part in line.trim_end_matches('\n').split('\n') {
+                result.starts.push(result.text.len());
                 result.text.push_str(part);
                 result.text.push('\n');
             }
@@ -106,13 +106,34 @@ impl Printed {
                 result.lines.entry(offset).or_insert(number);
             }
         }
+        result.add_empty_functions(wasm);
         Some(result)
+    }
+
+    /// A function without instructions is printed on one line, which then is
+    /// the line of its final `end` too.
+    fn add_empty_functions(&mut self, wasm: &[u8]) {
+        for payload in Parser::new(0).parse_all(wasm) {
+            let Ok(Payload::CodeSectionEntry(body)) = payload else {
+                continue;
+            };
+            let range = body.range();
+            let end = module::offset(range.end.saturating_sub(1));
+            if let Some(&line) = self.lines.get(&module::offset(range.start)) {
+                self.lines.entry(end).or_insert(line);
+            }
+        }
     }
 }
 
-/// The instruction in a printed line.
+/// The instruction in a printed line: without indentation and the comment
+/// that numbers a label. A function's final `end` is printed as a parenthesis.
 fn instruction(line: &str) -> &str {
-    line.trim()
+    let line = line.split_once(" ;; label = ").map_or(line, |(before, _)| before);
+    match line.trim() {
+        text if text.starts_with(['(', ')']) => "end",
+        text => text,
+    }
 }
 
 #[cfg(test)]

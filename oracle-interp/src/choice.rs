@@ -129,6 +129,11 @@ pub(crate) fn nan_freedom(op: Op, operands: &[Cell]) -> Option<ChoiceKind> {
     }
 }
 
+/// Whether the instruction's result may be a NaN of the executor's choice.
+pub(crate) fn has_nan_freedom(op: Op) -> bool {
+    op.simple().is_some_and(|(_, nature)| !matches!(nature, Nature::Exact | Nature::Traps))
+}
+
 /// Whether the freedom was used: the result is a NaN.
 pub(crate) fn is_used(kind: ChoiceKind, result: Cell) -> bool {
     match kind {

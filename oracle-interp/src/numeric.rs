@@ -1,28 +1,59 @@
 //! Numeric instructions whose Rust counterpart differs from Wasm's.
 //!
-//! Rust leaves the bits of a NaN that arithmetic produces unspecified; here
-//! every such result is the positive canonical NaN, which the specification
-//! always allows (core spec, "NaN Propagation"). What else it allows is the
+//! Rust leaves the bits of a NaN that arithmetic produces unspecified, and the
+//! specification leaves some of them open (core spec, "NaN Propagation"). Here
+//! such a result is what the SSE instructions of x86-64 give: the first operand
+//! that is a NaN, quieted, else the negative canonical NaN. That is always one
+//! of the allowed results, and most often the one that a subject on that
+//! instruction set has, also where nobody looks. What else is allowed is the
 //! business of [`crate::choice`]. `min` and `max` order -0 below +0 and
 //! propagate NaN; truncation to an integer traps where Rust saturates.
 
 use wasm_view::Trap;
 
-/// Positive canonical NaN.
-pub(crate) const CANONICAL_F32: u32 = 0x7fc0_0000;
-/// Positive canonical NaN.
-pub(crate) const CANONICAL_F64: u64 = 0x7ff8_0000_0000_0000;
+macro_rules! nan_results {
+    ($one:ident, $two:ident, $float:ty, $bits:ty, $quiet:literal, $default:literal) => {
+        /// Result bits of an operation on one operand.
+        #[inline(always)]
+        pub(crate) fn $one(operand: $float, result: $float) -> $bits {
+            $two(operand, operand, result)
+        }
+        /// Result bits of an operation on two operands.
+        #[inline(always)]
+        pub(crate) fn $two(first: $float, second: $float, result: $float) -> $bits {
+            if !result.is_nan() {
+                result.to_bits()
+            } else if first.is_nan() {
+                first.to_bits() | $quiet
+            } else if second.is_nan() {
+                second.to_bits() | $quiet
+            } else {
+                $default
+            }
+        }
+    };
+}
+nan_results!(f32_of, f32_of_two, f32, u32, 0x0040_0000, 0xffc0_0000);
+nan_results!(f64_of, f64_of_two, f64, u64, 0x0008_0000_0000_0000, 0xfff8_0000_0000_0000);
 
-/// Result bits of an f32 operation.
-#[inline(always)]
-pub(crate) fn f32_bits(value: f32) -> u32 {
-    if value.is_nan() { CANONICAL_F32 } else { value.to_bits() }
+/// Result bits of demotion: a NaN keeps its sign and the upper payload bits.
+pub(crate) fn f32_demote(value: f64) -> u32 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        (bits >> 32) as u32 & 0x8000_0000 | 0x7fc0_0000 | (bits >> 29) as u32 & 0x003f_ffff
+    } else {
+        (value as f32).to_bits()
+    }
 }
 
-/// Result bits of an f64 operation.
-#[inline(always)]
-pub(crate) fn f64_bits(value: f64) -> u64 {
-    if value.is_nan() { CANONICAL_F64 } else { value.to_bits() }
+/// Result bits of promotion: a NaN keeps its sign and its payload bits.
+pub(crate) fn f64_promote(value: f32) -> u64 {
+    let bits = u64::from(value.to_bits());
+    if value.is_nan() {
+        (bits & 0x8000_0000) << 32 | 0x7ff8_0000_0000_0000 | (bits & 0x003f_ffff) << 29
+    } else {
+        f64::from(value).to_bits()
+    }
 }
 
 macro_rules! min_max {

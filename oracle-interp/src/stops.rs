@@ -50,6 +50,19 @@ impl StopSet {
         }
     }
 
+    /// Adds every instruction whose result may be a NaN of the executor's
+    /// choice, so that none passes unseen (see [`crate::Oracle::choice`]).
+    pub fn insert_nan_freedoms(&mut self) {
+        let Stops::In { module, ops } = &mut self.stops else {
+            return;
+        };
+        for (op, original) in ops.iter_mut().zip(&module.code.ops) {
+            if crate::choice::has_nan_freedom(*original) {
+                *op = Op::Stop;
+            }
+        }
+    }
+
     /// Takes a boundary out again. Answers whether the module has it.
     pub fn remove(&mut self, func: FuncIdx, offset: WasmOffset) -> bool {
         let Stops::In { module, ops } = &mut self.stops else {

@@ -268,7 +268,8 @@ impl Lockstep<'_> {
             let Some(byte) = bytes.get(address as usize).map(std::slice::from_ref) else {
                 continue;
             };
-            if !matches!(region.compare(address, byte), Ok(None)) {
+            // A memory that has not grown so far yet has no such byte.
+            if address < region.len() && !matches!(region.compare(address, byte), Ok(None)) {
                 differences.extend(self.memory_differences(watch.memory, address, byte));
             }
         }

@@ -9,7 +9,7 @@ use super::kernel::{Kernel, Served};
 use super::plan::{BoundaryId, Plan, Site};
 use super::space::{self, Space};
 use super::stats::Stats;
-use super::stops::{self, Control, Request, Selection, Where};
+use super::stops::{self, Control, Phase, Request, Selection, Where};
 use crate::core_file::CoreRequest;
 use crate::error::CommandError;
 use crate::world::OracleMemory;
@@ -25,11 +25,9 @@ use tracer::{FaultSignal, Stop, Subject};
 use wasi_host::{HostError, Outcome, World};
 use wasm_view::{
     Boundary, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId, TableIdx,
-    Trap, ValType, Value,
+    Trap, ValType, Value, WasmOffset,
 };
 
-/// Instructions that the oracle executes between two looks at the control.
-const SLICE: u64 = 1 << 20;
 /// Bytes that a thunk or a prologue may need below the caller's frame.
 const FRAME_SLACK: u64 = 4096;
 
@@ -64,8 +62,8 @@ pub struct Requests {
     pub max_stops: Option<u64>,
     /// Bytes to compare at each stop.
     pub watch: Option<Watch>,
-    /// A core to write.
-    pub core: Option<CoreRequest>,
+    /// Cores to write.
+    pub cores: Vec<CoreRequest>,
 }
 
 /// One subject beside one oracle.
@@ -85,10 +83,10 @@ pub struct Lockstep<'a> {
     pub(super) watch: Option<Watch>,
     /// What was looked at so far.
     pub stats: Stats,
-    selection: Selection,
-    control: Arc<Control>,
+    pub(super) selection: Selection,
+    pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
-    core: Option<CoreRequest>,
+    cores: Vec<CoreRequest>,
     last: Option<Boundary>,
     here: Option<(BoundaryId, SubjectAddr)>,
     pending: Event,
@@ -149,7 +147,7 @@ impl<'a> Lockstep<'a> {
             selection,
             control,
             max_stops: requests.max_stops,
-            core: requests.core,
+            cores: requests.cores,
             last: None,
             here: None,
             pending: Event::Boundary,
@@ -164,7 +162,7 @@ impl<'a> Lockstep<'a> {
 
     /// Whether a core was asked for and its boundary not met.
     pub fn core_missing(&self) -> bool {
-        self.core.is_some()
+        !self.cores.is_empty()
     }
 
     /// The counters, the oracle and what it was about to do.
@@ -219,13 +217,7 @@ impl<'a> Lockstep<'a> {
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
         enter(&mut self.subject, &self.space, self.image, func.func, &ty, args)?;
         let mut event = match (event, &self.selection) {
-            (Event::Boundary, Selection::Some(set)) => {
-                let at_first = self
-                    .oracle
-                    .top()
-                    .is_some_and(|top| set.contains(top.boundary.func, top.boundary.offset));
-                if at_first { Event::Boundary } else { self.advance() }
-            }
+            (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
             (event, _) => event,
         };
         loop {
@@ -279,17 +271,7 @@ impl<'a> Lockstep<'a> {
                 self.stats.boundaries += 1;
                 self.oracle.step()
             }
-            Selection::Some(set) => {
-                let before = self.oracle.instructions_executed();
-                let event = loop {
-                    match self.oracle.run(set, SLICE) {
-                        Event::OutOfFuel if self.control.request().is_none() => {}
-                        event => break event,
-                    }
-                };
-                self.stats.boundaries += self.oracle.instructions_executed() - before;
-                event
-            }
+            Selection::Some(_) => self.advance_sparse(false),
         }
     }
 
@@ -317,6 +299,9 @@ impl<'a> Lockstep<'a> {
 
     #[inline]
     fn meet_boundary(&mut self, event: Event, at: BoundaryId) -> Result<Next, CommandError> {
+        if self.passes_by(at)? {
+            return Ok(Next::Go(event));
+        }
         if !matches!(event, Event::Boundary) {
             return self.unexpected(event, format!("the subject reached {}", self.name(at)));
         }
@@ -342,6 +327,10 @@ impl<'a> Lockstep<'a> {
         if self.watch.is_some() {
             wrong.extend(self.compare_watched());
         }
+        if (frame.is_some() || !wrong.is_empty()) && self.subject.vectors().is_err() {
+            // Killed while it was halted: what could not be read is no difference.
+            return self.ended_outside("");
+        }
         if let Some(mut found) = frame {
             found.slots.extend(wrong);
             return self.diverged(found.kind, found.what, found.slots);
@@ -349,11 +338,8 @@ impl<'a> Lockstep<'a> {
         if !wrong.is_empty() {
             return self.wrong_values(wrong);
         }
-        if let Some(core) = &self.core
-            && Some(core.at) == top.map(|top| (top.func, top.offset))
-            && self.stats.executions(at) == core.occurrence
-        {
-            self.write_core()?;
+        if !self.cores.is_empty() {
+            self.write_cores(at, (function.func, offset))?;
         }
         self.last = top;
         Ok(Next::Go(self.advance()))
@@ -477,7 +463,14 @@ impl<'a> Lockstep<'a> {
         };
         let memory = self.oracle.instance(self.instance).memories.first().copied();
         let mut guest = OracleMemory::new(&mut self.oracle, memory);
-        let returned = match self.world.call(&import.module, &import.name, &call.args, &mut guest) {
+        self.control.enter(Phase::HostCall);
+        let returned = self.world.call(&import.module, &import.name, &call.args, &mut guest);
+        self.control.stops.store(self.stats.stops, Ordering::Relaxed);
+        self.control.enter(Phase::Comparing);
+        if let (Err(HostError::Cancelled), Some(request)) = (&returned, self.control.request()) {
+            return Ok(Next::End(self.asked(request)));
+        }
+        let returned = match returned {
             Ok(returned) => returned,
             Err(error) => return Ok(Next::End(host_error(&name, error))),
         };
@@ -499,12 +492,7 @@ impl<'a> Lockstep<'a> {
                 let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.
                 let event = match (&event, &self.selection) {
-                    (Event::Boundary, Selection::Some(set)) => {
-                        let here = self.oracle.top().is_some_and(|top| {
-                            set.contains(top.boundary.func, top.boundary.offset)
-                        });
-                        if here { event } else { self.advance() }
-                    }
+                    (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
                     _ => event,
                 };
                 Ok(Next::Go(event))
@@ -528,10 +516,7 @@ impl<'a> Lockstep<'a> {
                 format!("the subject tried system call {number} at {pc}; it was not executed"),
                 Vec::new(),
             ),
-            Stop::Killed { signal } => Ok(Next::End(Ending::Inconclusive {
-                reason: InconclusiveReason::Environment,
-                detail: format!("the subject was killed from outside by signal {signal}"),
-            })),
+            Stop::Killed { signal } => self.ended_outside(&format!(" by signal {signal}")),
             Stop::Exited { code } => Ok(Next::End(Ending::Inconclusive {
                 reason: InconclusiveReason::Environment,
                 detail: format!("the subject's process ended with code {code}"),
@@ -540,6 +525,13 @@ impl<'a> Lockstep<'a> {
                 Err(CommandError::bug("a stop that the engine does not produce"))
             }
         }
+    }
+
+    fn ended_outside(&self, how: &str) -> Result<Next, CommandError> {
+        Ok(Next::End(Ending::Inconclusive {
+            reason: InconclusiveReason::Environment,
+            detail: format!("the subject was killed from outside{how}; run again"),
+        }))
     }
 
     /// A fault is a Wasm trap only if its PC is in the trap table, the signal
@@ -636,12 +628,6 @@ impl<'a> Lockstep<'a> {
             Event::HostCall(_) => true,
             _ => false,
         };
-        if self.sparse() && !matches!(event, Event::Trapped(Trap::CallStackExhausted)) {
-            return Ok(Next::End(Ending::Inconclusive {
-                reason: InconclusiveReason::Limit,
-                detail: "the subject's stack ran out between two stops; only --break-every-insn can tell whether rightly".into(),
-            }));
-        }
         let lowest = self.frames.last().map(|frame| {
             let size = self.image.map.functions[frame.function as usize].frame_size;
             frame.cfa.get().saturating_sub(u64::from(size))
@@ -657,6 +643,12 @@ impl<'a> Lockstep<'a> {
         let room = u64::from(callee) + FRAME_SLACK;
         let accounted =
             lowest.is_some_and(|lowest| address.get() < lowest && lowest - address.get() <= room);
+        if self.sparse() && (!called || !accounted) {
+            return Ok(Next::End(Ending::Inconclusive {
+                reason: InconclusiveReason::Limit,
+                detail: "the subject's stack ran out between two stops; only --break-every-insn can tell whether rightly".into(),
+            }));
+        }
         if !called || !accounted {
             return self.diverged(
                 DivergenceKind::Sandbox,
@@ -740,7 +732,7 @@ impl<'a> Lockstep<'a> {
             (_, None, None) => Boundary {
                 instance: self.instance,
                 func: FuncIdx::new(0),
-                offset: wasm_view::WasmOffset::new(0),
+                offset: WasmOffset::new(0),
             },
         };
         let mut actual_state = match here {
@@ -824,9 +816,18 @@ impl<'a> Lockstep<'a> {
         tables.iter().position(|id| *id == table).map(TableIdx::from_index)
     }
 
-    fn write_core(&mut self) -> Result<(), CommandError> {
-        let Some(core) = self.core.take() else { return Ok(()) };
-        core.write(&mut self.subject, &self.space, self.pc)
+    /// Writes the cores that are due at this execution of a boundary.
+    fn write_cores(
+        &mut self,
+        at: BoundaryId,
+        boundary: (FuncIdx, WasmOffset),
+    ) -> Result<(), CommandError> {
+        let occurrence = self.stats.executions(at);
+        let due = |core: &mut CoreRequest| core.at == boundary && core.occurrence == occurrence;
+        for core in self.cores.extract_if(.., due) {
+            core.write(&mut self.subject, &self.space, self.pc)?;
+        }
+        Ok(())
     }
 }
 

@@ -45,8 +45,12 @@ pub struct FrameFinding {
 }
 
 impl FrameFinding {
+    /// A stack that is not as it must be.
+    pub fn of_stack(what: String) -> FrameFinding {
+        FrameFinding { kind: DivergenceKind::Sandbox, what, slots: Vec::new() }
+    }
     fn stack(what: String) -> Option<FrameFinding> {
-        Some(FrameFinding { kind: DivergenceKind::Sandbox, what, slots: Vec::new() })
+        Some(FrameFinding::of_stack(what))
     }
 }
 
@@ -68,6 +72,9 @@ impl Lockstep<'_> {
         at: BoundaryId,
         cfa: SubjectAddr,
     ) -> Result<Option<FrameFinding>, CommandError> {
+        if self.sparse() {
+            return self.follow_frames_sparse(at, cfa);
+        }
         let depth = self.oracle.depth();
         if self.frames.len() == depth
             && let Some(frame) = self.frames.last()
@@ -91,8 +98,10 @@ impl Lockstep<'_> {
         }
         if depth > self.frames.len() {
             if depth != self.frames.len() + 1 {
-                // Stops were skipped on purpose: the frames between are found by CFI.
-                return self.rebuild_frames(at, cfa, depth);
+                return Ok(FrameFinding::stack(format!(
+                    "the stack holds {} frames, the oracle's {depth}",
+                    self.frames.len()
+                )));
             }
             let finding = self.entered(cfa)?;
             self.frames.push(NativeFrame { cfa, function: at.function });
@@ -101,7 +110,6 @@ impl Lockstep<'_> {
         self.frames.truncate(depth);
         match self.frames.last() {
             Some(frame) if frame.cfa == cfa => Ok(None),
-            Some(_) if self.sparse() => self.rebuild_frames(at, cfa, depth),
             Some(frame) => Ok(FrameFinding::stack(format!(
                 "the frame returned to lies at {cfa}, it was entered at {}",
                 frame.cfa
@@ -133,7 +141,8 @@ impl Lockstep<'_> {
         match site {
             Some(site) if site.offset == call.offset => {
                 let site = site.clone();
-                self.compare_suspended(&site, caller)
+                let depth = self.oracle.depth();
+                self.compare_suspended(&site, caller, depth - 2, None)
             }
             _ => Ok(FrameFinding::stack(format!(
                 "the return address {} is not that of the call at {}",
@@ -143,22 +152,28 @@ impl Lockstep<'_> {
         }
     }
 
-    /// Compares the slots of the frame just suspended.
-    fn compare_suspended(
+    /// Compares the slots of a suspended frame, the oracle's frame `index`.
+    /// Without `registers` it is the innermost one's caller.
+    pub(super) fn compare_suspended(
         &mut self,
         site: &CallSite,
         caller: NativeFrame,
+        index: usize,
+        registers: Option<Registers>,
     ) -> Result<Option<FrameFinding>, CommandError> {
         let image = self.image;
         let function = &image.map.functions[caller.function as usize];
-        let depth = self.oracle.depth();
+        let number = (self.oracle.depth() - 1 - index) as u32;
         self.stats.frames += 1;
         self.call_plan(site, caller)?;
         let needs_registers =
             self.calls.get(&site.return_address).is_some_and(|plan| plan.needs_registers);
-        let registers = if needs_registers { self.caller_registers()? } else { None };
+        let registers = match registers {
+            None if needs_registers => self.caller_registers()?,
+            known => known,
+        };
         let Some(plan) = self.calls.get(&site.return_address) else { return Ok(None) };
-        let Some(frame) = self.oracle.frame(depth - 2) else { return Ok(None) };
+        let Some(frame) = self.oracle.frame(index) else { return Ok(None) };
         if plan.checks.len() != frame.locals.len() + frame.operands.len() {
             return Err(CommandError::input(format_args!(
                 "the image's map has {} slots at the call at {}, the oracle's suspended frame has {}",
@@ -193,8 +208,8 @@ impl Lockstep<'_> {
             };
             if !same && let Some(ty) = types.get(index) {
                 let name = match index.checked_sub(function.locals.len()) {
-                    None => SlotName::Local { frame: 1, index: index as u32 },
-                    Some(depth) => SlotName::Stack { frame: 1, index: depth as u32 },
+                    None => SlotName::Local { frame: number, index: index as u32 },
+                    Some(depth) => SlotName::Stack { frame: number, index: depth as u32 },
                 };
                 slots.push(difference(
                     name,
@@ -255,69 +270,20 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// Registers of the innermost frame's caller, by CFI.
-    fn caller_registers(&mut self) -> Result<Option<Registers>, CommandError> {
-        let Self { unwinder, subject, space, pc, .. } = self;
-        let regs = subject.regs();
+    /// Registers of the innermost frame.
+    pub(super) fn innermost(&self) -> Registers {
+        let regs = self.subject.regs();
         let gpr = std::array::from_fn(|number| regs.dwarf(number as u16).unwrap_or_default());
-        let registers = Registers::innermost(*pc, gpr);
-        let mut read = |address: SubjectAddr| {
-            subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
-        };
-        unwinder.step(&registers, &mut read).map_err(|error| {
+        Registers::innermost(self.pc, gpr)
+    }
+
+    /// Registers of the innermost frame's caller, by CFI.
+    fn caller_registers(&self) -> Result<Option<Registers>, CommandError> {
+        let registers = self.innermost();
+        let mut read = |address: SubjectAddr| self.read_stack(address);
+        self.unwinder.step(&registers, &mut read).map_err(|error| {
             CommandError::input(format_args!("the image's frame information is broken: {error}"))
         })
-    }
-
-    /// Finds all native frames by CFI, for runs that skip stops.
-    fn rebuild_frames(
-        &mut self,
-        at: BoundaryId,
-        cfa: SubjectAddr,
-        depth: usize,
-    ) -> Result<Option<FrameFinding>, CommandError> {
-        if !self.sparse() {
-            return Ok(FrameFinding::stack(format!(
-                "the stack holds {} frames, the oracle's {depth}",
-                self.frames.len()
-            )));
-        }
-        let mut found = vec![NativeFrame { cfa, function: at.function }];
-        let mut registers = self.caller_registers()?;
-        while let Some(caller) = registers.take() {
-            let Some(code) = self.plan.code_offset(caller.pc) else { break };
-            let Some(function) = self.function_at(code) else { break };
-            let rule = self.unwinder.cfa_rule(code).map_err(CommandError::input)?;
-            let Some(base) = caller.gpr[usize::from(rule.reg.0)] else { break };
-            found.push(NativeFrame { cfa: SubjectAddr::new(base).offset(rule.offset), function });
-            let Self { unwinder, subject, space, .. } = self;
-            let mut read = |address: SubjectAddr| {
-                subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
-            };
-            registers = unwinder.step(&caller, &mut read).map_err(CommandError::input)?;
-        }
-        found.reverse();
-        let same = found.len() == depth
-            && (0..depth).all(|index| {
-                self.oracle.frame(index).is_some_and(|frame| {
-                    self.plan.position(frame.boundary.func) == Some(found[index].function)
-                })
-            });
-        let count = found.len();
-        self.frames = found;
-        if same {
-            return Ok(None);
-        }
-        Ok(FrameFinding::stack(format!(
-            "unwinding finds {count} frames that are not the oracle's {depth}"
-        )))
-    }
-
-    fn function_at(&self, code: CodeOffset) -> Option<u32> {
-        let functions = &self.image.map.functions;
-        let at =
-            functions.partition_point(|function| function.code.start <= code).checked_sub(1)?;
-        functions[at].code.contains(&code).then_some(at as u32)
     }
 
     /// Eight bytes of the native stack.
@@ -360,7 +326,7 @@ impl Lockstep<'_> {
     }
 }
 
-fn find_site(sites: &[CallSite], offset: CodeOffset) -> Option<&CallSite> {
+pub(super) fn find_site(sites: &[CallSite], offset: CodeOffset) -> Option<&CallSite> {
     let at = sites.binary_search_by_key(&offset, |site| site.return_address).ok()?;
     sites.get(at)
 }

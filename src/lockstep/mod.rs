@@ -26,6 +26,8 @@
 //!    slots hold what the oracle's do ([`frames`]);
 //! 4. at host calls and at the end, whole memories, tables and globals agree.
 //!
+//! Runs that stop at some boundaries only are the business of [`sparse`].
+//!
 //! The first time it does not hold is the divergence. What AOT code asks its
 //! kernel for is served by [`kernel`]; where everything lies in the subject is
 //! decided in [`space`]; [`plan`] turns the map into what the loop reads.
@@ -39,6 +41,7 @@ pub mod instantiate;
 pub mod kernel;
 pub mod plan;
 pub mod space;
+pub mod sparse;
 pub mod stats;
 pub mod stops;
 

@@ -1,12 +1,14 @@
 //! Which boundaries halt the subject, and how others can ask it to halt.
 
+use super::sparse::Sparse;
 use crate::error::CommandError;
 use crate::program::Program;
 use dwarf_map::{Anchor, ImageMap};
 use oracle_interp::{Module, StopSet};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tracer::{Interrupter, Subject};
+use wasi_host::Cancel;
 use wasm_view::{FuncIdx, WasmOffset};
 
 /// A place named on the command line.
@@ -108,35 +110,33 @@ pub fn parse_breaks(
     map: &ImageMap,
 ) -> Result<Vec<Where>, CommandError> {
     let module = &program.module;
-    breaks
-        .iter()
-        .map(|text| {
-            if text == "stable" {
-                return Ok(Where::Stable);
-            }
-            // A name may hold colons: the whole text as a function comes first.
-            if text.starts_with('#') && !text.contains(':') || !module.find_func(text).is_empty() {
-                return parse_function(text, module).map(Where::Function);
-            }
-            if text.contains(':') {
-                let (func, offset) = parse_boundary(text, module, map)?;
-                return Ok(Where::Boundary(func, offset));
-            }
-            parse_function(text, module).map(Where::Function)
-        })
-        .collect()
+    let parse = |text: &String| {
+        if text == "stable" {
+            return Ok(Where::Stable);
+        }
+        // A name may hold colons: the whole text as a function comes first.
+        if text.starts_with('#') && !text.contains(':') || !module.find_func(text).is_empty() {
+            return parse_function(text, module).map(Where::Function);
+        }
+        if text.contains(':') {
+            let (func, offset) = parse_boundary(text, module, map)?;
+            return Ok(Where::Boundary(func, offset));
+        }
+        parse_function(text, module).map(Where::Function)
+    };
+    breaks.iter().map(|text| parse(text).map_err(|error| error.about("--break"))).collect()
 }
 
 /// The boundaries to stop at.
 pub enum Selection {
     /// All of them.
     Every,
-    /// These; the traps of all others are NOPs.
-    Some(StopSet),
+    /// Some; the traps of all others are NOPs.
+    Some(Box<Sparse>),
 }
 
 /// One byte of x86-64 that does nothing, in place of an INT3.
-const NOP: u8 = 0x90;
+pub(super) const NOP: u8 = 0x90;
 
 /// Plants the selected stops: traps at all other boundaries become NOPs.
 ///
@@ -171,7 +171,21 @@ pub fn plant(
             }
         }
     }
-    Ok(Selection::Some(set))
+    Ok(Selection::Some(Box::new(Sparse::new(set))))
+}
+
+/// What a run is doing, for the message of one that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Reading and compiling the program.
+    Preparing,
+    /// Comparing.
+    Comparing,
+    /// In a host call.
+    HostCall,
+    /// Looking into a divergence.
+    Concluding,
 }
 
 /// Why a run was asked to end early.
@@ -188,6 +202,10 @@ pub enum Request {
 #[derive(Default)]
 pub struct Control {
     request: AtomicU8,
+    phase: AtomicU8,
+    finished: AtomicBool,
+    /// Ends waiting in host calls.
+    pub cancel: Cancel,
     /// Stops so far.
     pub stops: AtomicU64,
     interrupter: Mutex<Option<Interrupter>>,
@@ -205,7 +223,29 @@ impl Control {
             Request::Interrupted => 2,
         };
         let _ = self.request.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        self.cancel.cancel();
         self.repeat();
+    }
+    /// The run is over; only its report is still to be written.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+    /// Whether [`Control::finish`] was called.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+    /// Says what the run does now.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+    /// What the run does now.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Preparing,
+            1 => Phase::Comparing,
+            2 => Phase::HostCall,
+            _ => Phase::Concluding,
+        }
     }
     /// Halts the subject, once more, for a request already made.
     pub fn repeat(&self) {

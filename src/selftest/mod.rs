@@ -58,6 +58,7 @@ const OTHERS_PER_TRAP: usize = 6;
 /// Whatever ends without a report.
 pub fn main(args: &SelftestArgs) -> Result<u8, CommandError> {
     refuse::backend(&args.backend)?;
+    refuse::optimised(&args.backend)?;
     refuse::format(args.format)?;
     output::probe(args.output.as_deref())?;
     let control = Control::new();
@@ -229,9 +230,9 @@ fn said(prepared: &Prepared, image: &Image, all: &Arc<Control>) -> Result<Said, 
     let requests = Requests { max_stops, ..Requests::default() };
     let executed = session
         .execute(&mut world, requests, &control)
-        .and_then(|executed| session.trace_back(executed, &prepared.log, &control));
+        .and_then(|executed| session.trace_back(executed, false, &prepared.log, &control));
     let executed = match executed {
-        Ok((executed, _)) => executed,
+        Ok(traced) => traced.executed,
         Err(error @ CommandError::Bug { .. }) => return Err(error),
         Err(error) => return Ok(Said::Unknown(error.to_string())),
     };

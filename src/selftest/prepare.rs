@@ -97,7 +97,7 @@ impl Candidate {
     fn options(&self) -> Result<RunArgs, CommandError> {
         let words = ["wdiff", "run"].map(OsString::from).into_iter();
         match Cli::try_parse_from(words.chain(self.arguments.iter().cloned())).map(|c| c.command) {
-            Ok(Command::Run(args)) => Ok(args),
+            Ok(Command::Run(args)) => Ok(*args),
             Ok(_) => Err(CommandError::bug("`run` is not run")),
             Err(error) => Err(CommandError::input(format_args!("{}: {error}", self.name))),
         }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::cancel::Cancel;
 use crate::error::WorldError;
 
 /// The world to set up. The default has no arguments, no environment and no
@@ -22,6 +23,8 @@ pub struct WorldConfig {
     pub stdout: Output,
     /// Where descriptor 2 writes.
     pub stderr: Output,
+    /// What ends waiting in host calls.
+    pub cancel: Cancel,
 }
 
 /// Where standard input comes from.

@@ -27,6 +27,8 @@ impl Errno {
     pub const FAULT: Errno = Errno(21);
     /// Illegal byte sequence: a path that is not UTF-8.
     pub const ILSEQ: Errno = Errno(25);
+    /// Interrupted.
+    pub const INTR: Errno = Errno(27);
     /// Invalid argument.
     pub const INVAL: Errno = Errno(28);
     /// I/O error, and host errors without a number in preview 1.

@@ -93,6 +93,9 @@ pub enum HostError {
         /// What does not fit.
         what: String,
     },
+    /// The call was waiting when somebody used the [`Cancel`](crate::Cancel).
+    #[error("the call was waiting and was given up")]
+    Cancelled,
     /// This host does not offer the function.
     #[error("host function {name} is not supported: {why}")]
     Unsupported {

@@ -28,7 +28,7 @@ pub(crate) fn fd_read(system: &mut System, call: &mut Call<'_>) -> Answer {
     match &mut descriptor.node {
         Node::Input(input) => {
             readable?;
-            fill(call, 3, |most| input.read(most, nonblocking))
+            fill(call, 3, |most| input.read(most, nonblocking, &system.cancel))
         }
         Node::File(file) => {
             readable?;

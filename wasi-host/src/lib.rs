@@ -42,6 +42,7 @@
 mod abi;
 mod attributes;
 mod call;
+mod cancel;
 mod clock;
 pub mod config;
 pub mod dispatch;
@@ -59,6 +60,7 @@ mod stdio;
 mod system;
 pub mod world;
 
+pub use cancel::Cancel;
 pub use config::{Output, Stdin, WorldConfig};
 pub use dispatch::{function_names, refusal, signature};
 pub use errno::Errno;

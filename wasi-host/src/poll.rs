@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::abi::{Awaited, EVENT, Event, EventType, Rights, SUBSCRIPTION, Subscription, clock_id};
 use crate::call::{Call, Done};
+use crate::cancel::{Cancel, SLICE};
 use crate::clock::{now, timespec};
 use crate::errno::Errno;
 use crate::fd::{Node, Table};
@@ -48,7 +49,7 @@ pub(crate) fn poll_oneoff(system: &mut System, call: &mut Call<'_>) -> Result<Do
         .iter()
         .map(|one| Ok((one, wait_for(system, one, start)?)))
         .collect::<Result<Vec<_>, Errno>>()?;
-    let events = wait(&waits)?;
+    let events = wait(&waits, &system.cancel)?;
 
     let found = u32::try_from(events.len()).map_err(|_| Errno::OVERFLOW)?;
     call.write(output, events.iter().flat_map(Event::encode).collect::<Vec<u8>>())?;
@@ -127,8 +128,8 @@ fn writable<'a>(system: &'a System, one: &Subscription, fd: u32) -> Result<Wait<
 }
 
 /// Waits until at least one event has happened, and returns all that have, in
-/// the order of their subscriptions.
-fn wait(waits: &[(&Subscription, Wait<'_>)]) -> Result<Vec<Event>, Errno> {
+/// the order of their subscriptions; `intr` if cancelled before.
+fn wait(waits: &[(&Subscription, Wait<'_>)], cancel: &Cancel) -> Result<Vec<Event>, Errno> {
     let mut fds: Vec<PollFd<'_>> = waits
         .iter()
         .filter_map(|(_, wait)| match wait {
@@ -147,11 +148,14 @@ fn wait(waits: &[(&Subscription, Wait<'_>)]) -> Result<Vec<Event>, Errno> {
     loop {
         let time = now(clock_id::MONOTONIC)?;
         let timeout = match (any_ready, earliest) {
-            (true, _) => Some(timespec(0)),
-            (false, Some(deadline)) => Some(timespec(deadline.saturating_sub(time))),
-            (false, None) => None,
+            (true, _) => 0,
+            (false, Some(deadline)) => deadline.saturating_sub(time).min(SLICE),
+            (false, None) => SLICE,
         };
-        match poll(&mut fds, timeout.as_ref()) {
+        if cancel.is_cancelled() {
+            return Err(Errno::INTR);
+        }
+        match poll(&mut fds, Some(&timespec(timeout))) {
             Ok(_) => {}
             // A signal is not the guest's business: wait for what is left.
             Err(rustix::io::Errno::INTR) => continue,

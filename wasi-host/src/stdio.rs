@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno as Host;
 
 use crate::abi::FileType;
+use crate::cancel::Cancel;
 use crate::config::{Output, Stdin};
 use crate::errno::Errno;
 use crate::error::WorldError;
@@ -70,8 +71,13 @@ impl Input {
     }
 
     /// Reads at most `most` bytes; none at the end. `again` if `nonblocking`
-    /// and there are none yet.
-    pub(crate) fn read(&mut self, most: usize, nonblocking: bool) -> Result<Vec<u8>, Errno> {
+    /// and there are none yet, `intr` if cancelled while waiting for some.
+    pub(crate) fn read(
+        &mut self,
+        most: usize,
+        nonblocking: bool,
+        cancel: &Cancel,
+    ) -> Result<Vec<u8>, Errno> {
         if let Input::Bytes { bytes, position } = self {
             let rest = bytes.get(*position..).unwrap_or_default();
             let taken = rest.get(..most).unwrap_or(rest).to_vec();
@@ -83,6 +89,11 @@ impl Input {
             if poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0 {
                 return Err(Errno::AGAIN);
             }
+        }
+        if let Some(host) = self.host()
+            && !cancel.wait_readable(host)?
+        {
+            return Err(Errno::INTR);
         }
         let mut buffer = vec![0; most.min(INPUT_CHUNK)];
         let count = loop {

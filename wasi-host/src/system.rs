@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cap_std::fs::Dir;
 
 use crate::abi::{FdFlags, FileType, Rights};
+use crate::cancel::Cancel;
 use crate::config::WorldConfig;
 use crate::error::WorldError;
 use crate::fd::{Descriptor, Node, Table};
@@ -21,6 +22,8 @@ pub(crate) struct System {
     pub(crate) env: Vec<Vec<u8>>,
     pub(crate) table: Table,
     pub(crate) outputs: Outputs,
+    /// Ends waiting.
+    pub(crate) cancel: Cancel,
 }
 
 impl System {
@@ -53,6 +56,7 @@ impl System {
                 .collect(),
             table,
             outputs,
+            cancel: config.cancel,
         })
     }
 }

@@ -185,6 +185,9 @@ impl Live {
         let index = self.log.len();
         let mut call = Call::new(args, memory);
         let answer = handler(&mut self.system, &mut call);
+        if matches!(answer, Err(Errno::INTR)) && self.system.cancel.is_cancelled() {
+            return Err(HostError::Cancelled);
+        }
         let Call { reads, mut writes, emitted, .. } = call;
         let outcome = match answer {
             Ok(Done::Exit(code)) => Outcome::Exit(code),

@@ -1,7 +1,12 @@
 //! Compiles modules and prints what became of them: size, time, and how many
 //! slots have a location. `compile [none|speed] [baseline|native|+F] FILE...`
 
-mod liveness;
+#[path = "../../tests/support/machine_flow.rs"]
+mod machine_flow;
+#[path = "../../tests/support/problems.rs"]
+mod problems;
+#[path = "../../tests/support/wasm_flow.rs"]
+mod wasm_flow;
 
 use aot_backend::{CompileOptions, Image, OptLevel, compile};
 use dwarf_map::{Anchor, Location};
@@ -19,16 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "quiet" => figures = false,
             cpu if !cpu.contains(".wa") => options.cpu = cpu.parse()?,
             path => {
-                let wasm = std::fs::read(path)?;
-                let wasm = if wasm.starts_with(b"(") {
-                    wat::parse_bytes(&wasm)?.into_owned()
-                } else {
-                    wasm
-                };
+                let wasm = wat::parse_bytes(&std::fs::read(path)?)?.into_owned();
                 let start = Instant::now();
                 let image = compile(&wasm, &options)?;
                 println!("{path}: {:?}", start.elapsed());
                 if figures {
+                    for problem in problems::of(&image) {
+                        println!("  PROBLEM: {problem}");
+                    }
                     print(&image);
                 }
             }
@@ -72,11 +75,13 @@ fn print(image: &Image) {
     let (mut all, mut live, mut suspended) = (Count::default(), Count::default(), Count::default());
     let (mut boundaries, mut anchored) = (0, 0);
     let mut lost: BTreeMap<String, usize> = BTreeMap::new();
-    let liveness = liveness::of(&image.wasm);
+    let liveness = wasm_flow::liveness(&image.wasm);
     for function in &image.map.functions {
         for boundary in &function.boundaries {
             boundaries += 1;
-            let Anchor::Trap(_) = boundary.anchor else { continue };
+            let Anchor::Trap(_) = boundary.anchor else {
+                continue;
+            };
             anchored += 1;
             let needed = liveness.get(&boundary.offset.get());
             for (slot, &location) in boundary.locations.iter().enumerate() {
@@ -84,13 +89,6 @@ fn print(image: &Image) {
                 if needed.is_some_and(|needed| needed.get(slot) == Some(&true)) {
                     live.add(location);
                     if let Location::Unavailable(reason) = location {
-                        if std::env::var("SHOW").is_ok() {
-                            println!(
-                                "LOST {} {:?} slot {slot}",
-                                boundary.offset,
-                                image.listing.text_at(boundary.offset)
-                            );
-                        }
                         let text = image.listing.text_at(boundary.offset).unwrap_or("?");
                         let text = text.split(' ').next().unwrap_or_default();
                         let what = if slot < function.locals.len() { "local" } else { "operand" };
@@ -100,7 +98,14 @@ fn print(image: &Image) {
             }
         }
         for site in &function.call_sites {
-            site.locations.iter().for_each(|&location| suspended.add(location));
+            // What is live after the call, of what was there during it.
+            let next = function.boundaries.iter().find(|boundary| boundary.offset > site.offset);
+            let needed = next.and_then(|next| liveness.get(&next.offset.get()));
+            for (slot, &location) in site.locations.iter().enumerate() {
+                if needed.is_some_and(|needed| needed.get(slot) == Some(&true)) {
+                    suspended.add(location);
+                }
+            }
         }
     }
     println!(
@@ -109,7 +114,7 @@ fn print(image: &Image) {
         image.text.len(),
         image.map.functions.len(),
     );
-    println!("  all:  {all}\n  live: {live}\n  suspended: {suspended}");
+    println!("  all:  {all}\n  live: {live}\n  live while suspended: {suspended}");
     let mut lost: Vec<_> = lost.into_iter().collect();
     lost.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for (what, count) in lost.into_iter().take(12) {

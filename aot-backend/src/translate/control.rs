@@ -59,11 +59,6 @@ impl Frame {
         }
     }
 
-    /// Whether it is a loop with its body starting in `block`.
-    pub fn is_loop_at(&self, block: Block) -> bool {
-        matches!(self.kind, FrameKind::Loop) && self.target == block
-    }
-
     /// Types of the operands that a branch to its label takes along.
     fn label_types(&self) -> &[ValType] {
         match self.kind {
@@ -119,6 +114,7 @@ impl Translator<'_, '_> {
                 let header = self.builder.create_block();
                 self.builder.ins().jump(header, &[]);
                 self.builder.switch_to_block(header);
+                self.open_loops.insert(header);
                 self.open(FrameKind::Loop, header, blockty)?;
                 self.next_stable = Some(StableKind::LoopHeader);
             }
@@ -298,6 +294,7 @@ impl Translator<'_, '_> {
         let is_loop = matches!(frame.kind, FrameKind::Loop);
         if is_loop {
             self.builder.seal_block(frame.target);
+            self.open_loops.remove(&frame.target);
         }
         if self.frames.is_empty() {
             return self.finish(frame);

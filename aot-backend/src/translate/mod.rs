@@ -39,7 +39,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dwarf_map::{InstanceLayout, StableKind};
 use state::State;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use wasm_view::{FuncIdx, FuncType, TypeIdx, ValType, WasmOffset};
 use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
@@ -147,6 +147,7 @@ pub(crate) fn translate(
         boundaries: Vec::new(),
         calls: Vec::new(),
         values: Vec::new(),
+        open_loops: HashSet::new(),
         undecided: Vec::new(),
         budget,
         callees: HashMap::new(),
@@ -285,6 +286,8 @@ struct Translator<'f, 'm> {
     boundaries: Vec<BoundaryDraft>,
     calls: Vec<CallDraft>,
     values: Vec<Value>,
+    /// Headers of the loops among `frames`.
+    open_loops: HashSet<Block>,
     /// Operands, with the instruction that was last when they were consumed,
     /// of which it is not known yet whether they need keeping alive.
     undecided: Vec<(ir::Inst, Value)>,
@@ -403,7 +406,7 @@ impl Translator<'_, '_> {
             }
             // Perhaps only the name that it has in a loop whose end has not
             // been seen: what it stands for shows when the loop is complete.
-            Definition::Param(block) if self.frames.iter().any(|f| f.is_loop_at(block)) => {
+            Definition::Param(block) if self.open_loops.contains(&block) => {
                 let here = self.builder.current_block();
                 let last = here.and_then(|here| self.builder.func.layout.last_inst(here));
                 self.undecided.extend(last.map(|last| (last, value)));

@@ -37,7 +37,7 @@ pub(super) enum Exit {
 impl Oracle {
     /// Executes from the present position. `fuel` counts down.
     pub(super) fn interpret(&mut self, stops: Option<&StopSet>, fuel: &mut u64) -> Exit {
-        let Oracle { store, stack, frames, limits, .. } = self;
+        let Oracle { store, stack, frames, limits, lowest, .. } = self;
         let Some(frame) = frames.last() else {
             return Exit::Finished;
         };
@@ -126,6 +126,7 @@ impl Oracle {
                     depth => frames[depth - 2],
                 };
                 let results = frames.pop().map_or(0, |frame| frame.results) as usize;
+                *lowest = frames.len().min(*lowest);
                 move_down(stack, sp - results, base, results);
                 sp = base + results;
                 base = caller.base;
@@ -417,28 +418,28 @@ impl Oracle {
                 Op::F64Abs => unary!(|a: u64| a & !(1 << 63)),
                 Op::F64Neg => unary!(|a: u64| a ^ (1 << 63)),
                 Op::F64Copysign => binary!(|a, b: u64| (a & !(1 << 63)) | (b & (1 << 63))),
-                Op::F32Ceil => unary!(|a: f32| f32_bits(a.ceil())),
-                Op::F32Floor => unary!(|a: f32| f32_bits(a.floor())),
-                Op::F32Trunc => unary!(|a: f32| f32_bits(a.trunc())),
-                Op::F32Nearest => unary!(|a: f32| f32_bits(a.round_ties_even())),
-                Op::F32Sqrt => unary!(|a: f32| f32_bits(a.sqrt())),
-                Op::F32Add => binary!(|a, b: f32| f32_bits(a + b)),
-                Op::F32Sub => binary!(|a, b: f32| f32_bits(a - b)),
-                Op::F32Mul => binary!(|a, b: f32| f32_bits(a * b)),
-                Op::F32Div => binary!(|a, b: f32| f32_bits(a / b)),
-                Op::F32Min => binary!(|a, b: f32| f32_bits(f32_min(a, b))),
-                Op::F32Max => binary!(|a, b: f32| f32_bits(f32_max(a, b))),
-                Op::F64Ceil => unary!(|a: f64| f64_bits(a.ceil())),
-                Op::F64Floor => unary!(|a: f64| f64_bits(a.floor())),
-                Op::F64Trunc => unary!(|a: f64| f64_bits(a.trunc())),
-                Op::F64Nearest => unary!(|a: f64| f64_bits(a.round_ties_even())),
-                Op::F64Sqrt => unary!(|a: f64| f64_bits(a.sqrt())),
-                Op::F64Add => binary!(|a, b: f64| f64_bits(a + b)),
-                Op::F64Sub => binary!(|a, b: f64| f64_bits(a - b)),
-                Op::F64Mul => binary!(|a, b: f64| f64_bits(a * b)),
-                Op::F64Div => binary!(|a, b: f64| f64_bits(a / b)),
-                Op::F64Min => binary!(|a, b: f64| f64_bits(f64_min(a, b))),
-                Op::F64Max => binary!(|a, b: f64| f64_bits(f64_max(a, b))),
+                Op::F32Ceil => unary!(|a: f32| f32_of(a, a.ceil())),
+                Op::F32Floor => unary!(|a: f32| f32_of(a, a.floor())),
+                Op::F32Trunc => unary!(|a: f32| f32_of(a, a.trunc())),
+                Op::F32Nearest => unary!(|a: f32| f32_of(a, a.round_ties_even())),
+                Op::F32Sqrt => unary!(|a: f32| f32_of(a, a.sqrt())),
+                Op::F32Add => binary!(|a, b: f32| f32_of_two(a, b, a + b)),
+                Op::F32Sub => binary!(|a, b: f32| f32_of_two(a, b, a - b)),
+                Op::F32Mul => binary!(|a, b: f32| f32_of_two(a, b, a * b)),
+                Op::F32Div => binary!(|a, b: f32| f32_of_two(a, b, a / b)),
+                Op::F32Min => binary!(|a, b: f32| f32_of_two(a, b, f32_min(a, b))),
+                Op::F32Max => binary!(|a, b: f32| f32_of_two(a, b, f32_max(a, b))),
+                Op::F64Ceil => unary!(|a: f64| f64_of(a, a.ceil())),
+                Op::F64Floor => unary!(|a: f64| f64_of(a, a.floor())),
+                Op::F64Trunc => unary!(|a: f64| f64_of(a, a.trunc())),
+                Op::F64Nearest => unary!(|a: f64| f64_of(a, a.round_ties_even())),
+                Op::F64Sqrt => unary!(|a: f64| f64_of(a, a.sqrt())),
+                Op::F64Add => binary!(|a, b: f64| f64_of_two(a, b, a + b)),
+                Op::F64Sub => binary!(|a, b: f64| f64_of_two(a, b, a - b)),
+                Op::F64Mul => binary!(|a, b: f64| f64_of_two(a, b, a * b)),
+                Op::F64Div => binary!(|a, b: f64| f64_of_two(a, b, a / b)),
+                Op::F64Min => binary!(|a, b: f64| f64_of_two(a, b, f64_min(a, b))),
+                Op::F64Max => binary!(|a, b: f64| f64_of_two(a, b, f64_max(a, b))),
 
                 Op::I32WrapI64 => unary!(|a: u64| a as u32),
                 Op::I64ExtendI32S => unary!(|a: i32| i64::from(a)),
@@ -459,8 +460,8 @@ impl Oracle {
                 Op::F64ConvertI32U => unary!(|a: u32| f64::from(a).to_bits()),
                 Op::F64ConvertI64S => unary!(|a: i64| (a as f64).to_bits()),
                 Op::F64ConvertI64U => unary!(|a: u64| (a as f64).to_bits()),
-                Op::F32DemoteF64 => unary!(|a: f64| f32_bits(a as f32)),
-                Op::F64PromoteF32 => unary!(|a: f32| f64_bits(f64::from(a))),
+                Op::F32DemoteF64 => unary!(|a: f64| f32_demote(a)),
+                Op::F64PromoteF32 => unary!(|a: f32| f64_promote(a)),
                 // The cell is the bits already.
                 Op::I32ReinterpretF32
                 | Op::I64ReinterpretF64
@@ -533,7 +534,7 @@ bits! {
     i32: |cell| cell as i32, |value| u64::from(value as u32);
     u64: |cell| cell, |value| value;
     i64: |cell| cell as i64, |value| value as u64;
-    f32: |cell| f32::from_bits(cell as u32), |value| u64::from(f32_bits(value));
-    f64: |cell| f64::from_bits(cell), |value| f64_bits(value);
+    f32: |cell| f32::from_bits(cell as u32), |value| u64::from(value.to_bits());
+    f64: |cell| f64::from_bits(cell), |value| value.to_bits();
     bool: |cell| cell != 0, |value| u64::from(value);
 }

@@ -140,6 +140,8 @@ pub struct Oracle {
     executed: u64,
     choice: Option<Choice>,
     grown: Option<Grown>,
+    /// Fewest frames since [`Oracle::mark_depth`].
+    lowest: usize,
 }
 
 impl Oracle {
@@ -156,6 +158,7 @@ impl Oracle {
             executed: 0,
             choice: None,
             grown: None,
+            lowest: 0,
         }
     }
 
@@ -394,7 +397,7 @@ impl Oracle {
         if event == Event::Boundary {
             event = self.go(Some(stops), fuel - 1);
         }
-        if event == Event::OutOfFuel && self.is_at_stop(stops) {
+        if event == Event::OutOfFuel && self.is_at(stops) {
             event = Event::Boundary;
         }
         self.choice = None;
@@ -402,7 +405,11 @@ impl Oracle {
         event
     }
 
-    fn is_at_stop(&self, stops: &StopSet) -> bool {
+    /// Whether the present boundary is one of `stops`.
+    pub fn is_at(&self, stops: &StopSet) -> bool {
+        if stops.is_all() {
+            return !self.frames.is_empty();
+        }
         self.frames.last().is_some_and(|frame| {
             let module = &self.instance(frame.instance).module;
             stops.ops_for(module).get(self.pc.index()) == Some(&Op::Stop)
@@ -497,6 +504,17 @@ impl Oracle {
         self.pc = OpIdx(self.pc.0 + 1);
         self.state = State::Running;
         Ok(Event::Boundary)
+    }
+
+    /// Begins to observe how far the stack shrinks.
+    pub fn mark_depth(&mut self) {
+        self.lowest = self.frames.len();
+    }
+
+    /// Fewest frames that there have been since [`Oracle::mark_depth`]: so many
+    /// of the outermost ones are still the same activations.
+    pub fn lowest_depth(&self) -> usize {
+        self.lowest.min(self.frames.len())
     }
 
     /// Overwrites a slot of the innermost frame, as a debugger would.

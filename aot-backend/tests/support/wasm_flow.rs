@@ -1,10 +1,13 @@
-//! An estimate of which slots matter: strong liveness on the Wasm.
+//! Control flow between boundaries, from the Wasm alone, and what is live.
 //!
-//! A slot is live at a boundary if its value may still reach something that
-//! can be observed: memory, a global, a call, a branch, a trap, a result.
-//! Backward data flow over the instructions of one function.
+//! Written against the rules that boundaries follow, not against the
+//! translator: each construct is resolved to the instructions that execution
+//! meets next. On top, strong liveness: a slot is live if its value may still
+//! reach something that can be observed (memory, a global, a call, a branch, a
+//! trap, a result).
+#![allow(dead_code)] // each user needs a part of it
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasmparser::{FuncValidatorAllocations, Operator, Parser, ValidPayload, Validator};
 
 /// Live slots (locals, then operands) per instruction offset.
@@ -43,8 +46,33 @@ struct Edge {
 }
 
 /// Liveness of every reachable instruction of a module.
-pub fn of(wasm: &[u8]) -> Live {
+pub fn liveness(wasm: &[u8]) -> Live {
     let mut live = Live::new();
+    for function in functions(wasm) {
+        function.solve(&mut live);
+    }
+    live
+}
+
+/// What execution meets next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// Offsets of boundaries.
+    pub boundaries: BTreeSet<u32>,
+    /// Whether the function may return.
+    pub returns: bool,
+    /// Labels of a `br_table`, the default among them: Cranelift clamps the
+    /// index and jumps through the table in any case.
+    pub table: usize,
+}
+
+/// For each function: its first boundary, and what follows each boundary.
+pub fn successors(wasm: &[u8]) -> Vec<(u32, BTreeMap<u32, Next>)> {
+    functions(wasm).iter().map(Function::successors).collect()
+}
+
+fn functions(wasm: &[u8]) -> Vec<Function> {
+    let mut functions = Vec::new();
     let mut validator = Validator::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.expect("a valid module");
@@ -52,11 +80,10 @@ pub fn of(wasm: &[u8]) -> Live {
             let mut validator = function.into_validator(FuncValidatorAllocations::default());
             let mut reader = body.get_binary_reader();
             validator.read_locals(&mut reader).expect("valid locals");
-            let function = Function::read(&mut validator, &body);
-            function.solve(&mut live);
+            functions.push(Function::read(&mut validator, &body));
         }
     }
-    live
+    functions
 }
 
 struct Function {
@@ -235,6 +262,40 @@ impl Function {
             }
         }
         this
+    }
+
+    fn successors(&self) -> (u32, BTreeMap<u32, Next>) {
+        let mut all = BTreeMap::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            let mut next = Next::default();
+            let falls = match &step.kind {
+                Kind::Return(_) => {
+                    next.returns = true;
+                    false
+                }
+                Kind::Stop => false,
+                Kind::Branch { targets, falls, condition } => {
+                    if *condition && !falls {
+                        next.table = targets.len();
+                    }
+                    for edge in targets {
+                        match edge.label {
+                            0 => next.returns = true,
+                            label => {
+                                next.boundaries.insert(self.steps[self.labels[label]].offset);
+                            }
+                        }
+                    }
+                    *falls
+                }
+                _ => true,
+            };
+            if falls {
+                next.boundaries.insert(self.steps[at + 1].offset);
+            }
+            all.insert(step.offset, next);
+        }
+        (self.steps[0].offset, all)
     }
 
     fn solve(&self, live: &mut Live) {

@@ -1,0 +1,101 @@
+//! What is not supported is refused by name and place; what is wrong is called
+//! wrong.
+
+mod support;
+
+use aot_backend::{CompileError, CompileOptions, compile};
+use support::{refusal, wasm};
+
+#[test]
+fn unsupported_features_are_named() {
+    let cases = [
+        ("SIMD", "(module (func (result v128) v128.const i64x2 0 0))"),
+        ("SIMD", "(module (func (param v128)))"),
+        ("SIMD", "(module (func (local v128)))"),
+        ("exceptions", "(module (tag) (func throw 0))"),
+        ("tail call", "(module (func return_call 0))"),
+        ("threads", "(module (memory 1 1 shared))"),
+        ("threads", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
+        ("memory64", "(module (memory i64 1))"),
+        ("table", "(module (table i64 1 funcref))"),
+        ("memor", "(module (memory 1) (memory 1))"),
+        ("gc", "(module (type (struct)))"),
+        ("function references", "(module (type $f (func)) (func (param (ref $f))))"),
+        ("gc", "(module (func (param anyref)))"),
+        ("custom page sizes", "(module (memory 1 (pagesize 1)))"),
+        (
+            "wide arithmetic",
+            "(module (func (param i64 i64 i64 i64) (result i64 i64)
+            local.get 0 local.get 1 local.get 2 local.get 3 i64.add128))",
+        ),
+    ];
+    for (name, text) in cases {
+        match refusal(text) {
+            CompileError::Unsupported { feature, offset } => {
+                assert!(feature.to_lowercase().contains(&name.to_lowercase()), "{name}: {feature}");
+                assert!(offset.get() >= 8, "{feature} at {offset}");
+            }
+            other => panic!("{text}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn the_place_is_that_of_the_first_use() {
+    let text = "(module (func nop nop v128.const i64x2 0 0 drop))";
+    let bytes = wasm(text);
+    let at = bytes.windows(2).position(|pair| pair == [0xfd, 0x0c]).expect("v128.const");
+    match refusal(text) {
+        CompileError::Unsupported { offset, .. } => assert_eq!(offset.get() as usize, at),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn invalid_is_not_unsupported() {
+    let text = "(module (func (result i32) i64.const 1))";
+    assert!(matches!(refusal(text), CompileError::Invalid { .. }));
+    let error = compile(b"no module at all", &CompileOptions::default());
+    assert!(matches!(error, Err(CompileError::Invalid { .. })));
+    assert!(matches!(compile(b"", &CompileOptions::default()), Err(CompileError::Invalid { .. })));
+}
+
+/// Locals by the ten thousand at every boundary are too much; a function that
+/// has them but does little is not.
+#[test]
+fn sizes_are_limited() {
+    let locals = "i64 ".repeat(40_000);
+    let short = format!("(module (func (local {locals}) nop))");
+    assert!(compile(&wasm(&short), &CompileOptions::default()).is_ok());
+    let long = format!("(module (func (local {locals}) {}))", "nop ".repeat(2_000));
+    assert!(matches!(refusal(&long), CompileError::TooLarge { .. }));
+}
+
+#[test]
+fn an_empty_module_compiles() {
+    let image = compile(&wasm("(module)"), &CompileOptions::default()).expect("compiles");
+    assert!(image.map.functions.is_empty());
+    assert!(image.map.entries.is_empty());
+}
+
+/// Everything that is supported beyond the first version of Wasm.
+#[test]
+fn supported_extensions_compile() {
+    for text in [
+        "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))",
+        "(module (func (export \"f\") (param externref) (result externref) local.get 0))",
+        "(module (table 1 externref) (table 1 funcref) (elem declare func 0) (func
+           (table.set 0 (i32.const 0) (ref.null extern)) (table.set 1 (i32.const 0) (ref.func 0))))",
+        "(module (import \"m\" \"g\" (global $g (mut i64))) (func (global.set $g (global.get $g))))",
+        "(module (import \"m\" \"t\" (table 1 funcref)) (import \"m\" \"m\" (memory 1)) (func
+           (drop (i64.load32_s (i32.const 0))) (call_indirect (i32.const 0))))",
+        "(module (func (export \"f\") (param f32 f64 i32 i64) (result i32 i64)
+           (i32.add (i32.trunc_sat_f32_s (local.get 0)) (i32.extend8_s (local.get 2)))
+           (i64.add (i64.trunc_sat_f64_u (local.get 1)) (i64.extend32_s (local.get 3)))))",
+        "(module (func $start) (start $start))",
+    ] {
+        if let Err(error) = compile(&wasm(text), &CompileOptions::default()) {
+            panic!("{text}: {error}");
+        }
+    }
+}
