@@ -42,7 +42,7 @@ const CONTRACT: &[(&str, &str)] = &[
 /// Keys that this version adds after those of the contract.
 const ADDED: &[(&str, &str)] = &[
     ("", "selftest"),
-    ("divergence", "listing state_diff rerun"),
+    ("divergence", "listing state_diff rerun summary after"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),
     ("divergence.state_diff", "expected actual"),

@@ -260,23 +260,23 @@ impl Lockstep<'_> {
         };
         let bytes = self.oracle.memory(*memory);
         let mut differences = Vec::new();
+        let Some(region) = self.space.memories.get(watch.memory.index()) else {
+            return Vec::new();
+        };
+        let region = self.subject.region(*region);
         for &address in &watch.addresses {
-            let Some(byte) = bytes.get(address as usize) else { continue };
-            let region = self.subject.region(self.space.memories[watch.memory.index()]);
+            let Some(byte) = bytes.get(address as usize).map(std::slice::from_ref) else {
+                continue;
+            };
             // A memory that has not grown so far yet has no such byte.
-            if address < region.len()
-                && !matches!(region.compare(address, std::slice::from_ref(byte)), Ok(None))
-            {
-                differences.extend(self.memory_differences(
-                    watch.memory,
-                    address,
-                    std::slice::from_ref(byte),
-                ));
+            if address < region.len() && !matches!(region.compare(address, byte), Ok(None)) {
+                differences.extend(self.memory_differences(watch.memory, address, byte));
             }
         }
         differences
     }
 
+    /// What differs in a range of memory that is known to differ.
     fn memory_differences(&self, memory: MemoryIdx, address: u64, expected: &[u8]) -> Vec<Slot> {
         let region = self.subject.region(self.space.memories[memory.index()]);
         let slot = |at: u64, want: &[u8], got: &[u8]| {

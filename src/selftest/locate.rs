@@ -16,10 +16,18 @@ use super::stepper::{Change, Places};
 use crate::error::CommandError;
 use crate::lockstep::plan::Site;
 use dwarf_map::CodeOffset;
-use dwarf_map::SubjectAddr;
 
 /// Boundaries between two comparisons of whole stores.
 const STRIDE: u64 = 512;
+
+/// Where a fault first shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    /// The last boundary before the fault is executed for the first time.
+    pub reached: u64,
+    /// The first boundary whose state it changes; `None` when none is seen to.
+    pub first: Option<u64>,
+}
 
 /// What a pass found.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,121 +40,150 @@ enum Pass {
     Nowhere,
 }
 
-/// The position of the first boundary whose state the code fault at `at`
-/// changes; `None` when none is seen to.
+/// Where the code fault at `at` first shows. `change` is the judge's word, if
+/// there is an effect.
 ///
 /// `start` makes a fresh pair of machines, clean and faulty.
 ///
 /// # Errors
 /// What the host refuses.
-pub fn first_change<'a>(
+pub fn locate<'a>(
     mut start: impl FnMut() -> Result<(Machine<'a>, Machine<'a>), CommandError>,
     places: &mut Places<'_>,
     at: CodeOffset,
-    change: &Change,
-) -> Result<Option<u64>, CommandError> {
+    change: Option<&Change>,
+) -> Result<When, CommandError> {
     let (clean, faulty) = start()?;
-    let found = pass(clean, faulty, places, at, change, u64::MAX)?;
-    let found = match found {
-        Pass::After(position) => {
-            let (clean, faulty) = start()?;
-            pass(clean, faulty, places, at, change, position)?
-        }
-        found => found,
-    };
-    Ok(match found {
+    let mut walk = Walk::new(clean, faulty, at, change, u64::MAX)?;
+    let mut found = walk.run(places)?;
+    if let Pass::After(exact) = found {
+        // The first pair is gone before the second one is made.
+        let reached = walk.reached;
+        drop(walk);
+        let (clean, faulty) = start()?;
+        walk = Walk::new(clean, faulty, at, change, exact)?;
+        found = walk.run(places)?;
+        walk.reached = walk.reached.or(reached);
+    }
+    let first = match found {
         Pass::At(position) | Pass::After(position) => Some(position),
         Pass::Nowhere => None,
-    })
+    };
+    Ok(When { reached: walk.reached.unwrap_or(0), first })
 }
 
-/// Runs both machines until their states differ. Stores are compared at every
-/// boundary from position `exact` on.
-fn pass(
-    mut clean: Machine<'_>,
-    mut faulty: Machine<'_>,
-    places: &mut Places<'_>,
+/// Two machines on their way, all traps in place.
+struct Walk<'a> {
+    clean: Machine<'a>,
+    faulty: Machine<'a>,
     at: CodeOffset,
-    change: &Change,
+    /// Executions of the fault still to be counted.
+    hits: u64,
+    /// Boundaries between the last of those and the effect.
+    boundaries: Option<u64>,
+    /// The position at which the effect shows by these counts.
+    limit: Option<u64>,
+    /// The position before the first execution of the fault.
+    reached: Option<u64>,
+    /// Boundaries halted at so far.
+    position: u64,
+    /// Where the stores were last found equal.
+    same_store: u64,
+    /// Stores are compared at each boundary from this position on.
     exact: u64,
-) -> Result<Pass, CommandError> {
-    // The judge knows how many boundaries after which hit its effect shows.
-    let mut hits = change.boundaries.map(|boundaries| (change.hit, boundaries));
-    let mut limit = None;
-    let mut same_store = 0;
-    let mut position = 0;
-    if hits.is_some() {
-        clean.plant(at)?;
-    }
-    loop {
-        let ours = loop {
-            let seen = clean.run(&places.plan)?;
-            let Seen::Trap(pc) = seen else { break seen };
-            if pc != at || hits.is_none() {
-                break seen;
-            }
-            if let Some((left, boundaries)) = &mut hits {
-                *left -= 1;
-                if *left == 0 {
-                    // Boundaries halted at so far are those before the fault.
-                    limit = Some(position + (*boundaries).max(1) - 1);
-                    hits = None;
-                }
-            }
-            clean.back_to(at)?;
-            if hits.is_some() {
-                let seen = clean.step(&places.plan)?;
-                clean.plant(at)?;
-                if seen != Seen::Stepped {
-                    break seen;
-                }
-            }
-        };
-        let theirs = faulty.run(&places.plan)?;
-        let boundary = match (&ours, &theirs) {
-            (Seen::Trap(pc), Seen::Trap(other)) if pc == other => *pc,
-            (ours, theirs) if ours != theirs => {
-                return closer(&clean, &faulty, position, same_store, exact);
-            }
-            (Seen::Served(_), _) => continue,
-            _ => {
-                let differs = store_difference(&clean, &faulty)?.is_some();
-                return if differs {
-                    closer(&clean, &faulty, position, same_store, exact)
-                } else {
-                    Ok(Pass::Nowhere)
-                };
-            }
-        };
-        let pc: SubjectAddr = boundary.at(clean.text_address());
-        let Some(Site::Boundary(id)) = places.plan.site(pc) else {
-            return Err(CommandError::bug("a machine halted at no boundary"));
-        };
-        let due = position >= exact || position.is_multiple_of(STRIDE);
-        let differs = places.frames_differ(&mut clean, &mut faulty, id)?
-            || limit.is_some_and(|limit| position >= limit)
-            || due && store_difference(&clean, &faulty)?.is_some();
-        if differs {
-            return closer(&clean, &faulty, position, same_store, exact);
-        }
-        if due {
-            same_store = position;
-        }
-        position += 1;
-    }
 }
 
-/// The two differ at a position. If their stores do, and those were not
-/// compared at each boundary, they may have differed before.
-fn closer(
-    clean: &Machine<'_>,
-    faulty: &Machine<'_>,
-    position: u64,
-    same_store: u64,
-    exact: u64,
-) -> Result<Pass, CommandError> {
-    if position < exact && store_difference(clean, faulty)?.is_some() {
-        return Ok(Pass::After(same_store));
+impl<'a> Walk<'a> {
+    fn new(
+        clean: Machine<'a>,
+        faulty: Machine<'a>,
+        at: CodeOffset,
+        change: Option<&Change>,
+        exact: u64,
+    ) -> Result<Walk<'a>, CommandError> {
+        let boundaries = change.and_then(|change| change.boundaries);
+        let hits = change.filter(|_| boundaries.is_some()).map_or(1, |change| change.hit);
+        clean.plant(at)?;
+        Ok(Walk {
+            clean,
+            faulty,
+            at,
+            hits,
+            boundaries,
+            limit: None,
+            reached: None,
+            position: 0,
+            same_store: 0,
+            exact,
+        })
     }
-    Ok(Pass::At(position))
+
+    /// Runs both until their states differ.
+    fn run(&mut self, places: &mut Places<'_>) -> Result<Pass, CommandError> {
+        loop {
+            let ours = self.clean_stop(places)?;
+            let theirs = self.faulty.run(&places.plan)?;
+            if ours != theirs {
+                return self.differ();
+            }
+            let pc = match ours {
+                Seen::Trap(pc) => pc.at(self.clean.text_address()),
+                Seen::Served(_) => continue,
+                _ if self.stores_differ()? => return self.differ(),
+                _ => return Ok(Pass::Nowhere),
+            };
+            let Some(Site::Boundary(id)) = places.plan.site(pc) else {
+                return Err(CommandError::bug("a machine halted at no boundary"));
+            };
+            let due = self.position >= self.exact || self.position.is_multiple_of(STRIDE);
+            if places.frames_differ(&mut self.clean, &mut self.faulty, id)?
+                || self.limit.is_some_and(|limit| self.position >= limit)
+                || due && self.stores_differ()?
+            {
+                return self.differ();
+            }
+            if due {
+                self.same_store = self.position;
+            }
+            self.position += 1;
+        }
+    }
+
+    /// The clean machine's next stop; executions of the fault are counted on
+    /// the way.
+    fn clean_stop(&mut self, places: &Places<'_>) -> Result<Seen, CommandError> {
+        loop {
+            let seen = self.clean.run(&places.plan)?;
+            if seen != Seen::Trap(self.at) || self.hits == 0 {
+                return Ok(seen);
+            }
+            // Boundaries halted at so far are those before the fault.
+            self.reached.get_or_insert(self.position.saturating_sub(1));
+            self.hits -= 1;
+            self.clean.back_to(self.at)?;
+            if self.hits == 0 {
+                let last = |boundaries: u64| self.position + boundaries.max(1) - 1;
+                self.limit = self.boundaries.map(last);
+                continue;
+            }
+            let seen = self.clean.step(&places.plan)?;
+            self.clean.plant(self.at)?;
+            if seen != Seen::Stepped {
+                return Ok(seen);
+            }
+        }
+    }
+
+    fn stores_differ(&self) -> Result<bool, CommandError> {
+        Ok(store_difference(&self.clean, &self.faulty)?.is_some())
+    }
+
+    /// The two differ here. If their stores do, and those were not compared at
+    /// each boundary, they may have differed before.
+    fn differ(&self) -> Result<Pass, CommandError> {
+        if self.position < self.exact && self.stores_differ()? {
+            return Ok(Pass::After(self.same_store));
+        }
+        Ok(Pass::At(self.position))
+    }
 }

@@ -323,6 +323,44 @@ impl<'a> Machine<'a> {
     }
 }
 
+impl Machine<'_> {
+    /// That another machine came to `theirs` where this one came to `ours`.
+    pub fn differs(&self, ours: &Seen, theirs: &Seen) -> String {
+        format!("{} instead of {}", self.describe(theirs), self.describe(ours))
+    }
+
+    fn describe(&self, seen: &Seen) -> String {
+        match seen {
+            Seen::Boundary(id) => {
+                let function = &self.image.map.functions[id.function as usize];
+                let offset = function.boundaries[id.index as usize].offset;
+                format!("went to {offset} of function {}", function.func)
+            }
+            Seen::Trap(pc) => format!("halted at {pc}"),
+            Seen::Stepped => "went on".into(),
+            Seen::Spent => "went on without reaching a boundary".into(),
+            Seen::Served(Service::Operation(kind, arguments, results)) => {
+                format!("{kind:?} of {arguments:x?} gave {results:x?}")
+            }
+            Seen::Served(Service::HostCall(func, args)) => {
+                let import = self.module.function_import(*func);
+                let name = import.map_or("a host function", |import| import.name.as_str());
+                let args: Vec<String> = args.iter().map(|value| value.hex()).collect();
+                format!("called {name}({})", args.join(", "))
+            }
+            Seen::Served(Service::Returned(words)) | Seen::Over(End::Returned(words)) => {
+                format!("returned {words:x?}")
+            }
+            Seen::Over(End::Exited(code)) => format!("exited with {code}"),
+            Seen::Over(End::Trapped(kind, trap)) => format!("{kind:?} trapped: {trap}"),
+            Seen::Over(End::Fault(signal, pc)) => format!("faulted ({signal:?}) at {pc}"),
+            Seen::Over(End::HostCall(why)) => why.clone(),
+            Seen::Over(End::Syscall(number, pc)) => format!("system call {number} at {pc}"),
+            Seen::Over(End::Stuck) => "did not end".into(),
+        }
+    }
+}
+
 /// Linear memory of a subject, for host calls; a module may have none.
 struct SubjectMemory<'a>(Option<&'a SharedRegion>);
 

@@ -34,7 +34,7 @@ use crate::session::Session;
 use crate::watch;
 use aot_backend::Image;
 use draw::{Draw, Drawn};
-use locate::first_change;
+use locate::locate;
 use machine::Machine;
 use prepare::{Candidate, PATIENCE, Prepared, prepare};
 use reports::{Report, SelftestFault};
@@ -182,14 +182,14 @@ fn attempt(
     let mut image = prepared.image.clone();
     let injected = drawn.fault.inject(&mut image)?;
     let said = said(prepared, &image, all)?;
-    let judged = judge(prepared, &image, drawn, &injected, all);
+    let judged = judge(prepared, &image, drawn, &injected, &said, all);
     let (effect, due, said) = match judged {
         Ok((effect, due)) => (effect, due, said),
         // Nobody knows what should have been reported.
         Err(CommandError::Inconclusive { reason: "timeout", detail })
             if all.request().is_none() =>
         {
-            (Effect::Nothing, Due::Sometime, Said::Unknown(detail))
+            (Effect::Nothing, Due { from: 0, by: None }, Said::Unknown(detail))
         }
         Err(error) => return Err(error),
     };
@@ -260,6 +260,7 @@ fn judge(
     image: &Image,
     drawn: &Drawn,
     injected: &Injected,
+    said: &Said,
     all: &Arc<Control>,
 ) -> Result<(Effect, Due), CommandError> {
     let Prepared { program, calls, log, .. } = prepared;
@@ -277,9 +278,13 @@ fn judge(
             };
             let (one, other) = start()?;
             let effect = stepper::code(one, other, &places.plan, at)?;
-            let Effect::Changed(change) = &effect else { return Ok((effect, Due::Sometime)) };
-            let first = first_change(start, &mut places, at, change)?;
-            Ok((effect, first.map_or(Due::Sometime, Due::By)))
+            let change = match &effect {
+                Effect::Changed(change) => Some(change),
+                Effect::Nothing if matches!(said, Said::Divergence { .. }) => None,
+                _ => return Ok((effect, Due { from: 0, by: None })),
+            };
+            let when = locate(start, &mut places, at, change)?;
+            Ok((effect, Due { from: when.reached, by: when.first }))
         }
         (None, Some(wrong)) => {
             let crate::inject::Fault::Map { slot, .. } = drawn.fault else {
@@ -287,13 +292,16 @@ fn judge(
             };
             let machine = Machine::new(&clean, log, ours)?;
             let effect = stepper::map(machine, &mut places, drawn.at, slot, wrong)?;
-            let Effect::Changed(change) = &effect else { return Ok((effect, Due::Sometime)) };
+            let Effect::Changed(change) = &effect else {
+                // No execution gives another value: no report is right.
+                return Ok((effect, Due { from: u64::MAX, by: None }));
+            };
             let mut executions =
                 (0..).zip(&prepared.trace).filter(|(_, id)| **id == drawn.at).map(|(at, _)| at);
             let position = executions.nth((change.hit - 1) as usize);
             let position = position
                 .ok_or_else(|| CommandError::bug("a boundary executed more often than traced"))?;
-            Ok((effect, Due::At(position)))
+            Ok((effect, Due { from: position, by: Some(position) }))
         }
         (None, None) => Err(CommandError::bug("a fault that is nowhere")),
     }

@@ -91,7 +91,7 @@ pub fn code(
             if hits == 0 {
                 return Err(CommandError::bug("two runs of one program differ before the fault"));
             }
-            return Ok(changed(hits, None, differs(&ours, &theirs)));
+            return Ok(changed(hits, None, clean.differs(&ours, &theirs)));
         }
         match ours {
             Seen::Trap(pc) if pc == at => hits += 1,
@@ -115,7 +115,7 @@ pub fn code(
                 return run_to_end(clean, faulty, plan, hits);
             }
             if ours != theirs {
-                return Ok(changed(hits, Some(boundaries + 1), differs(&ours, &theirs)));
+                return Ok(changed(hits, Some(boundaries + 1), clean.differs(&ours, &theirs)));
             }
             boundaries += u64::from(matches!(ours, Seen::Boundary(_)));
             if let Some(what) = store_difference(&clean, &faulty)? {
@@ -144,7 +144,7 @@ fn run_to_end(
             return Err(stuck());
         }
         if ours != theirs {
-            return Ok(changed(hits, None, differs(&ours, &theirs)));
+            return Ok(changed(hits, None, clean.differs(&ours, &theirs)));
         }
         if matches!(ours, Seen::Over(_)) {
             return at_the_end(&clean, &faulty, hits);
@@ -161,10 +161,6 @@ fn at_the_end(
         Some(what) => changed(hits, None, format!("{what}, in the end")),
         None => Effect::Nothing,
     })
-}
-
-fn differs(ours: &Seen, theirs: &Seen) -> String {
-    format!("{theirs:?} instead of {ours:?}")
 }
 
 fn stuck() -> CommandError {

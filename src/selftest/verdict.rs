@@ -9,6 +9,7 @@
 //! | | after N | late |
 //! | | nothing | missed |
 //! | not reached | anything | false alarm |
+//! | anything | before the fault was executed | false alarm |
 //!
 //! A map fault must be reported at the very execution at which it first gives
 //! another value. A self-test with a fault that is late, missed or a false
@@ -37,16 +38,13 @@ pub enum Said {
     Unknown(String),
 }
 
-/// When a report is in time.
+/// When a report is due, in positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// At this position or before it.
-    By(u64),
-    /// At this position.
-    At(u64),
-    /// The first change of state is too far from the fault to be found: at any
-    /// time.
-    Sometime,
+pub struct Due {
+    /// Not before this one: nothing was wrong yet.
+    pub from: u64,
+    /// Not after this one; `None` when the first change of state was not found.
+    pub by: Option<u64>,
 }
 
 /// Decides what became of a fault, and by how many boundaries a report came
@@ -57,20 +55,15 @@ pub fn decide(effect: &Effect, due: Due, said: &Said) -> (SelftestOutcome, Optio
         (_, Said::Unknown(_)) => Is::Unknown,
         (Effect::NotReached, Said::Divergence { .. }) => Is::FalseAlarm,
         (Effect::NotReached, _) => Is::NotReached,
+        (_, Said::Divergence { position, .. }) if *position < due.from => Is::FalseAlarm,
         (Effect::Nothing, Said::Divergence { .. }) => Is::Masked,
         (Effect::Nothing, _) => Is::NoEffect,
         (Effect::Changed(_), Said::Adopted(_)) => Is::Allowed,
         (Effect::Changed(_), Said::Nothing) => Is::Missed,
         (Effect::Changed(_), Said::Divergence { position, .. }) => {
-            let (late, early) = match due {
-                Due::By(last) => (position.saturating_sub(last), 0),
-                Due::At(there) => (position.saturating_sub(there), there.saturating_sub(*position)),
-                Due::Sometime => return (Is::Caught, None),
-            };
-            return match (late, early) {
-                (0, 0) => (Is::Caught, Some(0)),
-                (0, _) => (Is::FalseAlarm, None),
-                _ => (Is::Late, Some(late)),
+            return match due.by.map(|by| position.saturating_sub(by)) {
+                late @ (None | Some(0)) => (Is::Caught, late),
+                late => (Is::Late, late),
             };
         }
     };
@@ -113,6 +106,10 @@ mod tests {
     use super::*;
     use SelftestOutcome as Is;
 
+    const BY_5: Due = Due { from: 3, by: Some(5) };
+    const AT_5: Due = Due { from: 5, by: Some(5) };
+    const SOMETIME: Due = Due { from: 0, by: None };
+
     fn effective() -> Effect {
         Effect::Changed(Change { hit: 1, boundaries: Some(1), what: "memory 0 at 0x10".into() })
     }
@@ -123,35 +120,37 @@ mod tests {
 
     #[test]
     fn an_effect_without_a_report_is_missed_whatever_else_holds() {
-        for due in [Due::By(5), Due::At(5), Due::Sometime] {
+        for due in [BY_5, AT_5, SOMETIME] {
             assert_eq!(decide(&effective(), due, &Said::Nothing).0, Is::Missed);
         }
     }
 
     #[test]
     fn a_report_is_due_by_the_first_change() {
-        assert_eq!(decide(&effective(), Due::By(5), &at(4)), (Is::Caught, Some(0)));
-        assert_eq!(decide(&effective(), Due::By(5), &at(5)), (Is::Caught, Some(0)));
-        assert_eq!(decide(&effective(), Due::By(5), &at(6)), (Is::Late, Some(1)));
-        assert_eq!(decide(&effective(), Due::At(5), &at(5)), (Is::Caught, Some(0)));
-        assert_eq!(decide(&effective(), Due::At(5), &at(7)), (Is::Late, Some(2)));
-        assert_eq!(decide(&effective(), Due::At(5), &at(4)), (Is::FalseAlarm, None));
-        assert_eq!(decide(&effective(), Due::Sometime, &at(70)), (Is::Caught, None));
+        assert_eq!(decide(&effective(), BY_5, &at(4)), (Is::Caught, Some(0)));
+        assert_eq!(decide(&effective(), BY_5, &at(5)), (Is::Caught, Some(0)));
+        assert_eq!(decide(&effective(), BY_5, &at(6)), (Is::Late, Some(1)));
+        assert_eq!(decide(&effective(), AT_5, &at(5)), (Is::Caught, Some(0)));
+        assert_eq!(decide(&effective(), AT_5, &at(7)), (Is::Late, Some(2)));
+        assert_eq!(decide(&effective(), AT_5, &at(4)), (Is::FalseAlarm, None));
+        assert_eq!(decide(&effective(), BY_5, &at(2)), (Is::FalseAlarm, None));
+        assert_eq!(decide(&Effect::Nothing, BY_5, &at(2)), (Is::FalseAlarm, None));
+        assert_eq!(decide(&effective(), SOMETIME, &at(70)), (Is::Caught, None));
     }
 
     #[test]
     fn what_has_no_effect_may_be_reported_but_not_what_was_not_reached() {
-        assert_eq!(decide(&Effect::Nothing, Due::Sometime, &at(3)).0, Is::Masked);
-        assert_eq!(decide(&Effect::Nothing, Due::Sometime, &Said::Nothing).0, Is::NoEffect);
-        assert_eq!(decide(&Effect::NotReached, Due::Sometime, &at(3)).0, Is::FalseAlarm);
-        assert_eq!(decide(&Effect::NotReached, Due::Sometime, &Said::Nothing).0, Is::NotReached);
+        assert_eq!(decide(&Effect::Nothing, SOMETIME, &at(3)).0, Is::Masked);
+        assert_eq!(decide(&Effect::Nothing, SOMETIME, &Said::Nothing).0, Is::NoEffect);
+        assert_eq!(decide(&Effect::NotReached, SOMETIME, &at(3)).0, Is::FalseAlarm);
+        assert_eq!(decide(&Effect::NotReached, SOMETIME, &Said::Nothing).0, Is::NotReached);
     }
 
     #[test]
     fn no_answer_is_no_catch() {
         let unknown = Said::Unknown("the time ran out".into());
-        assert_eq!(decide(&effective(), Due::By(5), &unknown).0, Is::Unknown);
-        assert_eq!(decide(&effective(), Due::By(5), &Said::Adopted(1)).0, Is::Allowed);
+        assert_eq!(decide(&effective(), BY_5, &unknown).0, Is::Unknown);
+        assert_eq!(decide(&effective(), BY_5, &Said::Adopted(1)).0, Is::Allowed);
     }
 
     /// A comparator that does not see everything must make the self-test fail.
@@ -162,9 +161,9 @@ mod tests {
             outcome,
             ..SelftestFault::default()
         };
-        let caught = decide(&effective(), Due::By(5), &at(5)).0;
-        let blind = decide(&effective(), Due::By(5), &Said::Nothing).0;
-        let slow = decide(&effective(), Due::By(5), &at(9)).0;
+        let caught = decide(&effective(), BY_5, &at(5)).0;
+        let blind = decide(&effective(), BY_5, &Said::Nothing).0;
+        let slow = decide(&effective(), BY_5, &at(9)).0;
         assert_eq!(tally(1, vec![fault(caught); 3]).exit_code(), 0);
         for weak in [blind, slow] {
             let counted = tally(1, vec![fault(caught), fault(weak), fault(caught)]);
