@@ -12,8 +12,9 @@
 //! gdb runs the same code as a program of its own (see [`standalone`]) with a
 //! breakpoint at every address at which wdiff stops.
 //!
-//! `cargo bench --bench stops`, or with `-- --rounds N`. Run without `--bench`,
-//! as `cargo test` does, it makes one short round and judges nothing.
+//! `cargo bench --bench stops`, or with `-- --rounds N`; `-- --without-gdb` is
+//! for working on the loop. Run without `--bench`, as `cargo test` does, it
+//! makes one short round and judges nothing.
 
 mod gdb;
 mod standalone;
@@ -47,6 +48,7 @@ struct Plan {
     wdiff: u64,
     commands: u64,
     python: u64,
+    gdb: bool,
     judged: bool,
 }
 
@@ -65,11 +67,13 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.parse::<usize>().ok()
     };
-    let plan = if arguments.iter().any(|argument| argument == "--bench") {
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let gdb = !has("--without-gdb");
+    let plan = if has("--bench") {
         let rounds = number("--rounds").unwrap_or(5).max(1);
-        Plan { rounds, wdiff: 300_000, commands: 2_000, python: 10_000, judged: true }
+        Plan { rounds, wdiff: 300_000, commands: 2_000, python: 10_000, gdb, judged: gdb }
     } else {
-        Plan { rounds: 1, wdiff: 20_000, commands: 50, python: 500, judged: false }
+        Plan { rounds: 1, wdiff: 20_000, commands: 50, python: 500, gdb, judged: false }
     };
     let Some(version) = gdb::version() else {
         eprintln!("gdb is missing: there is nothing to compare with (apt-get install gdb)");
@@ -105,12 +109,16 @@ fn measure(plan: &Plan, version: &str) -> Result<bool, String> {
         plan.rounds
     );
     let mut rates: [Vec<f64>; 4] = Default::default();
+    let gdb_rate = |way, stops| match plan.gdb {
+        true => gdb::rate(&debugged, way, stops),
+        false => Ok(f64::NAN),
+    };
     for round in 0..plan.rounds {
         let measured = [
             bench.lockstep(plan.wdiff)?,
             bench.tracer(plan.wdiff)?,
-            gdb::rate(&debugged, gdb::Way::Commands, plan.commands)?,
-            gdb::rate(&debugged, gdb::Way::Python, plan.python)?,
+            gdb_rate(gdb::Way::Commands, plan.commands)?,
+            gdb_rate(gdb::Way::Python, plan.python)?,
         ];
         let [ours, tracer, commands, python] = measured;
         println!(
