@@ -1,6 +1,8 @@
 //! Running the built command, as a stranger would.
 #![allow(dead_code)]
 
+pub mod processes;
+
 use corpus::Program;
 use reports::Report;
 use std::ffi::OsString;
