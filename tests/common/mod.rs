@@ -1,11 +1,16 @@
 //! Running the built command, as a stranger would.
 #![allow(dead_code)]
 
+pub mod processes;
+
 use corpus::Program;
 use reports::Report;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The command.
@@ -34,6 +39,43 @@ pub fn run(args: &[OsString], scratch: &Path) -> Ran {
     let mut command = wdiff();
     command.arg("run").args(["--format", "json", "--output"]).arg(&file).args(args);
     finish(command.output().expect("wdiff starts"), &file)
+}
+
+/// Runs a command that must end by itself within a time.
+pub fn within(mut command: Command, limit: Duration) -> Ran {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("wdiff starts");
+    // Both pipes are drained meanwhile, or the child could block on a full one.
+    let drain = |mut pipe: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.read_to_end(&mut bytes);
+            bytes
+        })
+    };
+    let stdout = child.stdout.take().map(|pipe| drain(Box::new(pipe)));
+    let stderr = child.stderr.take().map(|pipe| drain(Box::new(pipe)));
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            break status;
+        }
+        if began.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} did not end within {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |handle: Option<JoinHandle<Vec<u8>>>| {
+        handle.map(|handle| handle.join().expect("a reader")).unwrap_or_default()
+    };
+    Ran {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: String::from_utf8_lossy(&text(stderr)).into_owned(),
+        report: None,
+    }
 }
 
 fn finish(output: Output, report: &Path) -> Ran {
