@@ -162,7 +162,9 @@ impl Fault {
     pub fn inject(&self, image: &mut Image) -> Result<Injected, CommandError> {
         match *self {
             Fault::Code { func, offset, kind } => {
-                let candidates = instructions_of(image, func, offset)?;
+                let mut candidates = instructions_of(image, func, offset)?;
+                // Stores to the native frame last: most only keep a value alive.
+                candidates.sort_by_key(stores_to_frame);
                 let change = candidates.iter().find_map(|at| Some((*at, mutate(at, kind)?)));
                 let Some((old, bytes)) = change else {
                     let fit: Vec<&str> = CodeFault::ALL
@@ -427,6 +429,13 @@ fn touches_stack(instruction: &Instruction) -> bool {
             instruction.mnemonic(),
             Mnemonic::Push | Mnemonic::Pop | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Leave
         )
+}
+
+fn stores_to_frame(instruction: &Instruction) -> bool {
+    instruction.op_count() == 2
+        && instruction.op0_kind() == OpKind::Memory
+        && matches!(instruction.memory_base(), Register::RSP | Register::RBP)
+        && instruction.memory_index() == Register::None
 }
 
 fn is_immediate(kind: OpKind) -> bool {

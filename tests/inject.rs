@@ -81,10 +81,10 @@ fn a_code_fault_is_reported_behind_its_instruction() {
 }
 
 #[test]
-fn a_store_to_the_wrong_place_is_reported_behind_it() {
+fn a_store_of_a_wrong_value_is_reported_behind_it() {
     let scratch = common::scratch();
     let at = offset_of(scratch.path(), "I32Store");
-    let ran = inject(&format!("code:#0:{at}:displacement"), scratch.path());
+    let ran = inject(&format!("code:#0:{at}:operand"), scratch.path());
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
     assert_eq!(found.kind, DivergenceKind::Memory);
