@@ -117,7 +117,7 @@ pub struct CompileOptions {
 
 /// The features that code for this CPU may use, by Cranelift's names without
 /// `has_`, in alphabetical order. Empty when the description is not valid;
-/// [`crate::compile`] says why.
+/// [`crate::compile()`] says why.
 pub fn cpu_features(cpu: &CpuSpec) -> Vec<String> {
     target(OptLevel::None, cpu).map(|isa| enabled_features(&*isa)).unwrap_or_default()
 }

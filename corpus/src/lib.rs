@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`manifest`] lists the programs, [`mutants`] damages a module in
-//! reproducible ways, [`text`] makes compressible text of any length.
+//! reproducible ways, [`text()`] makes compressible text of any length.
 //!
 //! Invariant: nothing here depends on time, on the machine or on a source of
 //! randomness; the same seed gives the same bytes everywhere.

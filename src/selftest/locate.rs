@@ -6,7 +6,7 @@
 //! place and are compared at each: the frame's slots (where the unchanged map
 //! says they are), and the store. Comparing whole memories at each boundary
 //! would take longer than everything else together, so that is done at every
-//! [`STRIDE`]th; when they differ, a second pass looks at each since the last
+//! `STRIDE`th; when they differ, a second pass looks at each since the last
 //! time they did not.
 //!
 //! Positions count boundaries executed, from 0.

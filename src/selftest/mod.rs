@@ -9,8 +9,8 @@
 //!                                 when does state change? .. and by when
 //! ```
 //!
-//! [`prepare`] makes a program ready, [`draw`] chooses faults, [`stepper`]
-//! judges them over two bare [`machine`]s, [`locate`] finds when they first
+//! [`prepare`](mod@prepare) makes a program ready, [`draw`] chooses faults, [`stepper`]
+//! judges them over two bare [`machine`]s, [`locate`](mod@locate) finds when they first
 //! change state, [`verdict`] holds the two answers against each other and
 //! counts. An effective fault that is not reported in time fails the self-test.
 
