@@ -30,6 +30,8 @@ pub enum Command {
     Compile(CompileArgs),
     /// Print or check the map of an image
     Map(MapArgs),
+    /// Put faults into programs and see whether they are caught
+    Selftest(SelftestArgs),
     /// What the contract names and this version has not built
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -38,7 +40,6 @@ pub enum Command {
 /// Subcommands of the contract that are not built yet.
 pub const NOT_BUILT: &[&str] = &[
     "wast",
-    "selftest",
     "migrate",
     "snapshot",
     "bisect",
@@ -207,6 +208,30 @@ pub struct MapArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
+}
+
+/// Options of `wdiff selftest`.
+#[derive(Clone, Debug, Args)]
+pub struct SelftestArgs {
+    /// Programs to put faults into: .wasm, .wat, or names of the corpus (default: its quick ones)
+    #[arg(value_name = "PROG")]
+    pub programs: Vec<PathBuf>,
+    /// What the faults are drawn by
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How many code faults, and how many map faults
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub count: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -63,15 +63,16 @@ pub fn divergence(
             source_line: line(frame),
         })
         .collect();
-    let before = listing.lines().range(..finding.at.offset).rev().take(LISTING_AROUND);
-    let from = before.last().map_or(finding.at.offset, |(offset, _)| *offset);
-    let count = listing.lines().range(from..finding.at.offset).count() + LISTING_AROUND + 1;
-    divergence.listing = listing
-        .lines()
-        .range(from..)
-        .take(count)
+    // Instructions of this function only: its neighbours are no neighbours.
+    let body = program.module.body(finding.at.func);
+    let inside = body.map_or_else(Vec::new, |body| listing.lines().range(body).collect());
+    let here = inside.partition_point(|(offset, _)| **offset < finding.at.offset);
+    divergence.listing = inside
+        .iter()
+        .skip(here.saturating_sub(LISTING_AROUND))
+        .take(here.min(LISTING_AROUND) + LISTING_AROUND + 1)
         .filter_map(|(offset, _)| {
-            let text = listing.text_at(*offset)?.to_string();
+            let text = listing.text_at(**offset)?.to_string();
             Some(ListingLine { offset: offset.get(), text })
         })
         .collect();

@@ -162,7 +162,9 @@ impl Fault {
     pub fn inject(&self, image: &mut Image) -> Result<Injected, CommandError> {
         match *self {
             Fault::Code { func, offset, kind } => {
-                let candidates = instructions_of(image, func, offset)?;
+                let mut candidates = instructions_of(image, func, offset)?;
+                // Stores to the native frame last: most only keep a value alive.
+                candidates.sort_by_key(stores_to_frame);
                 let change = candidates.iter().find_map(|at| Some((*at, mutate(at, kind)?)));
                 let Some((old, bytes)) = change else {
                     let fit: Vec<&str> = CodeFault::ALL
@@ -273,8 +275,18 @@ pub fn instructions_of(
         )));
     };
     let length = (function.code.end.get() - pc.get() - 1) as usize;
-    let all = decode(image, CodeOffset::new(pc.get() + 1), length);
-    Ok(all.take_while(|instruction| instruction.mnemonic() != Mnemonic::Int3).collect())
+    let mut found = Vec::new();
+    for instruction in decode(image, CodeOffset::new(pc.get() + 1), length) {
+        if instruction.mnemonic() == Mnemonic::Int3 {
+            break;
+        }
+        found.push(instruction);
+        // Behind it lies its table, which is no code.
+        if instruction.flow_control() == FlowControl::IndirectBranch {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn decode(image: &Image, at: CodeOffset, length: usize) -> impl Iterator<Item = Instruction> + '_ {
@@ -299,8 +311,9 @@ fn patch(image: &mut Image, at: CodeOffset, bytes: &[u8]) -> Result<(), CommandE
     Ok(())
 }
 
-/// Another location for a slot, as a wrong map would have it.
-fn displaced(location: Location) -> Option<Location> {
+/// Another location for a slot, as a wrong map would have it; `None` when it
+/// has none.
+pub fn displaced(location: Location) -> Option<Location> {
     Some(match location {
         // Not rsp and not rbp: their neighbours instead.
         Location::Register(DwarfReg(number)) if number < 16 => {
@@ -416,6 +429,13 @@ fn touches_stack(instruction: &Instruction) -> bool {
             instruction.mnemonic(),
             Mnemonic::Push | Mnemonic::Pop | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Leave
         )
+}
+
+fn stores_to_frame(instruction: &Instruction) -> bool {
+    instruction.op_count() == 2
+        && instruction.op0_kind() == OpKind::Memory
+        && matches!(instruction.memory_base(), Register::RSP | Register::RBP)
+        && instruction.memory_index() == Register::None
 }
 
 fn is_immediate(kind: OpKind) -> bool {

@@ -20,6 +20,7 @@ pub mod output;
 pub mod program;
 pub mod refuse;
 pub mod run;
+pub mod selftest;
 pub mod session;
 pub mod source;
 pub mod watch;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Compile(args) => compile::main(&args),
         Command::Map(args) => map::main(&args),
+        Command::Selftest(args) => selftest::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
     match result {
@@ -87,7 +89,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map"
+            "wdiff {name} is not built yet; this version has run, compile, map, selftest"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

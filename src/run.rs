@@ -12,7 +12,7 @@ use crate::lockstep::{Ending, Finding, follow::Requests};
 use crate::output;
 use crate::program::{self, Program};
 use crate::refuse;
-use crate::session::{Executed, Session};
+use crate::session::{Executed, Session, Traced};
 use crate::watch;
 use crate::witness;
 use crate::world;
@@ -221,42 +221,37 @@ pub struct Ran {
 /// by or is one of a difference in memory, and asks the second witness.
 fn conclude(
     session: &Session<'_>,
-    mut executed: Executed,
+    executed: Executed,
     sparse: bool,
     world: &World,
     control: &Arc<Control>,
 ) -> Result<Ran, CommandError> {
-    let Ending::Diverged(finding) = &executed.ending else {
+    if !matches!(executed.ending, Ending::Diverged(_)) {
         return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+    }
+    let log = world.log();
+    let Traced { mut executed, lost } = session.trace_back(executed, sparse, log, control)?;
+    let Ending::Diverged(finding) = &mut executed.ending else {
+        return Err(CommandError::bug("a divergence vanished"));
     };
     let mut finding = finding.as_ref().clone();
-    let log = world.log();
-    let watch = finding.watch.take();
-    if watch.is_some() || sparse {
-        let mut replay = World::replaying(log.clone(), false);
-        let requests = Requests { watch, every: true, ..Requests::default() };
-        let again = session.execute(&mut replay, requests, control)?;
-        match &again.ending {
-            Ending::Diverged(earlier) => {
-                finding = earlier.as_ref().clone();
-                executed = again;
-            }
-            _ if sparse && !again.stats.adoptions.is_empty() => {
-                let freedoms: Vec<&str> = again.stats.adoptions.keys().copied().collect();
-                executed.ending = Ending::Inconclusive {
-                    reason: InconclusiveReason::Limit,
-                    detail: format!(
-                        "{}, but not with --break-every-insn, which adopts what the specification leaves open: {}",
-                        finding.what,
-                        freedoms.join(", ")
-                    ),
-                };
-                return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
-            }
-            _ => {
-                finding.what.push_str("; the replay to its exact boundary did not find it again");
-            }
+    match lost {
+        // Between stops nobody sees a freedom being used.
+        Some(freedoms) if sparse && !freedoms.is_empty() => {
+            executed.ending = Ending::Inconclusive {
+                reason: InconclusiveReason::Limit,
+                detail: format!(
+                    "{}, but not with --break-every-insn, which adopts what the specification leaves open: {}",
+                    finding.what,
+                    freedoms.join(", ")
+                ),
+            };
+            return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
         }
+        Some(_) => {
+            finding.what.push_str("; the replay to its exact boundary did not find it again");
+        }
+        None => {}
     }
     let event = executed.event.clone();
     let mut witness = witness::ask(

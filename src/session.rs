@@ -15,8 +15,8 @@ use crate::witness::Called;
 use aot_backend::Image;
 use oracle_interp::{Event, Extern, ImportKind, InstantiateError, Limits, Oracle};
 use std::sync::Arc;
-use wasi_host::World;
-use wasm_view::{FuncAddr, InstanceId, MemoryType};
+use wasi_host::{OperationLog, World};
+use wasm_view::{FuncAddr, InstanceId, MemoryType, Trap};
 
 /// A program, its image and the calls to make.
 pub struct Session<'a> {
@@ -48,6 +48,20 @@ pub struct Executed {
     pub core_missing: bool,
 }
 
+/// A module instantiated in an oracle.
+pub struct Instantiated {
+    /// The oracle.
+    pub oracle: Oracle,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The trap that instantiation ended with, if one did.
+    pub trap: Option<Trap>,
+}
+
+/// Most repetitions of a run to find where a divergence began. Each ends
+/// earlier than the one before it; two are enough where one fault is at work.
+const MOST_REPETITIONS: usize = 8;
+
 /// Limits of the oracle: beyond what the subject can reach, so that whatever
 /// runs out does so in the subject and is adopted.
 fn limits() -> Limits {
@@ -57,6 +71,15 @@ fn limits() -> Limits {
         max_memory_pages: MemoryType::MAX_PAGES,
         max_table_elements: MAX_TABLE_ELEMENTS,
     }
+}
+
+/// An execution traced back to its earliest divergence.
+pub struct Traced {
+    /// The execution that found it.
+    pub executed: Executed,
+    /// Set when a repetition did not diverge at all: the freedoms of the
+    /// specification that it adopted.
+    pub lost: Option<Vec<&'static str>>,
 }
 
 impl Session<'_> {
@@ -71,17 +94,7 @@ impl Session<'_> {
         control: &Arc<Control>,
     ) -> Result<Executed, CommandError> {
         let module = &self.program.module;
-        let mut oracle = Oracle::new(limits());
-        let imports = self.imports()?;
-        let (instance, trap) = match oracle.instantiate(module.clone(), &imports) {
-            Ok(instance) => (instance, None),
-            Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
-            Err(InstantiateError::Limit(limit)) => return Err(self.too_large(limit)),
-            Err(error) => {
-                let path = self.program.path.display();
-                return Err(CommandError::input(format_args!("{path}: {error}")));
-            }
-        };
+        let Instantiated { oracle, instance, trap } = self.instantiate()?;
         let mut lockstep =
             Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
         let mut begun = Vec::new();
@@ -118,6 +131,64 @@ impl Session<'_> {
                 format!("{path}: instantiation reaches wdiff's limit of {limit}")
             },
         }
+    }
+
+    /// The module, instantiated in a fresh oracle.
+    ///
+    /// # Errors
+    /// Imports that have no definition; limits.
+    pub fn instantiate(&self) -> Result<Instantiated, CommandError> {
+        let mut oracle = Oracle::new(limits());
+        let imports = self.imports()?;
+        let (instance, trap) = match oracle.instantiate(self.program.module.clone(), &imports) {
+            Ok(instance) => (instance, None),
+            Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
+            Err(InstantiateError::Limit(limit)) => return Err(self.too_large(limit)),
+            Err(error) => {
+                let path = self.program.path.display();
+                return Err(CommandError::input(format_args!("{path}: {error}")));
+            }
+        };
+        Ok(Instantiated { oracle, instance, trap })
+    }
+
+    /// Finds the exact boundary of a divergence. When one is found, memory may
+    /// have been wrong for a while, in bytes that nobody looked at, and a run
+    /// that skips stops passes by what is wrong between them: the run is
+    /// repeated over its log, with every stop and a look at those bytes, until
+    /// that leads no further back. Answers the execution with the earliest
+    /// finding.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub fn trace_back(
+        &self,
+        mut executed: Executed,
+        mut sparse: bool,
+        log: &OperationLog,
+        control: &Arc<Control>,
+    ) -> Result<Traced, CommandError> {
+        for _ in 0..MOST_REPETITIONS {
+            let Ending::Diverged(finding) = &mut executed.ending else { break };
+            let (index, watch) = (finding.index, finding.watch.take());
+            if watch.is_none() && !sparse {
+                break;
+            }
+            let mut replay = World::replaying(log.clone(), false);
+            let requests = Requests { watch, every: true, ..Requests::default() };
+            let again = self.execute(&mut replay, requests, control)?;
+            match &again.ending {
+                Ending::Diverged(earlier) if sparse || earlier.index < index => executed = again,
+                // The same place: what it says there may be more exact.
+                Ending::Diverged(_) => return Ok(Traced { executed: again, lost: None }),
+                _ => {
+                    let freedoms = again.stats.adoptions.keys().copied().collect();
+                    return Ok(Traced { executed, lost: Some(freedoms) });
+                }
+            }
+            sparse = false;
+        }
+        Ok(Traced { executed, lost: None })
     }
 
     /// Every import is a function of WASI's; anything else has no definition.

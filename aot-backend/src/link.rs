@@ -7,7 +7,8 @@ use crate::error::CompileError;
 use crate::lower::{Piece, Target};
 use cranelift_codegen::isa::unwind::systemv::UnwindInfo;
 use dwarf_map::{CodeOffset, SubjectAddr};
-use gimli::write::{Address, FrameTable};
+use gimli::X86_64;
+use gimli::write::{Address, CallFrameInstruction, FrameTable};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -26,7 +27,7 @@ pub(crate) struct Text {
     bytes: Vec<u8>,
     places: HashMap<Key, CodeOffset>,
     fixups: Vec<(u32, Target, i64)>,
-    unwind: Vec<(CodeOffset, UnwindInfo)>,
+    unwind: Vec<(CodeOffset, Target, UnwindInfo)>,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
@@ -57,7 +58,7 @@ impl Text {
         self.bytes.extend_from_slice(&piece.code);
         let fixups = piece.fixups.into_iter();
         self.fixups.extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
-        self.unwind.push((CodeOffset::new(start), piece.unwind));
+        self.unwind.push((CodeOffset::new(start), target, piece.unwind));
         self.places.insert(target.into(), CodeOffset::new(start));
         Ok(CodeOffset::new(start)..CodeOffset::new(end))
     }
@@ -78,6 +79,9 @@ impl Text {
     }
 
     /// Call frame information of all pieces, for text loaded at `text`.
+    ///
+    /// Nobody called an entry: its return address is undefined, which ends
+    /// every debugger's walk of the stack there.
     pub fn frames(
         &self,
         text: SubjectAddr,
@@ -87,9 +91,15 @@ impl Text {
         let common = isa
             .create_systemv_cie()
             .ok_or_else(|| CompileError::bug("no common frame information"))?;
-        let common = table.add_cie(common);
-        for (start, unwind) in &self.unwind {
-            table.add_fde(common, unwind.to_fde(Address::Constant(start.at(text).get())));
+        let mut outermost = common.clone();
+        outermost.add_instruction(CallFrameInstruction::Undefined(X86_64::RA));
+        let [common, outermost] = [common, outermost].map(|cie| table.add_cie(cie));
+        for (start, target, unwind) in &self.unwind {
+            let cie = match target {
+                Target::Symbol(Symbol::Entry(_)) => outermost,
+                _ => common,
+            };
+            table.add_fde(cie, unwind.to_fde(Address::Constant(start.at(text).get())));
         }
         Ok(table)
     }

@@ -11,15 +11,18 @@
 //! - `stable_points`: full <= executed; each that is not full lacks at least
 //!   one live value, and only those do.
 //! - `verdict` and the sections `inconclusive` and `divergence` go together;
-//!   wrong values are a divergence.
+//!   wrong values are a divergence. Only a self-test that failed is one without
+//!   that section.
 //! - `divergence`: the kinds that are about a value name it; every slot's
 //!   values have the form of its type and differ; an offset lies in a
 //!   function, a function in an instance.
-//! - `selftest`: injected >= reached >= effective >= caught, and the kinds sum
-//!   up to the totals.
+//! - `selftest`: injected >= reached >= effective >= caught, the kinds sum up to
+//!   the totals, the faults are those counted, and the verdict is theirs.
 
 use crate::divergence::{Divergence, DivergenceKind, WitnessVerdict};
-use crate::model::{Boundaries, Report, Selftest, SelftestKind, StablePoints, Values, Verdict};
+use crate::model::{
+    Boundaries, Report, Selftest, SelftestKind, SelftestOutcome, StablePoints, Values, Verdict,
+};
 
 impl Report {
     /// Checks the rules of [`crate::check`]. The error is a sentence about the
@@ -68,9 +71,16 @@ fn verdict(report: &Report) -> Result<(), String> {
         format!("verdict {key} does not go with the section inconclusive")
     })?;
     let diverged = report.verdict == Verdict::Divergence;
-    require(report.divergence.is_some() == diverged, || {
-        format!("verdict {key} does not go with the section divergence")
-    })?;
+    if let Some(section) = &report.selftest {
+        let code = section.exit_code();
+        require(report.exit_code() == code && report.divergence.is_none(), || {
+            format!("verdict {key} does not go with the section selftest")
+        })?;
+    } else {
+        require(report.divergence.is_some() == diverged, || {
+            format!("verdict {key} does not go with the section divergence")
+        })?;
+    }
     require(diverged || report.values.wrong == 0, || {
         format!("verdict {key} with {} wrong values", report.values.wrong)
     })
@@ -171,16 +181,33 @@ fn selftest(s: &Selftest) -> Result<(), String> {
     for kind in &s.kinds {
         counts(&kind.kind, [kind.injected, kind.reached, kind.effective, kind.caught])?;
     }
-    let columns: [(&str, u64, Column); 4] = [
+    let columns: [(&str, u64, Column); 5] = [
         ("selftest.injected", s.injected, |kind| kind.injected),
         ("selftest.reached", s.reached, |kind| kind.reached),
         ("selftest.effective", s.effective, |kind| kind.effective),
         ("selftest.caught", s.caught, |kind| kind.caught),
+        ("selftest.masked", s.masked, |kind| kind.masked),
     ];
     for (name, total, column) in columns {
         let parts: Vec<(&str, u64)> =
             s.kinds.iter().map(|kind| (kind.kind.as_str(), column(kind))).collect();
         sums_up((name, total), &parts)?;
     }
-    Ok(())
+    for kind in &s.kinds {
+        let count = |which: fn(SelftestOutcome) -> bool| {
+            let of_kind = s.faults.iter().filter(|fault| fault.kind == kind.kind);
+            of_kind.filter(|fault| which(fault.outcome)).count() as u64
+        };
+        let counted = [
+            count(|_| true),
+            count(SelftestOutcome::reached),
+            count(SelftestOutcome::effective),
+            count(|outcome| outcome == SelftestOutcome::Caught),
+        ];
+        let said = [kind.injected, kind.reached, kind.effective, kind.caught];
+        require(said == counted, || format!("{}: the faults are not those counted", kind.kind))?;
+    }
+    require(s.faults.len() as u64 == s.injected, || {
+        "selftest.faults has faults of no kind".to_owned()
+    })
 }

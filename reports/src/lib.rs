@@ -39,7 +39,8 @@ pub use divergence::{
 };
 pub use model::{
     Boundaries, Inconclusive, InconclusiveReason, Live, Memory, Outcome, Program, Report, Schema,
-    Selftest, SelftestKind, StablePoints, Subject, Time, Tool, ValueClass, Values, Verdict,
+    Selftest, SelftestFault, SelftestKind, SelftestOutcome, StablePoints, Subject, Time, Tool,
+    ValueClass, Values, Verdict,
 };
 pub use slot::{Slot, SlotName, SlotType};
 pub use style::Style;

@@ -96,6 +96,21 @@ impl Report {
         };
     }
 
+    /// Makes this the report of a self-test, with the verdict that goes with it.
+    pub fn set_selftest(&mut self, section: Selftest) {
+        (self.verdict, self.inconclusive) = match section.exit_code() {
+            0 => (Verdict::Match, None),
+            1 => (Verdict::Divergence, None),
+            _ => {
+                let detail = "of some faults nobody can say what became of them".to_owned();
+                let reason = InconclusiveReason::Environment;
+                (Verdict::Inconclusive, Some(Inconclusive { reason, detail }))
+            }
+        };
+        self.divergence = None;
+        self.selftest = Some(section);
+    }
+
     /// The exit code of the command that made this report: 0 match,
     /// 1 divergence, 3 inconclusive, 4 if the witness contradicts the oracle,
     /// which is a bug in wdiff. (2, bad usage or input, has no report.)
@@ -444,33 +459,157 @@ impl Time {
     }
 }
 
-/// How many faults that were put in were found. `injected` >= `reached` >=
-/// `effective` >= `caught`.
+/// What became of the faults that were put in on purpose. `injected` >=
+/// `reached` >= `effective` >= `caught`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selftest {
     /// Faults put into the subject or the map.
     pub injected: u64,
     /// Of these, those that execution came to.
     pub reached: u64,
-    /// Of these, those that changed anything.
+    /// Of these, those that changed what the program does or leaves.
     pub effective: u64,
-    /// Of these, those that ended in a divergence.
+    /// Of these, those reported no later than where they first change state.
     pub caught: u64,
-    /// The same, per kind of fault; the kinds sum up to the totals.
+    /// Of those reached and not effective, those that were reported all the
+    /// same: a value was wrong and nobody read it.
+    pub masked: u64,
+    /// Most boundaries between a first change of state and its report.
+    pub delay: u64,
+    /// What the faults were drawn by.
+    pub seed: u64,
+    /// The same counts, per kind of fault; the kinds sum up to the totals.
     pub kinds: Vec<SelftestKind>,
+    /// The faults, in the order in which they were tried.
+    pub faults: Vec<SelftestFault>,
+}
+
+impl Selftest {
+    /// Whether a fault was missed, reported late, or reported where there was
+    /// none.
+    pub fn failed(&self) -> bool {
+        self.faults.iter().any(|fault| fault.outcome.is_failure())
+    }
+
+    /// The exit code of the self-test: 1 if it failed, 3 if of some fault
+    /// nobody can say what became of it, else 0.
+    pub fn exit_code(&self) -> u8 {
+        let unknown = |fault: &SelftestFault| fault.outcome == SelftestOutcome::Unknown;
+        if self.failed() {
+            1
+        } else if self.faults.iter().any(unknown) {
+            3
+        } else {
+            0
+        }
+    }
 }
 
 /// [`Selftest`] for one kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SelftestKind {
-    /// Name of the fault, as `--inject` takes it.
+    /// `code:` and the kind as `--inject` takes it, or `map:` and where the
+    /// slot is in truth: `register`, `vector`, `frame`, `constant`.
     pub kind: String,
     /// Faults put in.
     pub injected: u64,
     /// Of these, those that execution came to.
     pub reached: u64,
-    /// Of these, those that changed anything.
+    /// Of these, those that changed what the program does or leaves.
     pub effective: u64,
-    /// Of these, those that ended in a divergence.
+    /// Of these, those reported in time.
     pub caught: u64,
+    /// Those not effective and reported all the same.
+    pub masked: u64,
+    /// Most boundaries between a first change of state and its report.
+    pub delay: u64,
+}
+
+/// One fault of a self-test.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SelftestFault {
+    /// The fault, as `--inject` takes it.
+    pub fault: String,
+    /// Its kind, one of those counted.
+    pub kind: String,
+    /// The program it was put into.
+    pub program: String,
+    /// The Wasm instruction.
+    pub instruction: String,
+    /// What was there and what was put there.
+    pub change: String,
+    /// What became of it.
+    pub outcome: SelftestOutcome,
+    /// Boundaries between its first change of state and its report; `None` if
+    /// either is not known.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub delay: Option<u64>,
+    /// The effect, as the single-stepper saw it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub effect: Option<String>,
+    /// What the comparator reported, or why it had no answer.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub report: Option<String>,
+    /// The command line that runs the program with this fault.
+    pub rerun: Vec<String>,
+}
+
+/// What became of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelftestOutcome {
+    /// Execution never came to it.
+    #[default]
+    NotReached,
+    /// It was executed and changed nothing.
+    NoEffect,
+    /// It had no effect, but a value was wrong for a while and was reported.
+    Masked,
+    /// It had an effect, one that the specification leaves open.
+    Allowed,
+    /// It had an effect and was reported no later than that.
+    Caught,
+    /// It had an effect and was reported after it.
+    Late,
+    /// It had an effect and was not reported.
+    Missed,
+    /// It was reported where it had done nothing yet.
+    FalseAlarm,
+    /// Nobody can say.
+    Unknown,
+}
+
+impl SelftestOutcome {
+    /// The outcome's name, as in JSON.
+    pub const fn key(self) -> &'static str {
+        match self {
+            SelftestOutcome::NotReached => "not_reached",
+            SelftestOutcome::NoEffect => "no_effect",
+            SelftestOutcome::Masked => "masked",
+            SelftestOutcome::Allowed => "allowed",
+            SelftestOutcome::Caught => "caught",
+            SelftestOutcome::Late => "late",
+            SelftestOutcome::Missed => "missed",
+            SelftestOutcome::FalseAlarm => "false_alarm",
+            SelftestOutcome::Unknown => "unknown",
+        }
+    }
+
+    /// Whether execution came to the fault.
+    pub const fn reached(self) -> bool {
+        !matches!(self, SelftestOutcome::NotReached | SelftestOutcome::Unknown)
+    }
+
+    /// Whether the fault had an effect that must be reported.
+    pub const fn effective(self) -> bool {
+        matches!(self, SelftestOutcome::Caught | SelftestOutcome::Late | SelftestOutcome::Missed)
+    }
+
+    /// Whether the comparator failed.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            SelftestOutcome::Late | SelftestOutcome::Missed | SelftestOutcome::FalseAlarm
+        )
+    }
 }

@@ -10,6 +10,7 @@
 mod divergence;
 mod next;
 mod page;
+mod selftest;
 mod summary;
 
 use crate::model::{Report, Verdict};
@@ -32,6 +33,16 @@ pub fn render(report: &Report, style: Style) -> String {
 
 /// The verdict in one line.
 fn verdict_line(report: &Report, page: &mut Page) {
+    if let Some(section) = &report.selftest {
+        let role = match report.verdict {
+            Verdict::Match => Role::Good,
+            Verdict::Divergence => Role::Bad,
+            Verdict::Inconclusive => Role::Unsure,
+        };
+        let head = page.paint(role, if section.failed() { "failed" } else { report.verdict.key() });
+        page.line(&format!("{head}: {}", selftest::in_short(section)));
+        return;
+    }
     let (role, head, rest) = match report.verdict {
         Verdict::Match => (Role::Good, "match", match_rest(report)),
         Verdict::Divergence => {

@@ -42,12 +42,16 @@ const CONTRACT: &[(&str, &str)] = &[
 /// Keys that this version adds after those of the contract.
 const ADDED: &[(&str, &str)] = &[
     ("", "selftest"),
-    ("divergence", "listing state_diff rerun"),
+    ("divergence", "listing state_diff rerun summary after"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),
     ("divergence.state_diff", "expected actual"),
-    ("selftest", "injected reached effective caught kinds"),
-    ("selftest.kinds[]", "kind injected reached effective caught"),
+    ("selftest", "injected reached effective caught masked delay seed kinds faults"),
+    ("selftest.kinds[]", "kind injected reached effective caught masked delay"),
+    (
+        "selftest.faults[]",
+        "fault kind program instruction change outcome delay effect report rerun",
+    ),
 ];
 
 /// Objects whose keys are data.

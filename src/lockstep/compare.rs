@@ -212,13 +212,7 @@ impl Lockstep<'_> {
             }
             if !matches!(region.compare(0, bytes), Ok(None)) {
                 differences.extend(self.memory_differences(index, 0, bytes));
-                let addresses = region
-                    .differences(0, bytes, LISTED)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .flat_map(|range| range.take(LISTED_BYTES as usize))
-                    .collect();
-                watch.get_or_insert(Watch { memory: index, addresses });
+                watch.get_or_insert(self.watch_of(index, bytes));
             }
         }
         for at in 0..self.space.tables.len() {
@@ -235,6 +229,28 @@ impl Lockstep<'_> {
         Ok((differences, watch))
     }
 
+    /// Bytes of memory that differ, whether or not anything looked at them yet:
+    /// what led to a divergence may have been written long before it.
+    pub(super) fn differing_memory(&self) -> Option<Watch> {
+        let memories = &self.oracle.instance(self.instance).memories;
+        memories.iter().zip(&self.space.memories).enumerate().find_map(|(at, (memory, region))| {
+            let bytes = self.oracle.memory(*memory);
+            let region = self.subject.region(*region);
+            let differs =
+                region.len() == bytes.len() as u64 && !matches!(region.compare(0, bytes), Ok(None));
+            differs.then(|| self.watch_of(MemoryIdx::from_index(at), bytes))
+        })
+    }
+
+    /// The first bytes of a memory that differ from the oracle's.
+    fn watch_of(&self, memory: MemoryIdx, bytes: &[u8]) -> Watch {
+        let region = self.subject.region(self.space.memories[memory.index()]);
+        let differences = region.differences(0, bytes, LISTED).unwrap_or_default();
+        let addresses =
+            differences.into_iter().flat_map(|range| range.take(LISTED_BYTES as usize)).collect();
+        Watch { memory, addresses }
+    }
+
     /// Compares single bytes that an earlier run found to differ in the end.
     pub(super) fn compare_watched(&mut self) -> Vec<Slot> {
         let Some(watch) = &self.watch else { return Vec::new() };
@@ -244,23 +260,23 @@ impl Lockstep<'_> {
         };
         let bytes = self.oracle.memory(*memory);
         let mut differences = Vec::new();
+        let Some(region) = self.space.memories.get(watch.memory.index()) else {
+            return Vec::new();
+        };
+        let region = self.subject.region(*region);
         for &address in &watch.addresses {
-            let Some(byte) = bytes.get(address as usize) else { continue };
-            let region = self.subject.region(self.space.memories[watch.memory.index()]);
+            let Some(byte) = bytes.get(address as usize).map(std::slice::from_ref) else {
+                continue;
+            };
             // A memory that has not grown so far yet has no such byte.
-            if address < region.len()
-                && !matches!(region.compare(address, std::slice::from_ref(byte)), Ok(None))
-            {
-                differences.extend(self.memory_differences(
-                    watch.memory,
-                    address,
-                    std::slice::from_ref(byte),
-                ));
+            if address < region.len() && !matches!(region.compare(address, byte), Ok(None)) {
+                differences.extend(self.memory_differences(watch.memory, address, byte));
             }
         }
         differences
     }
 
+    /// What differs in a range of memory that is known to differ.
     fn memory_differences(&self, memory: MemoryIdx, address: u64, expected: &[u8]) -> Vec<Slot> {
         let region = self.subject.region(self.space.memories[memory.index()]);
         let slot = |at: u64, want: &[u8], got: &[u8]| {

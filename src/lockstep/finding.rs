@@ -7,8 +7,8 @@ use dwarf_map::SubjectAddr;
 use reports::{DivergenceKind, Slot};
 use wasm_view::{Boundary, MemoryIdx};
 
-/// Bytes of one memory that differ and were found by comparing it whole, so
-/// that the boundary at which they began to differ is still to be found.
+/// Bytes of one memory that differ where a run ended: the boundary at which
+/// they began to differ may lie before that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// The memory.
@@ -40,6 +40,6 @@ pub struct Finding {
     pub actual_state: Vec<String>,
     /// The call stack, innermost first, as the oracle has it.
     pub frames: Vec<Boundary>,
-    /// For a difference that arose earlier than it was found.
+    /// For differences that may have arisen earlier than this.
     pub watch: Option<Watch>,
 }

@@ -21,15 +21,12 @@ use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tracer::{FaultSignal, Stop, Subject};
+use tracer::{Stop, Subject};
 use wasi_host::{HostError, Outcome, World};
 use wasm_view::{
     Boundary, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId, TableIdx,
     Trap, ValType, Value, WasmOffset,
 };
-
-/// Bytes that a thunk or a prologue may need below the caller's frame.
-const FRAME_SLACK: u64 = 4096;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -87,7 +84,7 @@ pub struct Lockstep<'a> {
     pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
     cores: Vec<CoreRequest>,
-    last: Option<Boundary>,
+    pub(super) last: Option<Boundary>,
     here: Option<(BoundaryId, SubjectAddr)>,
     pending: Event,
     /// Where the subject halted last.
@@ -95,7 +92,7 @@ pub struct Lockstep<'a> {
 }
 
 /// What to do after an event and a stop have met.
-enum Next {
+pub(super) enum Next {
     Go(Event),
     End(Ending),
 }
@@ -411,7 +408,7 @@ impl<'a> Lockstep<'a> {
     }
 
     /// Compares everything once more at the end of a call.
-    fn finished(&mut self, ending: Ending) -> Result<Next, CommandError> {
+    pub(super) fn finished(&mut self, ending: Ending) -> Result<Next, CommandError> {
         self.oracle.clear_writes();
         let (wrong, watch) = self.compare_whole()?;
         if wrong.is_empty() {
@@ -534,135 +531,12 @@ impl<'a> Lockstep<'a> {
         }))
     }
 
-    /// A fault is a Wasm trap only if its PC is in the trap table, the signal
-    /// fits and, for memory, the address lies in a memory's reservation.
-    fn fault(
-        &mut self,
-        event: Event,
-        signal: FaultSignal,
-        pc: SubjectAddr,
-        address: Option<SubjectAddr>,
-    ) -> Result<Next, CommandError> {
-        if let Some(address) = address
-            && self.space.in_stack_guard(address)
-            && matches!(signal, FaultSignal::Segv | FaultSignal::Bus)
-        {
-            return self.stack_exhausted(event, address);
-        }
-        let site = self.plan.code_offset(pc).and_then(|offset| self.plan.trap(offset));
-        let at = address.map(|a| format!(" accessing {a}")).unwrap_or_default();
-        let Some((function, trap, offset)) = site else {
-            return self.diverged(
-                DivergenceKind::Sandbox,
-                format!(
-                    "the subject faulted ({signal:?}) at {pc}{at}, which is no trap of the map"
-                ),
-                Vec::new(),
-            );
-        };
-        let fits = match trap {
-            Trap::MemoryOutOfBounds => match signal {
-                FaultSignal::Bus | FaultSignal::Segv => {
-                    address.is_some_and(|address| self.space.memory_at(address).is_some())
-                }
-                FaultSignal::Ill => true,
-                FaultSignal::Fpe | FaultSignal::Trap => false,
-            },
-            Trap::IntegerDivideByZero | Trap::IntegerOverflow => {
-                matches!(signal, FaultSignal::Fpe | FaultSignal::Ill)
-            }
-            _ => signal == FaultSignal::Ill,
-        };
-        if !fits {
-            return self.diverged(
-                DivergenceKind::Sandbox,
-                format!("the subject faulted ({signal:?}) at {pc}{at}; the map has a trap there, {trap}, but it does not come about so"),
-                Vec::new(),
-            );
-        }
-        let func = self.image.map.functions[function as usize].func;
-        match event {
-            Event::Trapped(expected) if expected == trap => {
-                let same = self
-                    .oracle
-                    .top()
-                    .is_none_or(|top| top.boundary.func == func && top.boundary.offset == offset);
-                if same {
-                    self.trapped(trap)
-                } else {
-                    self.diverged(
-                        DivergenceKind::Trap,
-                        format!(
-                            "both trapped ({trap}), the subject at {offset} of function {func}"
-                        ),
-                        Vec::new(),
-                    )
-                }
-            }
-            event => self.unexpected(
-                event,
-                format!("the subject trapped at {offset} of function {func}: {trap}"),
-            ),
-        }
-    }
-
-    /// Both trapped alike: memories must still agree.
-    fn trapped(&mut self, trap: Trap) -> Result<Next, CommandError> {
-        let at = match self.oracle.top().map(|top| top.boundary).or(self.last) {
-            Some(at) => at,
-            None => return Err(CommandError::bug("a trap at no instruction")),
-        };
-        self.finished(Ending::Trapped(trap, Some(at)))
-    }
-
-    /// The native stack ran out. That is the program's doing, and adopted, only
-    /// if the frames that the oracle has fill the stack by the map's sizes.
-    fn stack_exhausted(
-        &mut self,
-        event: Event,
-        address: SubjectAddr,
-    ) -> Result<Next, CommandError> {
-        let called = match &event {
-            Event::Trapped(Trap::CallStackExhausted) => true,
-            Event::Boundary => self.oracle.depth() == self.frames.len() + 1,
-            Event::HostCall(_) => true,
-            _ => false,
-        };
-        let lowest = self.frames.last().map(|frame| {
-            let size = self.image.map.functions[frame.function as usize].frame_size;
-            frame.cfa.get().saturating_sub(u64::from(size))
-        });
-        let entered = match &event {
-            Event::Boundary => {
-                self.oracle.top().and_then(|top| self.plan.position(top.boundary.func))
-            }
-            _ => None,
-        };
-        let callee =
-            entered.map_or(0, |function| self.image.map.functions[function as usize].frame_size);
-        let room = u64::from(callee) + FRAME_SLACK;
-        let accounted =
-            lowest.is_some_and(|lowest| address.get() < lowest && lowest - address.get() <= room);
-        if self.sparse() && (!called || !accounted) {
-            return Ok(Next::End(Ending::Inconclusive {
-                reason: InconclusiveReason::Limit,
-                detail: "the subject's stack ran out between two stops; only --break-every-insn can tell whether rightly".into(),
-            }));
-        }
-        if !called || !accounted {
-            return self.diverged(
-                DivergenceKind::Sandbox,
-                format!("the subject's stack ran out at {address}; the oracle's {} frames do not account for it", self.oracle.depth()),
-                Vec::new(),
-            );
-        }
-        self.stats.adopt("stack_exhaustion");
-        self.oracle.trap_now(Trap::CallStackExhausted);
-        self.trapped(Trap::CallStackExhausted)
-    }
-
     /// Event and stop are of different kinds.
-    fn unexpected(&mut self, event: Event, actual: String) -> Result<Next, CommandError> {
+    pub(super) fn unexpected(
+        &mut self,
+        event: Event,
+        actual: String,
+    ) -> Result<Next, CommandError> {
         let (kind, expected) = match &event {
             Event::Boundary => {
                 let at = self.oracle.top().map(|top| top.boundary);
@@ -701,7 +575,7 @@ impl<'a> Lockstep<'a> {
         self.diverged(kind, format!("{expected}, {actual}"), Vec::new())
     }
 
-    fn diverged(
+    pub(super) fn diverged(
         &mut self,
         kind: DivergenceKind,
         what: String,
@@ -765,7 +639,7 @@ impl<'a> Lockstep<'a> {
             expected_state,
             actual_state,
             frames,
-            watch: None,
+            watch: self.differing_memory().filter(|_| self.stats.stops > 1),
         })
     }
 

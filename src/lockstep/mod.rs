@@ -34,6 +34,7 @@
 
 pub mod compare;
 pub mod entry;
+pub mod faults;
 pub mod finding;
 pub mod follow;
 pub mod frames;

@@ -24,7 +24,8 @@ use wasm_view::{
     TableIdx, TypeIdx, ValType,
 };
 
-const INSTANCE_DATA: u64 = 0x10_0000_0000;
+/// Where the instance data lies.
+pub const INSTANCE_DATA: u64 = 0x10_0000_0000;
 const STACK: u64 = 0x20_0000_0000;
 /// Bytes of native stack. Wasmtime's default is 512 KiB; code compiled without
 /// optimisation takes several times the frames' size.

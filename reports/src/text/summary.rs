@@ -1,7 +1,8 @@
 //! What a verdict rests on: program, subject, boundaries, values, memory, time.
 
 use super::page::{Page, TableCell};
-use crate::model::{Report, Selftest, Values};
+use super::selftest;
+use crate::model::{Report, Values};
 use crate::number::{counted, duration, grouped, percent, rate};
 use crate::printable::clean;
 use crate::style::Role;
@@ -11,12 +12,15 @@ pub(super) fn write(report: &Report, page: &mut Page) {
     page.title("What was looked at");
     program(report, page);
     subject(report, page);
+    if let Some(section) = &report.selftest {
+        // The figures of the many runs are not added up.
+        page.row("time", &duration(report.time.wall_s()));
+        selftest::write(section, page);
+        return;
+    }
     boundaries(report, page);
     values(&report.values, page);
     state(report, page);
-    if let Some(section) = &report.selftest {
-        selftest(section, page);
-    }
 }
 
 fn program(report: &Report, page: &mut Page) {
@@ -167,26 +171,4 @@ fn state(report: &Report, page: &mut Page) {
             rate(time.boundaries_per_s())
         ),
     );
-}
-
-fn selftest(s: &Selftest, page: &mut Page) {
-    page.title("Faults put in");
-    let titles = ["", "injected", "reached", "effective", "caught", ""];
-    let mut rows = vec![titles.map(|t| TableCell::right(t).role(Role::Faint)).into()];
-    let mut row = |name: &str, [injected, reached, effective, caught]: [u64; 4]| {
-        let share = TableCell::right(percent(caught, effective).unwrap_or_default());
-        rows.push(vec![
-            TableCell::left(clean(name)),
-            TableCell::right(grouped(injected)),
-            TableCell::right(grouped(reached)),
-            TableCell::right(grouped(effective)),
-            TableCell::right(grouped(caught)),
-            if caught < effective { share.role(Role::Bad) } else { share },
-        ]);
-    };
-    for kind in &s.kinds {
-        row(&kind.kind, [kind.injected, kind.reached, kind.effective, kind.caught]);
-    }
-    row("all", [s.injected, s.reached, s.effective, s.caught]);
-    page.table(2, &rows);
 }

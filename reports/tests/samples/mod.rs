@@ -2,8 +2,9 @@
 
 use reports::{
     Boundaries, Divergence, DivergenceKind, Frame, Inconclusive, InconclusiveReason, ListingLine,
-    Memory, NativePc, Outcome, Program, Report, Selftest, SelftestKind, Slot, SlotName, SlotType,
-    StablePoints, StateDiff, Subject, Time, Tool, ValueClass, Witness, WitnessVerdict,
+    Memory, NativePc, Outcome, Program, Report, Selftest, SelftestFault, SelftestKind,
+    SelftestOutcome, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool,
+    ValueClass, Witness, WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -317,23 +318,54 @@ fn hostile() -> Report {
 }
 
 fn selftest() -> Report {
+    use SelftestOutcome as Is;
     let mut report = matching();
-    let kind = |kind: &str, injected, reached, effective, caught| SelftestKind {
-        kind: kind.to_owned(),
-        injected,
-        reached,
-        effective,
-        caught,
-    };
-    report.selftest = Some(Selftest {
-        injected: 300,
-        reached: 250,
-        effective: 200,
-        caught: 199,
-        kinds: vec![
-            kind("swap-registers", 100, 90, 90, 90),
-            kind("wrong-offset", 200, 160, 110, 109),
-        ],
-    });
+    let mut section = Selftest { seed: 1, ..Selftest::default() };
+    for (kind, outcomes) in [
+        ("code:operand", &[Is::Caught, Is::Caught, Is::NotReached, Is::NoEffect, Is::Masked][..]),
+        ("map:frame", &[Is::Caught, Is::Late, Is::Missed, Is::Caught]),
+    ] {
+        let faults = outcomes.iter().zip(0..).map(|(outcome, at)| SelftestFault {
+            fault: format!("{kind}:#3:0x{:x}", 0x40 + at),
+            kind: kind.to_owned(),
+            program: "fib".to_owned(),
+            instruction: "i32.add".to_owned(),
+            change: "add eax,ecx -> add eax,edx".to_owned(),
+            outcome: *outcome,
+            delay: match outcome {
+                Is::Caught => Some(0),
+                Is::Late => Some(3),
+                _ => None,
+            },
+            effect: outcome.effective().then(|| "memory 0 at 0x40".to_owned()),
+            report: (*outcome == Is::Late).then(|| "operand at 0x47".to_owned()),
+            rerun: ["wdiff", "run", "--inject", kind, "fib.wasm"].map(str::to_owned).to_vec(),
+        });
+        let faults: Vec<SelftestFault> = faults.collect();
+        let count = |which: fn(&Is) -> bool| {
+            outcomes.iter().filter(|outcome| which(outcome)).count() as u64
+        };
+        section.kinds.push(SelftestKind {
+            kind: kind.to_owned(),
+            injected: count(|_| true),
+            reached: count(|outcome| outcome.reached()),
+            effective: count(|outcome| outcome.effective()),
+            caught: count(|outcome| *outcome == Is::Caught),
+            masked: count(|outcome| *outcome == Is::Masked),
+            delay: faults.iter().filter_map(|fault| fault.delay).max().unwrap_or(0),
+        });
+        section.faults.extend(faults);
+    }
+    let sum = |of: fn(&SelftestKind) -> u64| section.kinds.iter().map(of).sum();
+    let [injected, reached, effective, caught, masked] = [
+        sum(|kind| kind.injected),
+        sum(|kind| kind.reached),
+        sum(|kind| kind.effective),
+        sum(|kind| kind.caught),
+        sum(|kind| kind.masked),
+    ];
+    let delay = 3;
+    section = Selftest { injected, reached, effective, caught, masked, delay, ..section };
+    report.set_selftest(section);
     report
 }

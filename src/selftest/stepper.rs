@@ -1,0 +1,288 @@
+//! The judge: is a fault reached, and does it do anything?
+//!
+//! A *code* fault is judged by two machines side by side, one with the image
+//! as it was compiled and one with the fault, every compiler trap of both a
+//! NOP. Both run to the faulty instruction and are stepped from there, one
+//! native instruction at a time:
+//!
+//! ```text
+//!   run ---> hit ---> step, step, ... boundary, step, ... boundary
+//!                        |                 |
+//!                        |                 '- other boundary, service or end,
+//!                        |                    other store?      -> effective
+//!                        '- same registers, flags and stack at a boundary?
+//!                           this hit left nothing: run to the next
+//! ```
+//!
+//! Values in registers and on the stack that differ are no effect by
+//! themselves: nobody may ever read them. When the steps are used up with only
+//! such differences, both machines run to their ends and those are compared.
+//!
+//! A *map* fault changes no code. It has an effect where, at some execution of
+//! its boundary, the place that it names holds other bits than the right one;
+//! one machine that halts there alone tells.
+//!
+//! Neither the oracle nor the comparator takes part in any of this.
+
+use super::machine::{End, Machine, Seen, same_native_state, store_difference};
+use crate::error::CommandError;
+use crate::lockstep::compare::read_slot;
+use crate::lockstep::plan::{BoundaryId, Check, Plan, Width, check_of};
+use aot_backend::Image;
+use dwarf_map::unwind::Unwinder;
+use dwarf_map::{Anchor, CodeOffset, Location, SubjectAddr};
+use tracer::Subject;
+use wasm_view::SlotIdx;
+
+/// Native instructions stepped for one fault, on either side, before the two
+/// run to their ends.
+const STEPS: u64 = 20_000;
+/// Most steps between two boundaries; one instruction of Wasm takes fewer.
+const STEPS_TO_BOUNDARY: u64 = 2_000;
+
+/// What a fault does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Execution never came to it.
+    NotReached,
+    /// It was executed and nothing came of it.
+    Nothing,
+    /// It changed something.
+    Changed(Change),
+}
+
+/// The first effect seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// How often execution had come to the fault by then, that time included.
+    pub hit: u64,
+    /// For a code fault, boundaries between that and the effect, the one where
+    /// it shows included; `None` when it was seen only in the end.
+    pub boundaries: Option<u64>,
+    /// What differed.
+    pub what: String,
+}
+
+fn changed(hit: u64, boundaries: Option<u64>, what: String) -> Effect {
+    Effect::Changed(Change { hit, boundaries, what })
+}
+
+/// Judges a code fault at `at`.
+///
+/// # Errors
+/// What the host refuses; a clean machine that does not run as it did before.
+pub fn code(
+    mut clean: Machine<'_>,
+    mut faulty: Machine<'_>,
+    plan: &Plan,
+    at: CodeOffset,
+) -> Result<Effect, CommandError> {
+    for machine in [&clean, &faulty] {
+        machine.silence()?;
+    }
+    let mut left = STEPS;
+    let mut hits = 0;
+    loop {
+        for machine in [&clean, &faulty] {
+            machine.plant(at)?;
+        }
+        let (ours, theirs) = (clean.run_on(plan)?, faulty.run_on(plan)?);
+        if ours != theirs {
+            if hits == 0 {
+                return Err(CommandError::bug("two runs of one program differ before the fault"));
+            }
+            return Ok(changed(hits, None, clean.differs(&ours, &theirs)));
+        }
+        match ours {
+            Seen::Trap(pc) if pc == at => hits += 1,
+            Seen::Over(End::Stuck) => return Err(stuck()),
+            Seen::Over(_) if hits == 0 => return Ok(Effect::NotReached),
+            Seen::Over(_) => return at_the_end(&clean, &faulty, hits),
+            other => return Err(CommandError::bug(format_args!("a machine came to {other:?}"))),
+        }
+        clean.back_to(at)?;
+        faulty.back_to(at)?;
+        let mut boundaries = 0;
+        loop {
+            let (ours, taken) = clean.step_to_boundary(plan, left.min(STEPS_TO_BOUNDARY))?;
+            let (theirs, _) = faulty.step_to_boundary(plan, STEPS_TO_BOUNDARY)?;
+            left = left.saturating_sub(taken);
+            if ours == Seen::Over(End::Stuck) || theirs == Seen::Over(End::Stuck) {
+                return Err(stuck());
+            }
+            if ours == Seen::Spent || left == 0 {
+                // Where the two stand is not the same kind of place.
+                return run_to_end(clean, faulty, plan, hits);
+            }
+            if ours != theirs {
+                return Ok(changed(hits, Some(boundaries + 1), clean.differs(&ours, &theirs)));
+            }
+            boundaries += u64::from(matches!(ours, Seen::Boundary(_)));
+            if let Some(what) = store_difference(&clean, &faulty)? {
+                return Ok(changed(hits, Some(boundaries), what));
+            }
+            match ours {
+                Seen::Over(_) => return Ok(Effect::Nothing),
+                Seen::Boundary(_) if same_native_state(&clean, &faulty)? => break,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Lets both machines run to their ends, wherever each of them is now, and
+/// compares what is done for them on the way, how they end and what they leave.
+fn run_to_end(
+    mut clean: Machine<'_>,
+    mut faulty: Machine<'_>,
+    plan: &Plan,
+    hits: u64,
+) -> Result<Effect, CommandError> {
+    loop {
+        let (ours, theirs) = (clean.run(plan)?, faulty.run(plan)?);
+        if ours == Seen::Over(End::Stuck) {
+            return Err(stuck());
+        }
+        if ours != theirs {
+            return Ok(changed(hits, None, clean.differs(&ours, &theirs)));
+        }
+        if matches!(ours, Seen::Over(_)) {
+            return at_the_end(&clean, &faulty, hits);
+        }
+    }
+}
+
+fn at_the_end(
+    clean: &Machine<'_>,
+    faulty: &Machine<'_>,
+    hits: u64,
+) -> Result<Effect, CommandError> {
+    Ok(match store_difference(clean, faulty)? {
+        Some(what) => changed(hits, None, format!("{what}, in the end")),
+        None => Effect::Nothing,
+    })
+}
+
+fn stuck() -> CommandError {
+    CommandError::Inconclusive {
+        reason: "timeout",
+        detail: "the single-stepper did not come to an end in time".into(),
+    }
+}
+
+/// Judges a map fault: at boundary `id`, `slot` is said to be at `wrong`.
+///
+/// # Errors
+/// What the host refuses.
+pub fn map(
+    mut clean: Machine<'_>,
+    places: &mut Places<'_>,
+    id: BoundaryId,
+    slot: SlotIdx,
+    wrong: Location,
+) -> Result<Effect, CommandError> {
+    let function = &places.image.map.functions[id.function as usize];
+    let boundary = &function.boundaries[id.index as usize];
+    let (Some(ty), Anchor::Trap(pc), Some(right)) = (
+        function.locals.iter().chain(&boundary.operands).nth(slot.index()),
+        boundary.anchor,
+        boundary.locations.get(slot.index()),
+    ) else {
+        return Err(CommandError::bug("a map fault at no slot"));
+    };
+    let mut constants = Vec::new();
+    let right = check_of(*right, *ty, &mut constants);
+    let wrong = check_of(wrong, *ty, &mut constants);
+    clean.silence()?;
+    clean.plant(pc)?;
+    let mut hits = 0;
+    loop {
+        match clean.run_on(&places.plan)? {
+            Seen::Trap(at) if at == pc => hits += 1,
+            Seen::Over(End::Stuck) => return Err(stuck()),
+            Seen::Over(_) if hits == 0 => return Ok(Effect::NotReached),
+            Seen::Over(_) => return Ok(Effect::Nothing),
+            other => return Err(CommandError::bug(format_args!("a machine came to {other:?}"))),
+        }
+        let cfa = places.frame_address(&clean, id)?;
+        let bits = |clean: &mut Machine<'_>, check| bits(clean, check, cfa, &constants);
+        let (expected, actual) = (bits(&mut clean, right), bits(&mut clean, wrong));
+        if expected != actual {
+            let text = |bits: Option<u64>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
+            let what = format!("{} instead of {}", text(actual), text(expected));
+            return Ok(changed(hits, None, what));
+        }
+    }
+}
+
+/// The bits of a slot, as wide as its type; `None` where there is none.
+fn bits(
+    machine: &mut Machine<'_>,
+    check: Check,
+    cfa: SubjectAddr,
+    constants: &[u64],
+) -> Option<u64> {
+    let space = &machine.space;
+    let stack = |subject: &Subject, address| {
+        subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
+    };
+    let read = read_slot(check, cfa, constants, &mut machine.subject, stack);
+    read.ok().flatten().map(|(bits, width)| match width {
+        Width::Word => bits & 0xffff_ffff,
+        Width::Double | Width::FuncRef => bits,
+    })
+}
+
+/// Where the unchanged map says that state is. Used to find out *when* state
+/// changes, and to read what a map fault is about.
+pub struct Places<'a> {
+    /// What is at which PC.
+    pub plan: Plan,
+    unwinder: Unwinder,
+    image: &'a Image,
+}
+
+impl<'a> Places<'a> {
+    /// Those of an image.
+    ///
+    /// # Errors
+    /// An image that contradicts itself.
+    pub fn new(image: &'a Image) -> Result<Places<'a>, CommandError> {
+        let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32);
+        let unwinder = unwinder.map_err(CommandError::input)?;
+        Ok(Places { plan: Plan::new(image)?, unwinder, image })
+    }
+
+    /// The canonical frame address of a machine that halted at a boundary.
+    fn frame_address(
+        &mut self,
+        machine: &Machine<'_>,
+        id: BoundaryId,
+    ) -> Result<SubjectAddr, CommandError> {
+        let plan = self.plan.function(id.function, &self.image.map, &self.unwinder)?;
+        let rule = plan.cfa(id.index);
+        let base = machine.subject.regs().dwarf(rule.reg.0).unwrap_or_default();
+        Ok(SubjectAddr::new(base).offset(rule.offset))
+    }
+
+    /// Whether two machines that halted at one boundary hold other values in
+    /// the slots of its frame, or have the frame elsewhere.
+    ///
+    /// # Errors
+    /// A boundary without frame information.
+    pub fn frames_differ(
+        &mut self,
+        a: &mut Machine<'_>,
+        b: &mut Machine<'_>,
+        id: BoundaryId,
+    ) -> Result<bool, CommandError> {
+        let (ours, theirs) = (self.frame_address(a, id)?, self.frame_address(b, id)?);
+        if ours != theirs {
+            return Ok(true);
+        }
+        let plan = self.plan.function(id.function, &self.image.map, &self.unwinder)?;
+        Ok(plan.checks(id.index).iter().any(|check| {
+            bits(a, *check, ours, &plan.constants) != bits(b, *check, theirs, &plan.constants)
+        }))
+    }
+}

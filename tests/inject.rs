@@ -1,0 +1,137 @@
+//! `wdiff run --inject`: a fault on purpose is a divergence with its place.
+
+mod common;
+
+use common::{Ran, run};
+use reports::{DivergenceKind, Verdict};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Output;
+
+/// fac, the only function, computed in a loop; offsets are those of the module
+/// that the `wat` crate makes of it.
+const PROGRAM: &str = r#"(module
+  (memory 1)
+  (func $fac (export "fac") (param $n i32) (result i32) (local $r i32)
+    i32.const 1
+    local.set $r
+    (loop $again
+      local.get $r
+      local.get $n
+      i32.mul
+      local.set $r
+      (i32.store (i32.const 64) (local.get $r))
+      local.get $n
+      i32.const 1
+      i32.sub
+      local.tee $n
+      br_if $again)
+    i32.const 64
+    i32.load))"#;
+
+fn program(scratch: &Path) -> OsString {
+    let path = scratch.join("fac.wat");
+    std::fs::write(&path, PROGRAM).expect("a file");
+    path.into()
+}
+
+/// Offset of the instruction whose listing contains `text`.
+fn offset_of(scratch: &Path, text: &str) -> u32 {
+    let bytes = wat::parse_str(PROGRAM).expect("a module");
+    for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
+        let wasmparser::Payload::CodeSectionEntry(body) = payload.expect("a module") else {
+            continue;
+        };
+        for item in body.get_operators_reader().expect("a body").into_iter_with_offsets() {
+            let (operator, offset) = item.expect("an operator");
+            if format!("{operator:?}").starts_with(text) {
+                return offset as u32;
+            }
+        }
+    }
+    panic!("no {text} in {}", scratch.display())
+}
+
+fn inject(fault: &str, scratch: &Path) -> Ran {
+    let args = ["--inject", fault].map(OsString::from).into_iter();
+    let call = ["--invoke", "fac", "--", "5"].map(OsString::from);
+    let args: Vec<OsString> = args.chain([program(scratch)]).chain(call).collect();
+    run(&args, scratch)
+}
+
+#[test]
+fn a_code_fault_is_reported_behind_its_instruction() {
+    let scratch = common::scratch();
+    let at = offset_of(scratch.path(), "I32Sub");
+    for kind in ["operation", "drop", "constant"] {
+        let ran = inject(&format!("code:fac:{at:#x}:{kind}"), scratch.path());
+        assert_eq!(ran.code, Some(1), "{kind}: {}", ran.stderr);
+        assert!(ran.stderr.contains("injected code:"), "{}", ran.stderr);
+        let report = ran.report.expect("a report");
+        assert_eq!(report.verdict, Verdict::Divergence);
+        let found = report.divergence.expect("a divergence");
+        assert_eq!(found.kind, DivergenceKind::Operand);
+        assert_eq!(found.name.as_deref(), Some("fac"));
+        assert_eq!(found.func, Some(0));
+        // The boundary after the instruction, with the instruction named.
+        assert_eq!(found.after.map(|after| after.offset), Some(at));
+        assert!(found.offset > Some(at) && found.offset < Some(at + 3), "{:?}", found.offset);
+        assert!(!found.slots.is_empty());
+    }
+}
+
+#[test]
+fn a_store_of_a_wrong_value_is_reported_behind_it() {
+    let scratch = common::scratch();
+    let at = offset_of(scratch.path(), "I32Store");
+    let ran = inject(&format!("code:#0:{at}:operand"), scratch.path());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
+    assert_eq!(found.kind, DivergenceKind::Memory);
+    assert_eq!(found.after.map(|after| after.offset), Some(at));
+}
+
+#[test]
+fn a_map_fault_is_reported_at_its_boundary() {
+    let scratch = common::scratch();
+    let at = offset_of(scratch.path(), "I32Mul");
+    for slot in ["local0", "stack0", "2"] {
+        let ran = inject(&format!("map:fac:{at}:{slot}"), scratch.path());
+        assert_eq!(ran.code, Some(1), "{slot}: {}", ran.stderr);
+        let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
+        assert_eq!((found.func, found.offset), (Some(0), Some(at)), "{slot}");
+        assert_eq!(found.slots.len(), 1, "{:?}", found.slots);
+    }
+}
+
+#[test]
+fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
+    let scratch = common::scratch();
+    let at = offset_of(scratch.path(), "I32Mul");
+    let refused = |fault: &str| -> (Option<i32>, String) {
+        let Output { status, stderr, .. } = common::wdiff()
+            .args(["run", "--inject", fault])
+            .arg(program(scratch.path()))
+            .args(["--invoke", "fac", "--", "5"])
+            .output()
+            .expect("wdiff starts");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    for (fault, says) in [
+        ("", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
+        ("code", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
+        ("data:fac:64:drop", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
+        (&format!("code:fac:{at}:explode"), "operand, destination, drop, extension"),
+        (&format!("code:fac:{at}:scale"), "possible there: "),
+        (&format!("code:fac:{}:drop", at + 1000), "the nearest is"),
+        (&format!("code:nobody:{at}:drop"), "no function has this name"),
+        (&format!("map:fac:{at}:local9"), "is no slot of that boundary; it has 2 locals"),
+        (&format!("map:fac:{at}:stack2"), "is no slot of that boundary"),
+        (&format!("map:fac:{at}:99999999999"), "is no slot of that boundary"),
+    ] {
+        let (code, text) = refused(fault);
+        assert_eq!(code, Some(2), "{fault}: {text}");
+        assert!(text.contains(says), "{fault}: {text}");
+        assert_eq!(text.lines().count(), 1, "{fault}: {text}");
+    }
+}

@@ -1,0 +1,115 @@
+//! `wdiff selftest`: what it says, and that it would say otherwise.
+//!
+//! What makes it fail is tested on fabricated outcomes beside the decision
+//! itself (`src/selftest/verdict.rs`); here the command runs.
+
+mod common;
+
+use reports::{Report, Selftest, SelftestOutcome, Verdict};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Runs the command; the report must be there.
+fn selftest(args: &[&str], scratch: &Path) -> (Option<i32>, Report) {
+    let file = scratch.join("report.json");
+    let output = common::wdiff()
+        .arg("selftest")
+        .args(["--format", "json", "--output"])
+        .arg(&file)
+        .args(args)
+        .output()
+        .expect("wdiff starts");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let report = reports::json::from_str(&text).unwrap_or_else(|error| {
+        panic!("{error}\n{text}\n{}", String::from_utf8_lossy(&output.stderr))
+    });
+    (output.status.code(), report)
+}
+
+fn section(report: &Report) -> &Selftest {
+    report.selftest.as_ref().expect("a section selftest")
+}
+
+#[test]
+fn every_effective_fault_is_caught_where_it_shows() {
+    let scratch = common::scratch();
+    let programs = ["int-ops", "mem-ops", "control", "float-ops", "quicksort", "traps/deep-trap"];
+    let mut args = vec!["--seed", "3", "--count", "12"];
+    args.extend(programs);
+    let (code, report) = selftest(&args, scratch.path());
+    let counted = section(&report);
+    for fault in &counted.faults {
+        assert!(!fault.outcome.is_failure(), "{fault:#?}");
+        assert_ne!(fault.outcome, SelftestOutcome::Unknown, "{fault:#?}");
+    }
+    assert_eq!((code, report.verdict), (Some(0), Verdict::Match));
+    assert_eq!((counted.injected, counted.delay), (24, 0));
+    assert_eq!(counted.caught, counted.effective);
+    // All are drawn among what is executed; most of them must do something.
+    assert_eq!(counted.reached, counted.injected);
+    assert!(counted.effective * 2 > counted.injected, "{counted:#?}");
+    let kinds = |sort: &str| counted.kinds.iter().filter(|k| k.kind.starts_with(sort)).count();
+    assert!(kinds("code:") >= 8, "{:#?}", counted.kinds);
+    assert!(kinds("map:") >= 3, "{:#?}", counted.kinds);
+    let spread = |of: fn(&reports::SelftestFault) -> &str| {
+        counted.faults.iter().map(of).collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!(spread(|fault| &fault.program), programs.len());
+    assert!(spread(|fault| &fault.instruction) >= 12);
+}
+
+#[test]
+fn the_seed_determines_the_faults() {
+    let scratch = common::scratch();
+    let faults = |seed| {
+        let (_, report) = selftest(&["--seed", seed, "--count", "3", "control"], scratch.path());
+        section(&report).faults.iter().map(|fault| fault.fault.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(faults("7"), faults("7"));
+    assert_ne!(faults("7"), faults("8"));
+}
+
+#[test]
+fn a_fault_can_be_run_again_by_the_command_line_given() {
+    let scratch = common::scratch();
+    let (_, report) = selftest(&["--count", "2", "globals"], scratch.path());
+    let caught = |fault: &&reports::SelftestFault| fault.outcome == SelftestOutcome::Caught;
+    let fault = section(&report).faults.iter().find(caught).expect("a fault that was caught");
+    let status = common::wdiff().args(&fault.rerun[1..]).output().expect("wdiff starts");
+    assert_eq!(status.status.code(), Some(1), "{}", String::from_utf8_lossy(&status.stderr));
+}
+
+#[test]
+fn the_text_is_a_table() {
+    let output = common::wdiff()
+        .args(["selftest", "--count", "1", "globals"])
+        .output()
+        .expect("wdiff starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for word in ["injected", "reached", "effective", "caught", "delay", "map:"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_tried_is_refused() {
+    let scratch = common::scratch();
+    let empty = scratch.path().join("empty.wat");
+    std::fs::write(&empty, "(module (func (export \"_start\")))").expect("a file");
+    let empty = empty.to_str().expect("a path in UTF-8");
+    for (args, code, says) in [
+        (&["no-such-program"][..], 2, "no-such-program"),
+        (&["--count", "0"], 2, "--count"),
+        (&["--count", "5000", empty], 2, "--count"),
+        (&["--format", "html", "fib"], 3, "html"),
+        (&["--anchors", "srcloc", "fib"], 3, "srcloc"),
+        (&["files"], 3, "directories"),
+        (&["traps/active-data-out-of-bounds"], 3, "without any fault"),
+    ] {
+        let output = common::wdiff().arg("selftest").args(args).output().expect("wdiff starts");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(says), "{args:?}: {text}");
+    }
+}
