@@ -10,7 +10,7 @@ use wasm_view::{FuncType, ValType};
 
 /// Writes a map as the content of `.wasm_map`.
 ///
-/// [`super::read`] gives an equal map back, provided that functions,
+/// [`super::read()`] gives an equal map back, provided that functions,
 /// boundaries, call sites and traps are in the order that the model demands,
 /// ranges do not end before they start and the instance layout fits its limit;
 /// otherwise it refuses the bytes.
