@@ -100,6 +100,7 @@ impl Writes {
     }
 
     /// Forgets everything.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.exact.clear();
         self.tables.clear();
@@ -111,7 +112,10 @@ impl Writes {
                 }
             }
         }
-        self.table_hulls.clear();
+        // Called after every instruction: clearing an empty tree is not free.
+        if !self.table_hulls.is_empty() {
+            self.table_hulls.clear();
+        }
     }
 
     /// Memory writes as (memory, address, length).

@@ -6,11 +6,12 @@
 
 use super::finding::Watch;
 use super::follow::Lockstep;
-use super::plan::{BoundaryId, Check, Width};
+use super::plan::{BoundaryId, Check, FunctionPlan, Width};
+use super::space::Space;
 use crate::error::CommandError;
 use dwarf_map::{Location, SubjectAddr};
 use reports::{Slot, SlotName, SlotType};
-use tracer::Subject;
+use tracer::{SharedRegion, Subject, VectorRegs};
 use wasm_view::{Cell, GlobalIdx, MemoryIdx, MemoryType, SlotIdx, TableIdx, ValType, Value};
 
 /// Most single differences listed of one region: enough to see a pattern.
@@ -18,31 +19,60 @@ const LISTED: usize = 8;
 /// Most bytes shown of one differing range.
 const LISTED_BYTES: u64 = 16;
 
-/// Reads one slot in native form; `Ok(None)` when the map has no location.
-#[inline]
-pub fn read_slot(
-    check: Check,
+/// Reads the slots of one boundary at which the subject stands.
+pub struct SlotReader<'a> {
+    general: [u64; 16],
+    /// Fetched only for boundaries that need them: a system call.
+    vectors: Option<&'a VectorRegs>,
+    stack: &'a SharedRegion,
+    space: &'a Space,
+    constants: &'a [u64],
     cfa: SubjectAddr,
-    constants: &[u64],
-    subject: &mut Subject,
-    stack: impl Fn(&Subject, SubjectAddr) -> Option<u64>,
-) -> Result<Option<(u64, Width)>, SubjectAddr> {
-    Ok(Some(match check {
-        Check::Gpr(reg, width) => (subject.regs().dwarf(u16::from(reg)).unwrap_or_default(), width),
-        Check::Xmm(reg, width) => match subject.vectors() {
-            Ok(vectors) => (vectors.xmm(u16::from(reg)).unwrap_or_default() as u64, width),
-            Err(_) => return Err(SubjectAddr::new(0)),
-        },
-        Check::Cfa(offset, width) => {
-            let address = cfa.offset(i64::from(offset));
-            (stack(subject, address).ok_or(address)?, width)
+}
+
+impl<'a> SlotReader<'a> {
+    /// Of a boundary of a function, by its position there.
+    #[inline]
+    pub fn new(
+        subject: &'a Subject,
+        space: &'a Space,
+        plan: &'a FunctionPlan,
+        index: u32,
+        cfa: SubjectAddr,
+    ) -> Self {
+        let vectors = if plan.needs_vectors(index) { subject.vectors().ok() } else { None };
+        SlotReader {
+            general: subject.regs().general(),
+            vectors,
+            stack: subject.region(space.stack),
+            space,
+            constants: &plan.constants,
+            cfa,
         }
-        Check::Constant(index, width) => match constants.get(index as usize) {
-            Some(value) => (*value, width),
-            None => return Ok(None),
-        },
-        Check::None(_) => return Ok(None),
-    }))
+    }
+
+    /// A slot in native form; `Ok(None)` when the map has no location, an
+    /// address or 0 when what the map says cannot be read.
+    #[inline]
+    pub fn read(&self, check: Check) -> Result<Option<(u64, Width)>, SubjectAddr> {
+        Ok(Some(match check {
+            Check::Gpr(reg, width) => (self.general[usize::from(reg & 15)], width),
+            Check::Xmm(reg, width) => match self.vectors {
+                Some(vectors) => (vectors.low(reg), width),
+                None => return Err(SubjectAddr::new(0)),
+            },
+            Check::Cfa(offset, width) => {
+                let address = self.cfa.offset(i64::from(offset));
+                let at = self.space.stack_offset(address).ok_or(address)?;
+                (self.stack.read_u64(at).map_err(|_| address)?, width)
+            }
+            Check::Constant(index, width) => match self.constants.get(index as usize) {
+                Some(value) => (*value, width),
+                None => return Ok(None),
+            },
+            Check::None(_) => return Ok(None),
+        }))
+    }
 }
 
 impl Lockstep<'_> {
@@ -61,23 +91,18 @@ impl Lockstep<'_> {
             return Err(CommandError::bug("the oracle has no frame at a boundary"));
         };
         let checks = plan.checks(at.index);
-        let slots = top.locals.len() + top.operands.len();
-        if checks.len() != slots {
+        if checks.len() != top.slots.len() {
             return Err(CommandError::input(format_args!(
-                "the image's map has {} slots at {}, validation says {slots}; it was made from another module, or its compiler is wrong",
+                "the image's map has {} slots at {}, validation says {}; it was made from another module, or its compiler is wrong",
                 checks.len(),
                 top.boundary.offset,
+                top.slots.len(),
             )));
         }
-        let stack = |subject: &Subject, address| {
-            let offset = space.stack_offset(address)?;
-            subject.region(space.stack).read_u64(offset).ok()
-        };
+        let reader = SlotReader::new(subject, space, plan, at.index, cfa);
         let mut wrong: Vec<SlotIdx> = Vec::new();
-        for (index, (check, expected)) in
-            checks.iter().zip(top.locals.iter().chain(top.operands)).enumerate()
-        {
-            let same = match read_slot(*check, cfa, &plan.constants, subject, stack) {
+        for (index, (check, expected)) in checks.iter().zip(top.slots).enumerate() {
+            let same = match reader.read(*check) {
                 Ok(Some((native, Width::Word))) => native as u32 as u64 == expected.0,
                 Ok(Some((native, Width::Double))) => native == expected.0,
                 Ok(Some((native, Width::FuncRef))) => space.funcref(native) == Some(*expected),
@@ -145,16 +170,11 @@ impl Lockstep<'_> {
         else {
             return Err(CommandError::bug("a slot beyond the frame"));
         };
-        let expected = top.locals.iter().chain(top.operands).nth(slot.index());
+        let expected = top.slots.get(slot.index());
         let expected = Value::from_cell(*ty, expected.copied().unwrap_or_default());
-        let stack = |subject: &Subject, address| {
-            let offset = space.stack_offset(address)?;
-            subject.region(space.stack).read_u64(offset).ok()
-        };
         let check = plan.checks(at.index).get(slot.index()).copied();
-        let native = check.and_then(|check| {
-            read_slot(check, cfa, &plan.constants, subject, stack).ok().flatten()
-        });
+        let reader = SlotReader::new(subject, space, plan, at.index, cfa);
+        let native = check.and_then(|check| reader.read(check).ok().flatten());
         Ok((expected, native.map(|(bits, _)| space.cell(*ty, bits))))
     }
 

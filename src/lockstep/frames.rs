@@ -8,14 +8,13 @@
 //! about the suspended caller's slots is what the oracle's caller holds. When
 //! the stack shrinks, the frame returned to must be where it was.
 
-use super::compare::{describe_location, difference, read_slot};
+use super::compare::{SlotReader, describe_location, difference};
 use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, Width, check_of};
 use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
 use dwarf_map::{CallSite, CodeOffset, SubjectAddr};
 use reports::{DivergenceKind, Slot, SlotName};
-use tracer::Subject;
 use wasm_view::Value;
 
 /// A native frame of a Wasm function.
@@ -302,9 +301,7 @@ impl Lockstep<'_> {
         let function = &image.map.functions[at.function as usize];
         let boundary = &function.boundaries[at.index as usize];
         let plan = plan.function(at.function, &image.map, unwinder)?;
-        let stack = |subject: &Subject, address| {
-            subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
-        };
+        let reader = SlotReader::new(subject, space, plan, at.index, cfa);
         let types = function.locals.iter().chain(&boundary.operands);
         Ok(plan
             .checks(at.index)
@@ -313,7 +310,7 @@ impl Lockstep<'_> {
             .enumerate()
             .map(|(index, (check, ty))| {
                 let name = super::follow::slot_name(index, function.locals.len());
-                match read_slot(*check, cfa, &plan.constants, subject, stack) {
+                match reader.read(*check) {
                     Ok(Some((native, _))) => {
                         let value = Value::from_cell(*ty, space.cell(*ty, native));
                         format!("{name} {ty} {} {value}", value.hex())

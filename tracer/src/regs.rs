@@ -90,6 +90,16 @@ impl Regs {
         })
     }
 
+    /// The sixteen general registers, by DWARF number.
+    #[inline]
+    pub fn general(&self) -> [u64; 16] {
+        let raw = &self.raw;
+        [
+            raw.rax, raw.rdx, raw.rcx, raw.rbx, raw.rsi, raw.rdi, raw.rbp, raw.rsp, raw.r8, raw.r9,
+            raw.r10, raw.r11, raw.r12, raw.r13, raw.r14, raw.r15,
+        ]
+    }
+
     /// Sets the register with a DWARF number from 0 to 16; answers whether
     /// there is one.
     #[inline]
@@ -169,6 +179,16 @@ impl VectorRegs {
     pub fn xmm(&self, number: u16) -> Option<u128> {
         let lanes = self.raw.xmm_space.as_chunks::<4>().0.get(usize::from(number))?;
         Some(lanes.iter().rev().fold(0, |whole, lane| whole << 32 | u128::from(*lane)))
+    }
+
+    /// The low 64 bits of xmm0 to xmm15; 0 for other numbers.
+    #[inline]
+    pub fn low(&self, number: u8) -> u64 {
+        let at = usize::from(number) * 4;
+        match self.raw.xmm_space.get(at..at + 2) {
+            Some([low, high]) => u64::from(*high) << 32 | u64::from(*low),
+            _ => 0,
+        }
     }
 
     /// The register with a DWARF number from 17 to 32; `None` for others.
