@@ -16,6 +16,7 @@ use iced_x86::{
     OpKind, Register,
 };
 use oracle_interp::Module;
+use std::collections::BTreeMap;
 use std::fmt;
 use wasm_view::{Cell, FuncIdx, SlotIdx, WasmOffset};
 
@@ -257,8 +258,9 @@ fn boundary_mut(
         .ok_or_else(|| CommandError::input(format_args!("no boundary at {offset} of {func}")))
 }
 
-/// The native instructions of a Wasm instruction: those from behind its trap up
-/// to the next one.
+/// The native instructions of a Wasm instruction, by address: those that can be
+/// executed between its trap and the next one. Found along the control flow:
+/// what merely lies behind may be another instruction's, a table or constants.
 ///
 /// # Errors
 /// A boundary that the compiler eliminated.
@@ -274,19 +276,31 @@ pub fn instructions_of(
             "the compiler eliminated {offset} of {func}"
         )));
     };
-    let length = (function.code.end.get() - pc.get() - 1) as usize;
-    let mut found = Vec::new();
-    for instruction in decode(image, CodeOffset::new(pc.get() + 1), length) {
-        if instruction.mnemonic() == Mnemonic::Int3 {
-            break;
+    let code = function.code.start.at(image.text_address).get()
+        ..function.code.end.at(image.text_address).get();
+    let mut found = BTreeMap::new();
+    let mut open = vec![pc.at(image.text_address).get() + 1];
+    while let Some(address) = open.pop() {
+        if !code.contains(&address) || found.contains_key(&address) {
+            continue;
         }
-        found.push(instruction);
-        // Behind it lies its table, which is no code.
-        if instruction.flow_control() == FlowControl::IndirectBranch {
-            break;
+        let at = CodeOffset::new((address - image.text_address.get()) as u32);
+        let rest = (code.end - address) as usize;
+        let Some(instruction) = decode(image, at, rest).next() else { continue };
+        let next = instruction.next_ip();
+        match instruction.flow_control() {
+            FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => open.push(next),
+            FlowControl::UnconditionalBranch => open.push(instruction.near_branch_target()),
+            FlowControl::ConditionalBranch => {
+                open.extend([next, instruction.near_branch_target()]);
+            }
+            // `int3`: another boundary begins.
+            FlowControl::Interrupt => continue,
+            _ => {}
         }
+        found.insert(address, instruction);
     }
-    Ok(found)
+    Ok(found.into_values().collect())
 }
 
 fn decode(image: &Image, at: CodeOffset, length: usize) -> impl Iterator<Item = Instruction> + '_ {

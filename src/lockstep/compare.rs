@@ -40,13 +40,25 @@ impl<'a> SlotReader<'a> {
         index: u32,
         cfa: SubjectAddr,
     ) -> Self {
-        let vectors = if plan.needs_vectors(index) { subject.vectors().ok() } else { None };
+        Self::over(subject, space, &plan.constants, plan.needs_vectors(index), cfa)
+    }
+
+    /// Of checks whose constants are given; `vectors` if one reads a vector
+    /// register.
+    #[inline]
+    pub fn over(
+        subject: &'a Subject,
+        space: &'a Space,
+        constants: &'a [u64],
+        vectors: bool,
+        cfa: SubjectAddr,
+    ) -> Self {
         SlotReader {
             general: subject.regs().general(),
-            vectors,
+            vectors: if vectors { subject.vectors().ok() } else { None },
             stack: subject.region(space.stack),
             space,
-            constants: &plan.constants,
+            constants,
             cfa,
         }
     }

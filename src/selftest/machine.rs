@@ -20,7 +20,7 @@ use oracle_interp::Module;
 use std::sync::Arc;
 use tracer::{FaultSignal, SharedRegion, Stop, Subject};
 use wasi_host::{GuestMemory, OperationLog, OutOfBounds, Outcome, World};
-use wasm_view::{FuncIdx, TableIdx, Trap, Value};
+use wasm_view::{FuncIdx, TableIdx, Trap, Value, WasmOffset};
 
 /// One byte of x86-64 that does nothing.
 const NOP: u8 = 0x90;
@@ -64,9 +64,9 @@ pub enum Seen {
 /// What was done for a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// An operation of the kernel's, with the words of its arguments and of
-    /// its results.
-    Operation(ThunkKind, Vec<u64>, Vec<u64>),
+    /// An operation of the kernel's, with the words of its results. What it was
+    /// asked with shows in those and in the store, or not at all.
+    Operation(ThunkKind, Vec<u64>),
     /// A host function was called with these arguments, and answered.
     HostCall(FuncIdx, Vec<Value>),
     /// A call returned these words, and the next one was begun.
@@ -82,7 +82,11 @@ pub enum End {
     Exited(u32),
     /// A thunk's operation trapped.
     Trapped(ThunkKind, Trap),
-    /// An instruction faulted.
+    /// An instruction faulted that stands for a trap of Wasm: which, and at
+    /// which instruction of the function at which position in the map. A
+    /// compiler may have several for one.
+    WasmTrap(FaultSignal, Trap, u32, WasmOffset),
+    /// Any other instruction faulted.
     Fault(FaultSignal, SubjectAddr),
     /// It called the host otherwise than the unchanged program does.
     HostCall(String),
@@ -267,7 +271,13 @@ impl<'a> Machine<'a> {
                 },
             },
             Stop::Stepped => Seen::Stepped,
-            Stop::Fault { signal, pc, .. } => Seen::Over(End::Fault(signal, pc)),
+            Stop::Fault { signal, pc, .. } => {
+                let site = plan.code_offset(pc).and_then(|offset| plan.trap(offset));
+                Seen::Over(match site {
+                    Some((function, trap, at)) => End::WasmTrap(signal, trap, function, at),
+                    None => End::Fault(signal, pc),
+                })
+            }
             Stop::Syscall { number, pc } => Seen::Over(End::Syscall(number, pc)),
             Stop::Interrupted if self.control.request().is_some() => Seen::Over(End::Stuck),
             Stop::Interrupted => return Ok(None),
@@ -281,11 +291,10 @@ impl<'a> Machine<'a> {
         let image = self.image;
         let thunk = &image.map.thunks[index];
         let ThunkKind::Import(func) = thunk.kind else {
-            let arguments = self.words(thunk.ty.params.len())?;
             return Ok(match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
                 Served::Done => {
                     let results = self.words(thunk.ty.results.len())?;
-                    Seen::Served(Service::Operation(thunk.kind, arguments, results))
+                    Seen::Served(Service::Operation(thunk.kind, results))
                 }
                 Served::Trapped(trap) => Seen::Over(End::Trapped(thunk.kind, trap)),
             });
@@ -339,8 +348,8 @@ impl Machine<'_> {
             Seen::Trap(pc) => format!("halted at {pc}"),
             Seen::Stepped => "went on".into(),
             Seen::Spent => "went on without reaching a boundary".into(),
-            Seen::Served(Service::Operation(kind, arguments, results)) => {
-                format!("{kind:?} of {arguments:x?} gave {results:x?}")
+            Seen::Served(Service::Operation(kind, results)) => {
+                format!("{kind:?} gave {results:x?}")
             }
             Seen::Served(Service::HostCall(func, args)) => {
                 let import = self.module.function_import(*func);
@@ -353,6 +362,10 @@ impl Machine<'_> {
             }
             Seen::Over(End::Exited(code)) => format!("exited with {code}"),
             Seen::Over(End::Trapped(kind, trap)) => format!("{kind:?} trapped: {trap}"),
+            Seen::Over(End::WasmTrap(_, trap, function, at)) => {
+                let func = self.image.map.functions[*function as usize].func;
+                format!("trapped at {at} of function {func}: {trap}")
+            }
             Seen::Over(End::Fault(signal, pc)) => format!("faulted ({signal:?}) at {pc}"),
             Seen::Over(End::HostCall(why)) => why.clone(),
             Seen::Over(End::Syscall(number, pc)) => format!("system call {number} at {pc}"),

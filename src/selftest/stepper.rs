@@ -26,12 +26,11 @@
 
 use super::machine::{End, Machine, Seen, same_native_state, store_difference};
 use crate::error::CommandError;
-use crate::lockstep::compare::read_slot;
+use crate::lockstep::compare::SlotReader;
 use crate::lockstep::plan::{BoundaryId, Check, Plan, Width, check_of};
 use aot_backend::Image;
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{Anchor, CodeOffset, Location, SubjectAddr};
-use tracer::Subject;
 use wasm_view::SlotIdx;
 
 /// Native instructions stepped for one fault, on either side, before the two
@@ -222,12 +221,9 @@ fn bits(
     cfa: SubjectAddr,
     constants: &[u64],
 ) -> Option<u64> {
-    let space = &machine.space;
-    let stack = |subject: &Subject, address| {
-        subject.region(space.stack).read_u64(space.stack_offset(address)?).ok()
-    };
-    let read = read_slot(check, cfa, constants, &mut machine.subject, stack);
-    read.ok().flatten().map(|(bits, width)| match width {
+    let vectors = matches!(check, Check::Xmm(..));
+    let reader = SlotReader::over(&machine.subject, &machine.space, constants, vectors, cfa);
+    reader.read(check).ok().flatten().map(|(bits, width)| match width {
         Width::Word => bits & 0xffff_ffff,
         Width::Double | Width::FuncRef => bits,
     })
