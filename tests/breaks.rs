@@ -211,6 +211,22 @@ fn free_nan() -> Result<(), Failed> {
     if report.boundaries.stops != 84 {
         return Err(format!("{} stops instead of 84 NaNs", report.boundaries.stops).into());
     }
+    // The `end` behind the addition is come by without it thirty times.
+    const JOINED: &str = r#"(module
+      (func $idle)
+      (func (export "_start") (local $i i32)
+        (loop
+          (f64.convert_i32_s (local.get $i))
+          (if (param f64) (result f64) (i32.gt_s (local.get $i) (i32.const 29))
+            (then (f64.add (f64.const nan))))
+          (drop)
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if 0 (i32.lt_s (local.get $i) (i32.const 32))))))"#;
+    let ran = run_text(JOINED, &["--break", "idle"]);
+    let report = expect(&ran, 0)?;
+    if report.boundaries.stops != 2 {
+        return Err(format!("{} stops instead of 2 NaNs", report.boundaries.stops).into());
+    }
     Ok(())
 }
 

@@ -53,10 +53,21 @@ impl StopSet {
     /// Adds every instruction whose result may be a NaN of the executor's
     /// choice, so that none passes unseen (see [`crate::Oracle::choice`]).
     pub fn insert_nan_freedoms(&mut self) {
+        self.insert_nan(0);
+    }
+
+    /// Adds the boundary behind each such instruction, where its result is the
+    /// topmost operand.
+    pub fn insert_behind_nan_freedoms(&mut self) {
+        self.insert_nan(1);
+    }
+
+    fn insert_nan(&mut self, distance: usize) {
         let Stops::In { module, ops } = &mut self.stops else {
             return;
         };
-        for (op, original) in ops.iter_mut().zip(&module.code.ops) {
+        // None of them is its function's last instruction.
+        for (op, original) in ops.iter_mut().skip(distance).zip(&module.code.ops) {
             if crate::choice::has_nan_freedom(*original) {
                 *op = Op::Stop;
             }

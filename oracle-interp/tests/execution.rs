@@ -312,3 +312,45 @@ fn names_and_bodies_are_found() {
     assert_eq!(module.func_at(WasmOffset::new(0)), None);
     assert!(module.code_section_start().unwrap() < module.body(FuncIdx::new(0)).unwrap().start);
 }
+
+#[test]
+fn the_depth_that_was_fallen_to_is_known() {
+    let wat = "(module
+        (func (call $a) (call $a))
+        (func $a (call $b) (call $b))
+        (func $b (nop)))";
+    let (mut oracle, module, func) = oracle(wat);
+    let mut stops = StopSet::new(&module);
+    let b = module.find_func("b")[0];
+    assert!(stops.insert(b, module.function(b).unwrap().boundaries().next().unwrap()));
+    oracle.begin_call(func, &[]).unwrap();
+    oracle.mark_depth();
+    let mut lowest = Vec::new();
+    while oracle.run(&stops, 1000) == Event::Boundary {
+        assert!(oracle.is_at(&stops));
+        assert_eq!(oracle.depth(), 3);
+        lowest.push(oracle.lowest_depth());
+        oracle.mark_depth();
+        assert_eq!(oracle.lowest_depth(), 3);
+    }
+    assert_eq!(lowest, [1, 2, 1, 2]);
+}
+
+#[test]
+fn a_run_can_pause_wherever_a_nan_may_arise() {
+    //                         0           1           2           3       4
+    let wat = "(module (func f32.const 0 f32.const 0 f32.const 1 f32.copysign f32.div drop nop))";
+    let (mut oracle, module, func) = oracle(wat);
+    let offsets: Vec<WasmOffset> = module.function(func.func).unwrap().boundaries().collect();
+    let mut pauses = StopSet::new(&module);
+    pauses.insert_nan_freedoms();
+    let mut behind = StopSet::new(&module);
+    behind.insert_behind_nan_freedoms();
+    oracle.begin_call(func, &[]).unwrap();
+    assert_eq!(oracle.run(&pauses, 1000), Event::Boundary);
+    assert_eq!(oracle.top().unwrap().boundary.offset, offsets[4]);
+    assert!(!oracle.is_at(&behind));
+    assert_eq!(oracle.step(), Event::Boundary);
+    assert!(oracle.choice().is_some() && oracle.is_at(&behind));
+    assert!(matches!(oracle.run(&pauses, 1000), Event::Finished(_)));
+}

@@ -8,8 +8,7 @@
 //! choice, which the oracle must adopt or it follows another execution. So the
 //! oracle pauses at every instruction that can do so, and when the result is
 //! a NaN the two meet right behind it: the trap there is planted for as many
-//! passes as the oracle has made since the last stop. That boundary has one
-//! predecessor, the instruction, so passes of the one are passes of the other.
+//! passes as the oracle has made there since the last stop.
 //!
 //! *Frames.* Between two stops the stack may have been left and entered any
 //! number of times. The oracle knows how far it shrank; what lies above is
@@ -23,8 +22,9 @@ use super::stops::{NOP, Selection};
 use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
 use dwarf_map::{Anchor, CodeOffset, SubjectAddr};
-use oracle_interp::{Event, StopSet};
+use oracle_interp::{Event, Module, StopSet};
 use std::collections::HashMap;
+use std::sync::Arc;
 use wasm_view::{FuncIdx, WasmOffset};
 
 /// Instructions that the oracle executes between two looks at the control.
@@ -36,10 +36,11 @@ const INT3: u8 = 0xcc;
 pub struct Sparse {
     /// Where the subject halts.
     stops: StopSet,
-    /// These, and where the oracle pauses.
+    /// Behind instructions whose result may be a NaN.
+    behind: StopSet,
+    /// Both, and those instructions: where the oracle pauses.
     pauses: StopSet,
-    /// How often the oracle came out of a pause since the last stop, by the
-    /// boundary behind it.
+    /// How often the oracle came by since the last stop, for those behind.
     passes: HashMap<(FuncIdx, WasmOffset), u64>,
     meeting: Option<Meeting>,
 }
@@ -54,10 +55,13 @@ struct Meeting {
 
 impl Sparse {
     /// A run that stops at these boundaries.
-    pub fn new(stops: StopSet) -> Sparse {
+    pub fn new(stops: StopSet, module: &Arc<Module>) -> Sparse {
+        let mut behind = StopSet::new(module);
+        behind.insert_behind_nan_freedoms();
         let mut pauses = stops.clone();
         pauses.insert_nan_freedoms();
-        Sparse { stops, pauses, passes: HashMap::new(), meeting: None }
+        pauses.insert_behind_nan_freedoms();
+        Sparse { stops, behind, pauses, passes: HashMap::new(), meeting: None }
     }
 }
 
@@ -79,15 +83,18 @@ impl Lockstep<'_> {
                 return Event::Boundary;
             }
             here = true;
-            let pausing = self.oracle.is_at(&sparse.pauses);
-            let event =
-                if pausing { self.oracle.step() } else { self.oracle.run(&sparse.pauses, SLICE) };
+            // A step says what was chosen; only a run is quick.
+            let event = if self.oracle.is_at(&sparse.pauses) {
+                self.oracle.step()
+            } else {
+                self.oracle.run(&sparse.pauses, SLICE)
+            };
             match event {
                 Event::Boundary => {}
-                Event::OutOfFuel if self.control.request().is_none() => {}
+                Event::OutOfFuel if self.control.request().is_none() => continue,
                 event => return event,
             }
-            if !pausing || self.oracle.is_at(&sparse.stops) {
+            if !self.oracle.is_at(&sparse.behind) || self.oracle.is_at(&sparse.stops) {
                 continue;
             }
             let Some(top) = self.oracle.top().map(|top| top.boundary) else { continue };

@@ -171,7 +171,7 @@ pub fn plant(
             }
         }
     }
-    Ok(Selection::Some(Box::new(Sparse::new(set))))
+    Ok(Selection::Some(Box::new(Sparse::new(set, module))))
 }
 
 /// What a run is doing, for the message of one that does not answer.

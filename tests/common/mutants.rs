@@ -87,7 +87,9 @@ pub fn try_all(
             Ok(Err(error)) => {
                 let code = error.exit_code();
                 let key = match &error {
-                    CommandError::Inconclusive { reason, .. } => format!("{code} {reason}"),
+                    CommandError::Inconclusive { reason, .. } => {
+                        format!("{code} before a run: {reason}")
+                    }
                     _ => format!("{code} refused"),
                 };
                 *tally.fates.entry(key).or_default() += 1;
@@ -148,7 +150,7 @@ fn try_one(
         Ending::Diverged(finding) => {
             format!("1 {} at {:?}: {}", finding.kind, finding.at, finding.what)
         }
-        Ending::Inconclusive { reason, .. } => format!("3 {}", reason.key()),
+        Ending::Inconclusive { reason, .. } => format!("3 after a run: {}", reason.key()),
     })
 }
 
