@@ -49,7 +49,7 @@ enum Pass {
 /// What the host refuses.
 pub fn locate<'a>(
     mut start: impl FnMut() -> Result<(Machine<'a>, Machine<'a>), CommandError>,
-    places: &mut Places<'_>,
+    places: &Places<'_>,
     at: CodeOffset,
     change: Option<&Change>,
 ) -> Result<When, CommandError> {
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Runs both until their states differ.
-    fn run(&mut self, places: &mut Places<'_>) -> Result<Pass, CommandError> {
+    fn run(&mut self, places: &Places<'_>) -> Result<Pass, CommandError> {
         loop {
             let ours = self.clean_stop(places)?;
             let theirs = self.faulty.run(&places.plan)?;
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
                 return Err(CommandError::bug("a machine halted at no boundary"));
             };
             let due = self.position >= self.exact || self.position.is_multiple_of(STRIDE);
-            if places.frames_differ(&mut self.clean, &mut self.faulty, id)?
+            if places.frames_differ(&self.clean, &self.faulty, id)?
                 || self.limit.is_some_and(|limit| self.position >= limit)
                 || due && self.stores_differ()?
             {

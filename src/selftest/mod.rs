@@ -266,7 +266,7 @@ fn judge(
     let Prepared { program, calls, log, .. } = prepared;
     let clean = Session { program, image: &prepared.image, calls };
     let faulty = Session { program, image, calls };
-    let mut places = Places::new(&prepared.image)?;
+    let places = Places::new(&prepared.image)?;
     let controls = [Control::new(), Control::new()];
     let _watchdog = Watchdog::new(all, &[&controls[0], &controls[1]], PATIENCE);
     let [ours, theirs] = &controls;
@@ -283,7 +283,7 @@ fn judge(
                 Effect::Nothing if matches!(said, Said::Divergence { .. }) => None,
                 _ => return Ok((effect, Due { from: 0, by: None })),
             };
-            let when = locate(start, &mut places, at, change)?;
+            let when = locate(start, &places, at, change)?;
             Ok((effect, Due { from: when.reached, by: when.first }))
         }
         (None, Some(wrong)) => {
@@ -291,7 +291,7 @@ fn judge(
                 return Err(CommandError::bug("a map fault without a slot"));
             };
             let machine = Machine::new(&clean, log, ours)?;
-            let effect = stepper::map(machine, &mut places, drawn.at, slot, wrong)?;
+            let effect = stepper::map(machine, &places, drawn.at, slot, wrong)?;
             let Effect::Changed(change) = &effect else {
                 // No execution gives another value: no report is right.
                 return Ok((effect, Due { from: u64::MAX, by: None }));

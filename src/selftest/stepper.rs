@@ -26,12 +26,11 @@
 
 use super::machine::{End, Machine, Seen, same_native_state, store_difference};
 use crate::error::CommandError;
-use crate::lockstep::compare::SlotReader;
-use crate::lockstep::plan::{BoundaryId, Check, Plan, Width, check_of};
+use crate::lockstep::plan::{BoundaryId, Plan};
 use aot_backend::Image;
 use dwarf_map::unwind::Unwinder;
-use dwarf_map::{Anchor, CodeOffset, Location, SubjectAddr};
-use wasm_view::SlotIdx;
+use dwarf_map::{Anchor, BoundaryMap, CodeOffset, DwarfReg, Location, SubjectAddr};
+use wasm_view::{SlotIdx, ValType};
 
 /// Native instructions stepped for one fault, on either side, before the two
 /// run to their ends.
@@ -175,7 +174,7 @@ fn stuck() -> CommandError {
 /// What the host refuses.
 pub fn map(
     mut clean: Machine<'_>,
-    places: &mut Places<'_>,
+    places: &Places<'_>,
     id: BoundaryId,
     slot: SlotIdx,
     wrong: Location,
@@ -189,9 +188,6 @@ pub fn map(
     ) else {
         return Err(CommandError::bug("a map fault at no slot"));
     };
-    let mut constants = Vec::new();
-    let right = check_of(*right, *ty, &mut constants);
-    let wrong = check_of(wrong, *ty, &mut constants);
     clean.silence()?;
     clean.plant(pc)?;
     let mut hits = 0;
@@ -204,8 +200,8 @@ pub fn map(
             other => return Err(CommandError::bug(format_args!("a machine came to {other:?}"))),
         }
         let cfa = places.frame_address(&clean, id)?;
-        let bits = |clean: &mut Machine<'_>, check| bits(clean, check, cfa, &constants);
-        let (expected, actual) = (bits(&mut clean, right), bits(&mut clean, wrong));
+        let expected = bits(&clean, *right, *ty, cfa)?;
+        let actual = bits(&clean, wrong, *ty, cfa)?;
         if expected != actual {
             let text = |bits: Option<u64>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
             let what = format!("{} instead of {}", text(actual), text(expected));
@@ -214,19 +210,31 @@ pub fn map(
     }
 }
 
-/// The bits of a slot, as wide as its type; `None` where there is none.
+/// The bits of a slot, as wide as its type; `None` where there is none. Read
+/// in the plainest way there is, and not as the comparator reads.
 fn bits(
-    machine: &mut Machine<'_>,
-    check: Check,
+    machine: &Machine<'_>,
+    location: Location,
+    ty: ValType,
     cfa: SubjectAddr,
-    constants: &[u64],
-) -> Option<u64> {
-    let vectors = matches!(check, Check::Xmm(..));
-    let reader = SlotReader::over(&machine.subject, &machine.space, constants, vectors, cfa);
-    reader.read(check).ok().flatten().map(|(bits, width)| match width {
-        Width::Word => bits & 0xffff_ffff,
-        Width::Double | Width::FuncRef => bits,
-    })
+) -> Result<Option<u64>, CommandError> {
+    let (subject, space) = (&machine.subject, &machine.space);
+    let word = match location {
+        Location::Register(DwarfReg(number)) if number < 16 => subject.regs().dwarf(number),
+        Location::Register(DwarfReg(number)) => {
+            subject.vectors().map_err(CommandError::host)?.dwarf_low(number)
+        }
+        Location::CfaOffset(offset) => {
+            let at = space.stack_offset(cfa.offset(i64::from(offset)));
+            at.and_then(|at| subject.region(space.stack).read_u64(at).ok())
+        }
+        Location::Constant(cell) => Some(cell.0),
+        Location::Unavailable(_) => None,
+    };
+    Ok(word.map(|word| match ty {
+        ValType::I32 | ValType::F32 => word & 0xffff_ffff,
+        ValType::I64 | ValType::F64 | ValType::Ref(_) => word,
+    }))
 }
 
 /// Where the unchanged map says that state is. Used to find out *when* state
@@ -251,14 +259,20 @@ impl<'a> Places<'a> {
 
     /// The canonical frame address of a machine that halted at a boundary.
     fn frame_address(
-        &mut self,
+        &self,
         machine: &Machine<'_>,
         id: BoundaryId,
     ) -> Result<SubjectAddr, CommandError> {
-        let plan = self.plan.function(id.function, &self.image.map, &self.unwinder)?;
-        let rule = plan.cfa(id.index);
+        let Anchor::Trap(pc) = self.boundary(id).anchor else {
+            return Err(CommandError::bug("a machine halted at an eliminated boundary"));
+        };
+        let rule = self.unwinder.cfa_rule(pc).map_err(CommandError::input)?;
         let base = machine.subject.regs().dwarf(rule.reg.0).unwrap_or_default();
         Ok(SubjectAddr::new(base).offset(rule.offset))
+    }
+
+    fn boundary(&self, id: BoundaryId) -> &'a BoundaryMap {
+        &self.image.map.functions[id.function as usize].boundaries[id.index as usize]
     }
 
     /// Whether two machines that halted at one boundary hold other values in
@@ -267,18 +281,23 @@ impl<'a> Places<'a> {
     /// # Errors
     /// A boundary without frame information.
     pub fn frames_differ(
-        &mut self,
-        a: &mut Machine<'_>,
-        b: &mut Machine<'_>,
+        &self,
+        a: &Machine<'_>,
+        b: &Machine<'_>,
         id: BoundaryId,
     ) -> Result<bool, CommandError> {
         let (ours, theirs) = (self.frame_address(a, id)?, self.frame_address(b, id)?);
         if ours != theirs {
             return Ok(true);
         }
-        let plan = self.plan.function(id.function, &self.image.map, &self.unwinder)?;
-        Ok(plan.checks(id.index).iter().any(|check| {
-            bits(a, *check, ours, &plan.constants) != bits(b, *check, theirs, &plan.constants)
-        }))
+        let boundary = self.boundary(id);
+        let locals = &self.image.map.functions[id.function as usize].locals;
+        for (location, ty) in boundary.locations.iter().zip(locals.iter().chain(&boundary.operands))
+        {
+            if bits(a, *location, *ty, ours)? != bits(b, *location, *ty, theirs)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
