@@ -142,3 +142,29 @@ fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
         assert_eq!(text.lines().count(), 1, "{fault}: {text}");
     }
 }
+
+/// Fills nothing, so that a wrong argument changes nothing that could be seen
+/// later.
+const FILL: &str = r#"(module
+  (memory 1)
+  (func (export "f") (param $a i32) (param $b i32) (result i32)
+    (memory.fill (local.get $b) (local.get $a) (i32.const 0))
+    (i32.add (local.get $a) (local.get $b))))"#;
+
+#[test]
+fn a_wrong_argument_of_an_operation_is_found_though_it_changes_nothing() {
+    let scratch = common::scratch();
+    let path = scratch.path().join("fill.wat");
+    std::fs::write(&path, FILL).expect("a file");
+    let call = ["--invoke", "f", "--", "5", "3"].map(OsString::from);
+    let sound: Vec<OsString> = [path.clone().into()].into_iter().chain(call.clone()).collect();
+    assert_eq!(run(&sound, scratch.path()).code, Some(0));
+    // The offset of `memory.fill`.
+    let fault = ["--inject", "code:f:0x2c:operand"].map(OsString::from);
+    let args: Vec<OsString> = fault.into_iter().chain(sound).collect();
+    let ran = run(&args, scratch.path());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
+    assert_eq!((found.kind, found.offset), (DivergenceKind::Operand, Some(0x2c)));
+    assert_eq!(found.slots[0].slot, reports::SlotName::Argument(1));
+}

@@ -202,6 +202,33 @@ pub enum ThunkKind {
     ElemDrop(wasm_view::ElemIdx),
 }
 
+/// The instruction with its indices, `memory.copy 0 1`.
+impl std::fmt::Display for ThunkKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            ThunkKind::Import(func) => write!(f, "call {}", func.get()),
+            ThunkKind::MemoryGrow(memory) => write!(f, "memory.grow {}", memory.get()),
+            ThunkKind::MemoryCopy { destination, source } => {
+                write!(f, "memory.copy {} {}", destination.get(), source.get())
+            }
+            ThunkKind::MemoryFill(memory) => write!(f, "memory.fill {}", memory.get()),
+            ThunkKind::MemoryInit { memory, data } => {
+                write!(f, "memory.init {} {}", memory.get(), data.get())
+            }
+            ThunkKind::DataDrop(data) => write!(f, "data.drop {}", data.get()),
+            ThunkKind::TableGrow(table) => write!(f, "table.grow {}", table.get()),
+            ThunkKind::TableFill(table) => write!(f, "table.fill {}", table.get()),
+            ThunkKind::TableCopy { destination, source } => {
+                write!(f, "table.copy {} {}", destination.get(), source.get())
+            }
+            ThunkKind::TableInit { table, elem } => {
+                write!(f, "table.init {} {}", table.get(), elem.get())
+            }
+            ThunkKind::ElemDrop(elem) => write!(f, "elem.drop {}", elem.get()),
+        }
+    }
+}
+
 /// The code of a thunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThunkMap {

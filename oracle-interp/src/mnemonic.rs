@@ -21,15 +21,20 @@ impl FrameStack for AnyContext {
 }
 
 impl Module {
-    /// The instruction at an offset of a function's body, for example
-    /// `i32.load offset=8 align=4`. `None` if there is no boundary.
-    pub fn mnemonic(&self, func: FuncIdx, offset: WasmOffset) -> Option<String> {
+    /// The instruction at an offset of a function's body. `None` if there is no
+    /// boundary.
+    pub fn operator(&self, func: FuncIdx, offset: WasmOffset) -> Option<Operator<'_>> {
         let function = self.function(func)?;
         function.position(offset)?;
         let (start, end) = (offset.get() as usize, function.body().end.get() as usize);
         let bytes = self.bytes().get(start..end)?;
         let reader = BinaryReader::new_features(bytes, start, WasmFeatures::default());
-        let operator = reader.peek_operator(&AnyContext).ok()?;
+        reader.peek_operator(&AnyContext).ok()
+    }
+
+    /// [`Module::operator`] as text, for example `i32.load offset=8 align=4`.
+    pub fn mnemonic(&self, func: FuncIdx, offset: WasmOffset) -> Option<String> {
+        let operator = self.operator(func, offset)?;
         let immediates = self.immediates(&operator);
         let name = instruction_name(&operator);
         Some(if immediates.is_empty() { name } else { format!("{name} {immediates}") })

@@ -99,6 +99,11 @@ impl Instance {
         self.elements.get(elem.index()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether a data segment was dropped.
+    pub fn is_data_dropped(&self, data: DataIdx) -> bool {
+        self.dropped_data.get(data.index()) == Some(&true)
+    }
+
     /// Data segments that were dropped. Instantiation drops the active ones.
     pub fn dropped_data(&self) -> impl Iterator<Item = DataIdx> + '_ {
         dropped(&self.dropped_data).map(DataIdx::from_index)

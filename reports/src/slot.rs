@@ -264,7 +264,11 @@ pub enum SlotName {
     },
     /// `table0.size`, in elements.
     TableSize(u32),
-    /// `argument0` of a host call.
+    /// `data3.dropped`: 1 if that data segment was dropped.
+    DroppedData(u32),
+    /// `elem3.dropped`: 1 if that element segment was dropped, or is empty.
+    DroppedElement(u32),
+    /// `argument0` of a host call or of an operation like `memory.copy`.
     Argument(u32),
     /// `result0` of a function or a host call.
     Result(u32),
@@ -328,6 +332,8 @@ impl fmt::Display for SlotName {
             SlotName::MemorySize(index) => write!(f, "memory{index}.size"),
             SlotName::Table { table, element } => write!(f, "table{table}[{element}]"),
             SlotName::TableSize(index) => write!(f, "table{index}.size"),
+            SlotName::DroppedData(index) => write!(f, "data{index}.dropped"),
+            SlotName::DroppedElement(index) => write!(f, "elem{index}.dropped"),
             SlotName::Argument(index) => write!(f, "argument{index}"),
             SlotName::Result(index) => write!(f, "result{index}"),
             plain => {
@@ -387,6 +393,12 @@ fn parse(text: &str) -> Option<SlotName> {
             None => Some(SlotName::TableSize(rest.strip_suffix(".size")?.parse().ok()?)),
         };
     }
+    if let Some(rest) = text.strip_prefix("data") {
+        return Some(SlotName::DroppedData(rest.strip_suffix(".dropped")?.parse().ok()?));
+    }
+    if let Some(rest) = text.strip_prefix("elem") {
+        return Some(SlotName::DroppedElement(rest.strip_suffix(".dropped")?.parse().ok()?));
+    }
     if let Some(index) = text.strip_prefix("global") {
         return Some(SlotName::Global(index.parse().ok()?));
     }
@@ -444,6 +456,8 @@ mod tests {
             SlotName::MemorySize(0),
             SlotName::Table { table: 0, element: 5 },
             SlotName::TableSize(7),
+            SlotName::DroppedData(3),
+            SlotName::DroppedElement(0),
             SlotName::Argument(0),
             SlotName::Result(0),
         ]);

@@ -258,6 +258,7 @@ impl Lockstep<'_> {
                 differences.push(found);
             }
         }
+        differences.extend(self.dropped_differences());
         Ok((differences, watch))
     }
 

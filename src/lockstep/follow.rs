@@ -5,27 +5,26 @@ use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
 use super::instantiate::instantiate;
-use super::kernel::{Kernel, Served};
+use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
 use super::space::{self, Space};
 use super::stats::Stats;
-use super::stops::{self, Control, Phase, Request, Selection, Where};
+use super::stops::{self, Control, Request, Selection, Where};
 use crate::core_file::CoreRequest;
 use crate::error::CommandError;
-use crate::world::OracleMemory;
 use aot_backend::Image;
 use dwarf_map::unwind::Unwinder;
-use dwarf_map::{CodeOffset, SubjectAddr, ThunkKind};
-use oracle_interp::{Event, HostCall, Oracle};
+use dwarf_map::{CodeOffset, SubjectAddr};
+use oracle_interp::{Event, Oracle};
 use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tracer::{Stop, Subject};
-use wasi_host::{HostError, Outcome, World};
+use wasi_host::World;
 use wasm_view::{
-    Boundary, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId, TableIdx,
-    Trap, ValType, Value, WasmOffset,
+    Boundary, Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId,
+    TableIdx, Trap, ValType, Value, WasmOffset,
 };
 
 /// How a call ended.
@@ -85,6 +84,8 @@ pub struct Lockstep<'a> {
     max_stops: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) last: Option<Boundary>,
+    /// The topmost operands there: what an operation that it asks for is given.
+    pub(super) operands: Vec<Cell>,
     here: Option<(BoundaryId, SubjectAddr)>,
     pending: Event,
     /// Where the subject halted last.
@@ -146,6 +147,7 @@ impl<'a> Lockstep<'a> {
             max_stops: requests.max_stops,
             cores: requests.cores,
             last: None,
+            operands: Vec::with_capacity(4),
             here: None,
             pending: Event::Boundary,
             pc: SubjectAddr::new(0),
@@ -244,7 +246,7 @@ impl<'a> Lockstep<'a> {
         })
     }
 
-    fn asked(&self, request: Request) -> Ending {
+    pub(super) fn asked(&self, request: Request) -> Ending {
         let at = self.oracle.top().map(|top| top.boundary);
         let place = at.map(|at| format!(" at {} of function {}", at.offset, at.func));
         let place = place.unwrap_or_default();
@@ -339,6 +341,7 @@ impl<'a> Lockstep<'a> {
             self.write_cores(at, (function.func, offset))?;
         }
         self.last = top;
+        self.keep_operands();
         Ok(Next::Go(self.advance()))
     }
 
@@ -355,28 +358,6 @@ impl<'a> Lockstep<'a> {
             more => format!("{more} values differ"),
         };
         self.diverged(kind, what, wrong)
-    }
-
-    fn meet_thunk(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
-        let image = self.image;
-        let thunk = &image.map.thunks[index];
-        if let ThunkKind::Import(func) = thunk.kind {
-            return match event {
-                Event::HostCall(call) if call.func == func => self.host_call(call),
-                event => {
-                    let name = self.import_name(func);
-                    self.unexpected(event, format!("the subject calls the host function {name}"))
-                }
-            };
-        }
-        match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
-            Served::Done => Ok(Next::Go(event)),
-            Served::Trapped(trap) => match event {
-                Event::Trapped(expected) if expected == trap => self.trapped(trap),
-                event => self
-                    .unexpected(event, format!("the subject's {:?} trapped: {trap}", thunk.kind)),
-            },
-        }
     }
 
     fn meet_finish(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
@@ -417,7 +398,7 @@ impl<'a> Lockstep<'a> {
         self.whole_difference("at the end", wrong, watch)
     }
 
-    fn whole_difference(
+    pub(super) fn whole_difference(
         &mut self,
         when: &str,
         wrong: Vec<Slot>,
@@ -428,73 +409,6 @@ impl<'a> Lockstep<'a> {
         let mut finding = self.finding(kind, what, wrong)?;
         finding.watch = watch;
         Ok(Next::End(Ending::Diverged(Box::new(finding))))
-    }
-
-    fn host_call(&mut self, call: HostCall) -> Result<Next, CommandError> {
-        let mut wrong = Vec::new();
-        for (index, value) in call.args.iter().enumerate() {
-            let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
-            if actual != value.to_cell() {
-                wrong.push(super::compare::difference(
-                    SlotName::Argument(index as u32),
-                    *value,
-                    Some(actual),
-                    "argument area".into(),
-                ));
-            }
-        }
-        let name = self.import_name(call.func);
-        if !wrong.is_empty() {
-            let what = format!("the arguments of the host call {name} differ");
-            return self.diverged(DivergenceKind::HostCall, what, wrong);
-        }
-        self.oracle.clear_writes();
-        let (wrong, watch) = self.compare_whole()?;
-        if !wrong.is_empty() {
-            return self.whole_difference(&format!("at the host call {name}"), wrong, watch);
-        }
-        self.stats.host_calls += 1;
-        let module = self.oracle.instance(self.instance).module.clone();
-        let Some(import) = module.function_import(call.func) else {
-            return Err(CommandError::bug("a host call of no import"));
-        };
-        let memory = self.oracle.instance(self.instance).memories.first().copied();
-        let mut guest = OracleMemory::new(&mut self.oracle, memory);
-        self.control.enter(Phase::HostCall);
-        let returned = self.world.call(&import.module, &import.name, &call.args, &mut guest);
-        self.control.stops.store(self.stats.stops, Ordering::Relaxed);
-        self.control.enter(Phase::Comparing);
-        if let (Err(HostError::Cancelled), Some(request)) = (&returned, self.control.request()) {
-            return Ok(Next::End(self.asked(request)));
-        }
-        let returned = match returned {
-            Ok(returned) => returned,
-            Err(error) => return Ok(Next::End(host_error(&name, error))),
-        };
-        for write in &returned.writes {
-            let Some(id) = self.space.memories.first() else { break };
-            self.subject
-                .region(*id)
-                .write(write.address, &write.bytes)
-                .map_err(CommandError::bug)?;
-        }
-        self.oracle.clear_writes();
-        match returned.outcome {
-            Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
-            Outcome::Return(values) => {
-                for (index, value) in values.iter().enumerate() {
-                    let cell = value.to_cell();
-                    self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
-                }
-                let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
-                // Skipped boundaries are executed by both sides up to the next stop.
-                let event = match (&event, &self.selection) {
-                    (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
-                    _ => event,
-                };
-                Ok(Next::Go(event))
-            }
-        }
     }
 
     /// Stops that are neither boundaries nor thunks.
@@ -585,17 +499,40 @@ impl<'a> Lockstep<'a> {
         Ok(Next::End(Ending::Diverged(Box::new(finding))))
     }
 
+    /// Like [`Lockstep::diverged`] where the oracle has already executed the
+    /// instruction at fault.
+    pub(super) fn diverged_behind(
+        &mut self,
+        kind: DivergenceKind,
+        what: String,
+        slots: Vec<Slot>,
+    ) -> Result<Next, CommandError> {
+        let finding = self.finding_at(false, kind, what, slots)?;
+        Ok(Next::End(Ending::Diverged(Box::new(finding))))
+    }
+
     fn finding(
         &mut self,
         kind: DivergenceKind,
         what: String,
         slots: Vec<Slot>,
     ) -> Result<Finding, CommandError> {
-        let top = self.oracle.top().map(|top| top.boundary);
         let same_place = !matches!(
             kind,
             DivergenceKind::ControlFlow | DivergenceKind::Trap | DivergenceKind::Sandbox
         );
+        self.finding_at(same_place, kind, what, slots)
+    }
+
+    /// `same_place`: both sides stand at the oracle's present boundary.
+    fn finding_at(
+        &mut self,
+        same_place: bool,
+        kind: DivergenceKind,
+        what: String,
+        slots: Vec<Slot>,
+    ) -> Result<Finding, CommandError> {
+        let top = self.oracle.top().map(|top| top.boundary);
         let here = self.here.filter(|_| same_place);
         let last = self.last;
         // Where control flow went apart the last common boundary is at fault.
@@ -670,7 +607,7 @@ impl<'a> Lockstep<'a> {
         format!("{offset} of function {}", function.func)
     }
 
-    fn import_name(&self, func: FuncIdx) -> String {
+    pub(super) fn import_name(&self, func: FuncIdx) -> String {
         let module = &self.oracle.instance(self.instance).module;
         match module.function_import(func) {
             Some(import) => format!("{}.{}", import.module, import.name),
@@ -720,13 +657,4 @@ pub fn slot_name(slot: usize, locals: usize) -> String {
         None => format!("local{slot}"),
         Some(depth) => format!("stack{depth}"),
     }
-}
-
-fn host_error(name: &str, error: HostError) -> Ending {
-    let reason = match &error {
-        HostError::Diverged { .. } | HostError::LogExhausted { .. } => InconclusiveReason::Replay,
-        HostError::Unsupported { .. } => InconclusiveReason::Unsupported,
-        _ => InconclusiveReason::Environment,
-    };
-    Ending::Inconclusive { reason, detail: format!("host call {name}: {error}") }
 }

@@ -48,6 +48,16 @@ impl Kernel {
         Kernel { module, elems, dropped_data }
     }
 
+    /// Whether a data segment was dropped.
+    pub fn is_data_dropped(&self, index: DataIdx) -> bool {
+        self.dropped_data.get(index.index()) == Some(&true)
+    }
+
+    /// What is left of an element segment.
+    pub fn element_segment(&self, index: ElemIdx) -> &[Cell] {
+        self.elems.get(index.index()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     fn data(&self, index: DataIdx) -> &[u8] {
         match self.dropped_data.get(index.index()) {
             Some(false) => self.module.data_segment(index).unwrap_or_default(),
@@ -153,7 +163,7 @@ impl Kernel {
             }
             ThunkKind::TableInit { table, elem } => {
                 let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
-                let cells = kernel.elems.get(elem.index()).map(Vec::as_slice).unwrap_or_default();
+                let cells = kernel.element_segment(elem);
                 if !fits(from, length, cells.len() as u64)
                     || !fits(to, length, space.table_size(subject, table)?)
                 {

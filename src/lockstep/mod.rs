@@ -24,7 +24,10 @@
 //! 3. on entry to a function, its return address is the call site's, the frame
 //!    lies where the caller's frame size says, and the suspended caller's
 //!    slots hold what the oracle's do ([`frames`]);
-//! 4. at host calls and at the end, whole memories, tables and globals agree.
+//! 4. what the code asks its host or its kernel for is the same, with the same
+//!    arguments ([`thunks`]);
+//! 5. at host calls and at the end, whole memories, tables and globals agree,
+//!    and which segments are dropped.
 //!
 //! Runs that stop at some boundaries only are the business of [`sparse`].
 //!
@@ -45,6 +48,7 @@ pub mod space;
 pub mod sparse;
 pub mod stats;
 pub mod stops;
+pub mod thunks;
 
 pub use finding::Finding;
 pub use follow::{Ending, Lockstep};

@@ -189,23 +189,6 @@ fn plain_subprogram(
 pub(super) fn thunk_name(kind: ThunkKind) -> String {
     match kind {
         ThunkKind::Import(func) => format!("thunk_import_{}", func.get()),
-        ThunkKind::MemoryGrow(memory) => format!("thunk_memory_grow_{}", memory.get()),
-        ThunkKind::MemoryCopy { destination, source } => {
-            format!("thunk_memory_copy_{}_{}", destination.get(), source.get())
-        }
-        ThunkKind::MemoryFill(memory) => format!("thunk_memory_fill_{}", memory.get()),
-        ThunkKind::MemoryInit { memory, data } => {
-            format!("thunk_memory_init_{}_{}", memory.get(), data.get())
-        }
-        ThunkKind::DataDrop(data) => format!("thunk_data_drop_{}", data.get()),
-        ThunkKind::TableGrow(table) => format!("thunk_table_grow_{}", table.get()),
-        ThunkKind::TableFill(table) => format!("thunk_table_fill_{}", table.get()),
-        ThunkKind::TableCopy { destination, source } => {
-            format!("thunk_table_copy_{}_{}", destination.get(), source.get())
-        }
-        ThunkKind::TableInit { table, elem } => {
-            format!("thunk_table_init_{}_{}", table.get(), elem.get())
-        }
-        ThunkKind::ElemDrop(elem) => format!("thunk_elem_drop_{}", elem.get()),
+        operation => format!("thunk_{operation}").replace(['.', ' '], "_"),
     }
 }

@@ -1,0 +1,215 @@
+//! What AOT code asks of its kernel and its host, and with which arguments.
+//!
+//! Thunks are where the subject's code leaves itself: host calls, and the
+//! operations that [`super::kernel`] carries out. Both sides must ask for the
+//! same thing with the same arguments. For a host call the oracle says so with
+//! an event; an operation is one instruction to the oracle, so it is read off
+//! the module at the boundary where both stood last, and its arguments are the
+//! operands that the oracle had there. A wrong argument is found even if it
+//! changes nothing that anyone could see later.
+
+use super::compare::difference;
+use super::follow::{Ending, Lockstep, Next};
+use super::kernel::Served;
+use super::stops::{Phase, Selection};
+use crate::error::CommandError;
+use crate::world::OracleMemory;
+use dwarf_map::ThunkKind;
+use oracle_interp::{Event, HostCall, Module};
+use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName, SlotType};
+use std::sync::atomic::Ordering;
+use wasi_host::{HostError, Outcome};
+use wasm_view::{Boundary, DataIdx, ElemIdx, MemoryIdx, TableIdx, Value};
+use wasmparser::Operator;
+
+/// Most operands that an operation takes.
+const MOST_OPERANDS: usize = 3;
+
+impl Lockstep<'_> {
+    /// Keeps the operands of the boundary at which both sides stand.
+    #[inline]
+    pub(super) fn keep_operands(&mut self) {
+        if let Some(top) = self.oracle.top() {
+            let from = top.operands.len().saturating_sub(MOST_OPERANDS);
+            self.operands.clear();
+            self.operands.extend_from_slice(&top.operands[from..]);
+        }
+    }
+
+    /// The subject halted at a thunk.
+    pub(super) fn meet_thunk(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
+        let image = self.image;
+        let thunk = &image.map.thunks[index];
+        if let ThunkKind::Import(func) = thunk.kind {
+            return match event {
+                Event::HostCall(call) if call.func == func => self.host_call(call),
+                event => {
+                    let name = self.import_name(func);
+                    self.unexpected(event, format!("the subject calls the host function {name}"))
+                }
+            };
+        }
+        // Where stops are skipped the oracle may be many instructions further.
+        if !self.sparse() {
+            let asked = self.last.and_then(|last| operation(self.module(), last));
+            if asked != Some(thunk.kind) {
+                let what = match asked {
+                    Some(asked) => format!("it is {}, the subject asks for {}", asked, thunk.kind),
+                    None => format!("it needs none, the subject asks for {}", thunk.kind),
+                };
+                let what = format!("the operation differs: {what}");
+                return self.diverged_behind(DivergenceKind::ControlFlow, what, Vec::new());
+            }
+            let types = &thunk.ty.params;
+            let from = self.operands.len().saturating_sub(types.len());
+            let cells = self.operands[from..].iter();
+            let args: Vec<Value> =
+                types.iter().zip(cells).map(|(ty, cell)| Value::from_cell(*ty, *cell)).collect();
+            let wrong = self.argument_differences(&args)?;
+            if !wrong.is_empty() {
+                let what = format!("the arguments of {} differ", thunk.kind);
+                return self.diverged_behind(DivergenceKind::Operand, what, wrong);
+            }
+        }
+        match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
+            Served::Done => Ok(Next::Go(event)),
+            Served::Trapped(trap) => match event {
+                Event::Trapped(expected) if expected == trap => self.trapped(trap),
+                event => {
+                    self.unexpected(event, format!("the subject's {} trapped: {trap}", thunk.kind))
+                }
+            },
+        }
+    }
+
+    fn module(&self) -> &Module {
+        &self.oracle.instance(self.instance).module
+    }
+
+    /// What differs from `expected` in the argument area.
+    fn argument_differences(&self, expected: &[Value]) -> Result<Vec<Slot>, CommandError> {
+        let mut wrong = Vec::new();
+        for (index, value) in expected.iter().enumerate() {
+            let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
+            if actual != value.to_cell() {
+                let name = SlotName::Argument(index as u32);
+                wrong.push(difference(name, *value, Some(actual), "argument area".into()));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Segments that one side has dropped and the other has not.
+    pub(super) fn dropped_differences(&self) -> Vec<Slot> {
+        let instance = self.oracle.instance(self.instance);
+        let module = self.module();
+        let data = (0..module.num_data_segments()).map(|index| {
+            let expected = instance.is_data_dropped(DataIdx::new(index));
+            let actual = self.kernel.is_data_dropped(DataIdx::new(index));
+            (SlotName::DroppedData(index), expected, actual)
+        });
+        let elements = (0..module.num_element_segments()).map(|index| {
+            let expected = instance.element_segment(ElemIdx::new(index)).is_empty();
+            let actual = self.kernel.element_segment(ElemIdx::new(index)).is_empty();
+            (SlotName::DroppedElement(index), expected, actual)
+        });
+        data.chain(elements)
+            .filter(|(_, expected, actual)| expected != actual)
+            .map(|(name, expected, actual)| {
+                let number = |dropped| Some(u64::from(dropped));
+                Slot::number(name, SlotType::U64, number(expected), number(actual))
+            })
+            .collect()
+    }
+
+    fn host_call(&mut self, call: HostCall) -> Result<Next, CommandError> {
+        let wrong = self.argument_differences(&call.args)?;
+        let name = self.import_name(call.func);
+        if !wrong.is_empty() {
+            let what = format!("the arguments of the host call {name} differ");
+            return self.diverged(DivergenceKind::HostCall, what, wrong);
+        }
+        self.oracle.clear_writes();
+        let (wrong, watch) = self.compare_whole()?;
+        if !wrong.is_empty() {
+            return self.whole_difference(&format!("at the host call {name}"), wrong, watch);
+        }
+        self.stats.host_calls += 1;
+        let module = self.oracle.instance(self.instance).module.clone();
+        let Some(import) = module.function_import(call.func) else {
+            return Err(CommandError::bug("a host call of no import"));
+        };
+        let memory = self.oracle.instance(self.instance).memories.first().copied();
+        let mut guest = OracleMemory::new(&mut self.oracle, memory);
+        self.control.enter(Phase::HostCall);
+        let returned = self.world.call(&import.module, &import.name, &call.args, &mut guest);
+        self.control.stops.store(self.stats.stops, Ordering::Relaxed);
+        self.control.enter(Phase::Comparing);
+        if let (Err(HostError::Cancelled), Some(request)) = (&returned, self.control.request()) {
+            return Ok(Next::End(self.asked(request)));
+        }
+        let returned = match returned {
+            Ok(returned) => returned,
+            Err(error) => return Ok(Next::End(host_error(&name, error))),
+        };
+        for write in &returned.writes {
+            let Some(id) = self.space.memories.first() else { break };
+            self.subject
+                .region(*id)
+                .write(write.address, &write.bytes)
+                .map_err(CommandError::bug)?;
+        }
+        self.oracle.clear_writes();
+        match returned.outcome {
+            Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
+            Outcome::Return(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    let cell = value.to_cell();
+                    self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
+                }
+                let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
+                // Skipped boundaries are executed by both sides up to the next stop.
+                let event = match (&event, &self.selection) {
+                    (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
+                    _ => event,
+                };
+                Ok(Next::Go(event))
+            }
+        }
+    }
+}
+
+/// The operation that the instruction at a boundary asks its kernel for.
+fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
+    let (memory, table) = (MemoryIdx::new, TableIdx::new);
+    Some(match module.operator(at.func, at.offset)? {
+        Operator::MemoryGrow { mem } => ThunkKind::MemoryGrow(memory(mem)),
+        Operator::MemoryFill { mem } => ThunkKind::MemoryFill(memory(mem)),
+        Operator::MemoryCopy { dst_mem, src_mem } => {
+            ThunkKind::MemoryCopy { destination: memory(dst_mem), source: memory(src_mem) }
+        }
+        Operator::MemoryInit { data_index, mem } => {
+            ThunkKind::MemoryInit { memory: memory(mem), data: DataIdx::new(data_index) }
+        }
+        Operator::DataDrop { data_index } => ThunkKind::DataDrop(DataIdx::new(data_index)),
+        Operator::TableGrow { table: index } => ThunkKind::TableGrow(table(index)),
+        Operator::TableFill { table: index } => ThunkKind::TableFill(table(index)),
+        Operator::TableCopy { dst_table, src_table } => {
+            ThunkKind::TableCopy { destination: table(dst_table), source: table(src_table) }
+        }
+        Operator::TableInit { elem_index, table: index } => {
+            ThunkKind::TableInit { table: table(index), elem: ElemIdx::new(elem_index) }
+        }
+        Operator::ElemDrop { elem_index } => ThunkKind::ElemDrop(ElemIdx::new(elem_index)),
+        _ => return None,
+    })
+}
+
+fn host_error(name: &str, error: HostError) -> Ending {
+    let reason = match &error {
+        HostError::Diverged { .. } | HostError::LogExhausted { .. } => InconclusiveReason::Replay,
+        HostError::Unsupported { .. } => InconclusiveReason::Unsupported,
+        _ => InconclusiveReason::Environment,
+    };
+    Ending::Inconclusive { reason, detail: format!("host call {name}: {error}") }
+}
