@@ -13,6 +13,7 @@ use super::{FrameRecord, Oracle};
 use crate::module::OpIdx;
 use crate::numeric::*;
 use crate::op::{Branch, Op};
+use crate::simd;
 use crate::stops::StopSet;
 use crate::store::Store;
 use wasm_view::{Cell, FuncAddr, FuncIdx, MemoryId, Trap};
@@ -41,7 +42,7 @@ impl Oracle {
         let Some(frame) = frames.last() else {
             return Exit::Finished;
         };
-        let Store { instances, memories, tables, globals, writes } = store;
+        let Store { instances, memories, tables, globals, writes, .. } = store;
         let instance_id = frame.instance;
         let instance = &instances[instance_id.index()];
         let module = &*instance.module;
@@ -161,8 +162,8 @@ impl Oracle {
             ($defined:expr) => {{
                 let defined = $defined;
                 let def = &module.functions[defined as usize];
-                let callee = sp - def.params as usize;
-                let locals = callee + def.locals.len();
+                let callee = sp - def.param_cells as usize;
+                let locals = callee + def.local_cells as usize;
                 if frames.len() >= max_frames || callee + def.cells as usize > stack.len() {
                     break Exit::Slow;
                 }
@@ -176,8 +177,8 @@ impl Oracle {
                     func: FuncIdx::new(module.num_imported_funcs + defined),
                     base: callee,
                     pc: first,
-                    locals: def.locals.len() as u32,
-                    results: def.results,
+                    locals: def.local_cells,
+                    results: def.result_cells,
                 });
                 base = callee;
                 sp = locals;
@@ -236,9 +237,9 @@ impl Oracle {
                         break Exit::Slow;
                     }
                     let actual = module.func_types[func.index()];
-                    if module.canonical_types[actual.index()] != module.canonical_types[ty as usize]
-                    {
-                        break Exit::Trap(Trap::IndirectCallTypeMismatch);
+                    if instance.type_ids[actual.index()] != instance.type_ids[ty as usize] {
+                        // A subtype, or a trap.
+                        break Exit::Slow;
                     }
                     // The index is an operand until the call is certain.
                     let def = &module.functions[defined as usize];
@@ -268,6 +269,71 @@ impl Oracle {
                 Op::GlobalSet(global) => {
                     sp -= 1;
                     globals[instance.globals[global as usize].index()].value = stack[sp];
+                }
+
+                Op::Drop2 => sp -= 2,
+                Op::Select2 => {
+                    if top!() == 0 {
+                        stack[sp - 5] = stack[sp - 3];
+                        stack[sp - 4] = stack[sp - 2];
+                    }
+                    sp -= 3;
+                }
+                Op::LocalGet2(local) => {
+                    let local = base + local as usize;
+                    push!(stack[local].0);
+                    push!(stack[local + 1].0);
+                }
+                Op::LocalSet2(local) => {
+                    sp -= 2;
+                    stack[base + local as usize] = stack[sp];
+                    stack[base + local as usize + 1] = stack[sp + 1];
+                }
+                Op::LocalTee2(local) => {
+                    stack[base + local as usize] = stack[sp - 2];
+                    stack[base + local as usize + 1] = stack[sp - 1];
+                }
+                Op::GlobalGet2(global) => {
+                    let global = &globals[instance.globals[global as usize].index()];
+                    push!(global.value.0);
+                    push!(global.high.0);
+                }
+                Op::GlobalSet2(global) => {
+                    sp -= 2;
+                    let global = &mut globals[instance.globals[global as usize].index()];
+                    (global.value, global.high) = (stack[sp], stack[sp + 1]);
+                }
+                Op::ConstVector(index) => {
+                    push!(code.constants[index as usize].0);
+                    push!(code.constants[index as usize + 1].0);
+                }
+                Op::Simd { op, immediate } => {
+                    let shuffle = code.shuffles.get(immediate as usize);
+                    sp = simd::execute(op, immediate as u8, shuffle, stack, sp);
+                }
+                Op::SimdMemory { op, lane, offset } => {
+                    let (at, vector) = if op.has_vector_operand() {
+                        let [low, high] = [stack[sp - 2].0, stack[sp - 1].0];
+                        (sp - 3, u128::from(high) << 64 | u128::from(low))
+                    } else {
+                        (sp - 1, 0)
+                    };
+                    let address = effective_address(stack[at].0, offset);
+                    let bytes = memory.get_mut(address..).and_then(|m| m.get_mut(..op.bytes()));
+                    let Some(bytes) = bytes else {
+                        break Exit::Trap(Trap::MemoryOutOfBounds);
+                    };
+                    if op.is_store() {
+                        let (data, length) = simd::store(op, lane, vector);
+                        bytes.copy_from_slice(&data[..length]);
+                        writes.memory(memory_id, address as u64, length as u64);
+                        sp = at;
+                    } else {
+                        let value = simd::load(op, lane, bytes, vector);
+                        stack[at] = Cell(value as u64);
+                        stack[at + 1] = Cell((value >> 64) as u64);
+                        sp = at + 2;
+                    }
                 }
 
                 Op::ConstI32(value) => push!(u64::from(value)),
@@ -306,10 +372,11 @@ impl Oracle {
                 }
 
                 Op::CallImport(_)
-                | Op::MemoryGrow
-                | Op::MemoryCopy
-                | Op::MemoryFill
-                | Op::MemoryInit(_)
+                | Op::Rare(_)
+                | Op::MemoryGrow(_)
+                | Op::MemoryCopy { .. }
+                | Op::MemoryFill(_)
+                | Op::MemoryInit { .. }
                 | Op::DataDrop(_)
                 | Op::TableSet(_)
                 | Op::TableGrow(_)
@@ -492,10 +559,11 @@ impl Oracle {
     }
 }
 
-/// The address of an access: the sum of a 32-bit operand and a 32-bit offset.
+/// The address of an access: the sum of an operand of 32 or 64 bits and an
+/// offset. No memory reaches where the sum is cut off.
 #[inline(always)]
 fn effective_address(operand: u64, offset: u32) -> usize {
-    (operand + u64::from(offset)) as usize
+    operand.saturating_add(u64::from(offset)) as usize
 }
 
 /// Moves `count` cells at `from` down to `to`.
