@@ -56,7 +56,7 @@ pub use error::{
 pub use instantiate::Extern;
 pub use liveness::Liveness;
 pub use module::{Export, ExportKind, Function, Import, ImportKind, Module};
-pub use oracle::{Event, FrameView, HostCall, Limits, Oracle, Top};
+pub use oracle::{Event, FrameView, HostCall, Limits, LoadError, Oracle, Top};
 pub use stops::StopSet;
 pub use store::Instance;
 pub use types::{CompositeType, DefinedType, FieldType, StorageType};

@@ -19,9 +19,11 @@ mod exceptions;
 mod interpret;
 mod objects;
 mod rare;
+mod save;
 mod slow;
 mod view;
 
+pub use save::LoadError;
 pub use view::{FrameView, Top};
 
 use crate::choice::{self, Choice, ChoiceKind, Freedom, GROW_FAILED, GROW_FAILED_64};
