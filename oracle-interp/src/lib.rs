@@ -37,6 +37,8 @@ mod op;
 mod oracle;
 pub mod selfcheck;
 mod shapes;
+#[allow(dead_code, unused_imports)]
+mod simd;
 mod stops;
 mod store;
 mod writes;
