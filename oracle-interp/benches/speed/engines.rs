@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wasm_view::{FuncAddr, FuncIdx, FuncType, MemoryId, ValType, Value};
 
 /// A program and its input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     pub name: &'static str,
     pub bytes: Vec<u8>,

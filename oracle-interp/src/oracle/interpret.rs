@@ -8,7 +8,19 @@
 //! the position still at the instruction.
 //!
 //! An instruction changes nothing before it is certain not to trap.
+//!
+//! What is kept out of the way of every instruction:
+//!
+//! - *Fuel* is not counted down. It is the end of the window of instructions
+//!   that may still be executed if nothing jumps, so that the bounds check of
+//!   the fetch is the check for fuel too; a jump moves that end.
+//! - *The topmost operand* is also in a variable, `top`. It is in the stack as
+//!   well, at any time: an arm may read and write the stack as it likes, for
+//!   what falls out of the `match` reads `top` anew. Arms that know it use
+//!   `next!`. Without operands `top` means nothing.
+//! - *Observers* are a type parameter: for `()` nothing is left of the hooks.
 
+use super::observer::{At, Observer};
 use super::{FrameRecord, Oracle};
 use crate::module::OpIdx;
 use crate::numeric::*;
@@ -16,6 +28,9 @@ use crate::op::{Branch, Op};
 use crate::stops::StopSet;
 use crate::store::Store;
 use wasm_view::{Cell, FuncAddr, FuncIdx, MemoryId, Trap};
+
+/// Fuel that one entry takes at most, so that a position and it can be added.
+const AMPLE: u64 = 1 << 62;
 
 /// Why the fast loop returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +51,12 @@ pub(super) enum Exit {
 
 impl Oracle {
     /// Executes from the present position. `fuel` counts down.
-    pub(super) fn interpret(&mut self, stops: Option<&StopSet>, fuel: &mut u64) -> Exit {
+    pub(super) fn interpret<O: Observer>(
+        &mut self,
+        stops: Option<&StopSet>,
+        fuel: &mut u64,
+        observer: &mut O,
+    ) -> Exit {
         let Oracle { store, stack, frames, limits, lowest, .. } = self;
         let Some(frame) = frames.last() else {
             return Exit::Finished;
@@ -52,39 +72,59 @@ impl Oracle {
             Some(id) => &mut memories[id.index()].data,
             None => &mut [],
         };
-        let stack = &mut stack[..];
         let max_frames = limits.max_frames;
+        let log_writes = writes.is_on();
 
-        let mut base = frame.base;
+        // The frame's slots and what is free above them. `sp` counts from there.
+        let mut bottom = frame.base;
+        let cells = &mut stack[..];
+        let mut stack = &mut cells[bottom..];
+        let mut sp = self.sp - bottom;
+        let mut func = frame.func;
         let mut pc = self.pc.index();
-        let mut sp = self.sp;
-        let mut left = *fuel;
+        // Fuel is used up when `pc` gets there without a jump.
+        let mut end = pc + (*fuel).min(AMPLE) as usize;
+        let set_aside = *fuel - (*fuel).min(AMPLE);
+        let mut window = &ops[..ops.len().min(end)];
+        let mut top = top_of(stack, sp);
 
-        // Each arm that falls out of the `match` continues at the next
-        // instruction.
+        // An arm that falls out of the `match` continues at the next
+        // instruction, with `top` read from the stack.
+        macro_rules! next {
+            ($effect:expr) => {{
+                $effect;
+                pc += 1;
+                continue;
+            }};
+        }
         macro_rules! top {
             () => {
-                stack[sp - 1].0
+                top
             };
         }
         macro_rules! push {
             ($value:expr) => {{
-                stack[sp] = Cell($value);
+                top = $value;
+                stack[sp] = Cell(top);
                 sp += 1;
             }};
         }
         macro_rules! unary {
             (|$a:ident: $in:ty| $result:expr) => {{
-                let $a = <$in as Bits>::of(stack[sp - 1].0);
-                stack[sp - 1] = Cell(Bits::bits($result));
+                let $a = <$in as Bits>::of(top);
+                let result = Bits::bits($result);
+                stack[sp - 1] = Cell(result);
+                next!(top = result)
             }};
         }
         macro_rules! binary {
             (|$a:ident, $b:ident: $in:ty| $result:expr) => {{
-                let $b = <$in as Bits>::of(stack[sp - 1].0);
+                let $b = <$in as Bits>::of(top);
                 let $a = <$in as Bits>::of(stack[sp - 2].0);
-                stack[sp - 2] = Cell(Bits::bits($result));
+                let result = Bits::bits($result);
+                stack[sp - 2] = Cell(result);
                 sp -= 1;
+                next!(top = result)
             }};
         }
         macro_rules! attempt {
@@ -101,24 +141,38 @@ impl Oracle {
                 let Some(bytes) = memory.get(address..).and_then(|m| m.first_chunk()) else {
                     break Exit::Trap(Trap::MemoryOutOfBounds);
                 };
-                stack[sp - 1] = Cell(<$ty>::from_le_bytes(*bytes) as $as as u64);
+                let result = <$ty>::from_le_bytes(*bytes) as $as as u64;
+                stack[sp - 1] = Cell(result);
+                next!(top = result)
             }};
         }
         macro_rules! store {
             ($offset:expr, $ty:ty) => {{
                 let address = effective_address(stack[sp - 2].0, $offset);
-                let value = top!() as $ty;
+                let value = top as $ty;
                 let Some(bytes) = memory.get_mut(address..).and_then(|m| m.first_chunk_mut())
                 else {
                     break Exit::Trap(Trap::MemoryOutOfBounds);
                 };
                 *bytes = value.to_le_bytes();
-                writes.memory(memory_id, address as u64, size_of::<$ty>() as u64);
+                if log_writes {
+                    writes.memory(memory_id, address as u64, size_of::<$ty>() as u64);
+                }
+                observer.memory_write(memory_id, address as u64, size_of::<$ty>() as u64);
                 sp -= 2;
             }};
         }
-        // Returns `$count` results from the topmost frame to its caller, at
-        // whose call instruction `pc` then is.
+        // Continues at `$target` after the instruction at `pc`.
+        macro_rules! continue_at {
+            ($target:expr) => {{
+                let target = $target;
+                // What is left stays the same: the end moves with the position.
+                end = end + target - (pc + 1);
+                pc = target;
+                window = &ops[..ops.len().min(end)];
+            }};
+        }
+        // Returns the topmost operands to the caller.
         macro_rules! leave {
             () => {{
                 let caller = match frames.len() {
@@ -127,19 +181,23 @@ impl Oracle {
                 };
                 let results = frames.pop().map_or(0, |frame| frame.results) as usize;
                 *lowest = frames.len().min(*lowest);
-                move_down(stack, sp - results, base, results);
-                sp = base + results;
-                base = caller.base;
-                pc = caller.pc.index();
+                move_down(stack, sp - results, 0, results);
+                sp = bottom + results - caller.base;
+                bottom = caller.base;
+                stack = &mut cells[bottom..];
+                func = caller.func;
+                continue_at!(caller.pc.index() + 1);
                 if caller.instance != instance_id {
-                    pc += 1;
                     break Exit::OtherInstance;
                 }
+                top = top_of(stack, sp);
+                continue;
             }};
         }
         macro_rules! jump {
             ($target:expr) => {{
-                pc = $target.index();
+                top = top_of(stack, sp);
+                continue_at!($target.index());
                 continue;
             }};
         }
@@ -147,13 +205,13 @@ impl Oracle {
             ($entry:expr) => {{
                 let Branch { target, keep, height } = code.branches[$entry as usize];
                 if target == Branch::RETURN {
-                    leave!();
+                    leave!()
                 } else {
                     let locals = frames.last().map_or(0, |frame| frame.locals);
-                    let to = base + (locals + height) as usize;
+                    let to = (locals + height) as usize;
                     move_down(stack, sp - keep as usize, to, keep as usize);
                     sp = to + keep as usize;
-                    jump!(target);
+                    jump!(target)
                 }
             }};
         }
@@ -162,62 +220,71 @@ impl Oracle {
                 let defined = $defined;
                 let def = &module.functions[defined as usize];
                 let callee = sp - def.params as usize;
-                let locals = callee + def.locals.len();
+                let locals = def.locals.len();
                 if frames.len() >= max_frames || callee + def.cells as usize > stack.len() {
                     break Exit::Slow;
                 }
-                stack[sp..locals].fill(Cell(0));
+                if sp < callee + locals {
+                    stack[sp..callee + locals].fill(Cell(0));
+                }
                 if let Some(frame) = frames.last_mut() {
                     frame.pc = OpIdx(pc as u32);
                 }
                 let first = OpIdx(def.ops.start);
+                bottom += callee;
+                stack = &mut cells[bottom..];
+                func = FuncIdx::new(module.num_imported_funcs + defined);
+                observer.call(FuncAddr { instance: instance_id, func });
                 frames.push(FrameRecord {
                     instance: instance_id,
-                    func: FuncIdx::new(module.num_imported_funcs + defined),
-                    base: callee,
+                    func,
+                    base: bottom,
                     pc: first,
-                    locals: def.locals.len() as u32,
+                    locals: locals as u32,
                     results: def.results,
                 });
-                base = callee;
                 sp = locals;
-                jump!(first);
+                jump!(first)
             }};
         }
 
         let exit = loop {
-            if left == 0 {
+            let Some(&op) = window.get(pc) else {
+                debug_assert_eq!(pc, end, "a function ends with a jump");
                 break Exit::Fuel;
+            };
+            if O::EACH_OP && op != Op::Stop {
+                let position = OpIdx(pc as u32);
+                let at = At { module, instance: instance_id, func, position };
+                observer.before(&at, &stack[..sp]);
             }
-            let op = ops[pc];
-            left -= 1;
             match op {
                 Op::Unreachable => break Exit::Trap(Trap::Unreachable),
-                Op::Nop | Op::Block | Op::Loop | Op::End => {}
+                Op::Nop | Op::Block | Op::Loop | Op::End => next!(()),
                 Op::If(target) => {
                     sp -= 1;
-                    if stack[sp].0 == 0 {
+                    if top == 0 {
                         jump!(target);
                     }
                 }
                 Op::Else(target) | Op::BrPlain(target) => jump!(target),
                 Op::BrIfPlain(target) => {
                     sp -= 1;
-                    if stack[sp].0 != 0 {
+                    if top != 0 {
                         jump!(target);
                     }
                 }
                 Op::Br(entry) => branch!(entry),
                 Op::BrIf(entry) => {
                     sp -= 1;
-                    if stack[sp].0 != 0 {
+                    if top != 0 {
                         branch!(entry);
                     }
                 }
                 Op::BrTable(table) => {
                     sp -= 1;
                     let entries = &code.branch_tables[table as usize];
-                    let index = (stack[sp].0 as u32).min(entries.end - entries.start - 1);
+                    let index = (top as u32).min(entries.end - entries.start - 1);
                     branch!(entries.start + index);
                 }
                 Op::Return | Op::FuncEnd => leave!(),
@@ -251,28 +318,28 @@ impl Oracle {
 
                 Op::Drop => sp -= 1,
                 Op::Select => {
-                    if top!() == 0 {
-                        stack[sp - 3] = stack[sp - 2];
-                    }
-                    sp -= 2;
+                    let [first, second] = [stack[sp - 3].0, stack[sp - 2].0];
+                    top = if top == 0 { second } else { first };
+                    stack[sp - 3] = Cell(top);
+                    next!(sp -= 2)
                 }
-                Op::LocalGet(local) => push!(stack[base + local as usize].0),
+                Op::LocalGet(local) => next!(push!(stack[local as usize].0)),
                 Op::LocalSet(local) => {
                     sp -= 1;
-                    stack[base + local as usize] = stack[sp];
+                    stack[local as usize] = Cell(top);
                 }
-                Op::LocalTee(local) => stack[base + local as usize] = stack[sp - 1],
+                Op::LocalTee(local) => next!(stack[local as usize] = Cell(top)),
                 Op::GlobalGet(global) => {
-                    push!(globals[instance.globals[global as usize].index()].value.0);
+                    next!(push!(globals[instance.globals[global as usize].index()].value.0))
                 }
                 Op::GlobalSet(global) => {
                     sp -= 1;
-                    globals[instance.globals[global as usize].index()].value = stack[sp];
+                    globals[instance.globals[global as usize].index()].value = Cell(top);
                 }
 
-                Op::ConstI32(value) => push!(u64::from(value)),
-                Op::ConstI64(value) => push!(i64::from(value) as u64),
-                Op::ConstPool(index) => push!(code.constants[index as usize].0),
+                Op::ConstI32(value) => next!(push!(u64::from(value))),
+                Op::ConstI64(value) => next!(push!(i64::from(value) as u64)),
+                Op::ConstPool(index) => next!(push!(code.constants[index as usize].0)),
                 Op::RefNull => push!(0),
                 Op::RefIsNull => unary!(|a: u64| a == 0),
                 Op::RefFunc(func) => push!(instance.resolve(FuncIdx::new(func)).to_cell().0),
@@ -466,7 +533,7 @@ impl Oracle {
                 Op::I32ReinterpretF32
                 | Op::I64ReinterpretF64
                 | Op::F32ReinterpretI32
-                | Op::F64ReinterpretI64 => {}
+                | Op::F64ReinterpretI64 => next!(()),
                 Op::I32Extend8S => unary!(|a: u32| i32::from(a as i8)),
                 Op::I32Extend16S => unary!(|a: u32| i32::from(a as i16)),
                 Op::I64Extend8S => unary!(|a: u64| i64::from(a as i8)),
@@ -482,14 +549,22 @@ impl Oracle {
                 Op::I64TruncSatF64S => unary!(|a: f64| a as i64),
                 Op::I64TruncSatF64U => unary!(|a: f64| a as u64),
             }
+            top = top_of(stack, sp);
             pc += 1;
         };
-        // Neither a stop nor a deferred instruction was executed.
-        *fuel = if matches!(exit, Exit::Stop | Exit::Slow) { left + 1 } else { left };
+        // What stopped it, other than these, was executed.
+        let executed = !matches!(exit, Exit::Fuel | Exit::OtherInstance | Exit::Stop | Exit::Slow);
+        *fuel = set_aside + (end - pc - usize::from(executed)) as u64;
         self.pc = OpIdx(pc as u32);
-        self.sp = sp;
+        self.sp = bottom + sp;
         exit
     }
+}
+
+/// The topmost of `sp` cells.
+#[inline(always)]
+fn top_of(stack: &[Cell], sp: usize) -> u64 {
+    stack.get(sp.wrapping_sub(1)).map_or(0, |cell| cell.0)
 }
 
 /// The address of an access: the sum of a 32-bit operand and a 32-bit offset.

@@ -218,7 +218,7 @@ impl Oracle {
         let to = target.range(destination, length)?;
         target.data.copy_within(from, to.start);
         if length > 0 {
-            self.store.writes.memory(memory, destination, length);
+            self.store.writes.note(memory, destination, length);
         }
         self.sp -= 3;
         Ok(())
@@ -231,7 +231,7 @@ impl Oracle {
         let range = target.range(destination, length)?;
         target.data[range].fill(value as u8);
         if length > 0 {
-            self.store.writes.memory(memory, destination, length);
+            self.store.writes.note(memory, destination, length);
         }
         self.sp -= 3;
         Ok(())
