@@ -1,36 +1,39 @@
 //! The fast loop.
 //!
-//! One `match` on eight-byte ops, with everything it touches borrowed once:
-//! the current instance's code and memory, the stack, the frames. It executes
-//! what stays inside that set, including calls within the instance. What does
-//! not (growing, bulk operations, calls elsewhere, a stack that must be
-//! extended) it leaves to [`slow`](super::slow) by returning [`Exit::Slow`] with
-//! the position still at the instruction.
+//! One function per op, each of which ends with a call of the next op's: the
+//! compiler makes a jump of such a call, so that every op has a dispatch of its
+//! own, the processor sees one taken branch per instruction, and registers are
+//! allocated for a few lines at a time. (In one large `match` arms share code,
+//! and four taken branches per instruction were what it cost.) That it becomes
+//! a jump is an optimisation and nothing relies on it: a chain ends after
+//! [`CHUNK`] instructions at most.
 //!
-//! An instruction changes nothing before it is certain not to trap.
+//! What the ops touch is borrowed once, in [`Machine`]. They execute what stays
+//! inside that set, including calls within the instance. What does not (growing,
+//! bulk operations, calls elsewhere, a stack that must be extended) is left to
+//! [`slow`](super::slow) by [`Exit::Slow`], with the position still at the
+//! instruction. An op without a function here is slow.
 //!
-//! What is kept out of the way of every instruction:
+//! Fuel is not counted down by each instruction. It is the end of the window of
+//! instructions that may still be executed if nothing jumps, so that the bounds
+//! check of the fetch is the check for fuel too; a jump moves that end.
 //!
-//! - *Fuel* is not counted down. It is the end of the window of instructions
-//!   that may still be executed if nothing jumps, so that the bounds check of
-//!   the fetch is the check for fuel too; a jump moves that end.
-//! - *The topmost operand* is also in a variable, `top`. It is in the stack as
-//!   well, at any time: an arm may read and write the stack as it likes, for
-//!   what falls out of the `match` reads `top` anew. Arms that know it use
-//!   `next!`. Without operands `top` means nothing.
-//! - *Observers* are a type parameter: for `()` nothing is left of the hooks.
+//! An instruction changes nothing before it is certain not to trap. Observers
+//! are a type parameter: for `()` nothing is left of the hooks.
 
 use super::observer::{At, Observer};
 use super::{FrameRecord, Oracle};
-use crate::module::OpIdx;
+use crate::module::{Code, Module, OpIdx};
 use crate::numeric::*;
-use crate::op::{Branch, Op};
+use crate::op::{Branch, Op, Tag};
 use crate::stops::StopSet;
-use crate::store::Store;
+use crate::store::{Global, Instance, Store, Table};
+use crate::writes::Writes;
 use wasm_view::{Cell, FuncAddr, FuncIdx, MemoryId, Trap};
 
-/// Fuel that one entry takes at most, so that a position and it can be added.
-const AMPLE: u64 = 1 << 62;
+/// Instructions that are executed in one chain of calls. Small enough for a
+/// thread's stack if none of them became a jump.
+const CHUNK: u64 = 512;
 
 /// Why the fast loop returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,37 @@ pub(super) enum Exit {
     Trap(Trap),
 }
 
+/// What the ops work on, except for what they hand on to each other: the stack,
+/// its height and the position.
+struct Machine<'a, O> {
+    observer: &'a mut O,
+    /// The instance's instructions, or the stop set's copy of them.
+    ops: &'a [Op],
+    /// Its beginning: what may be executed if nothing jumps.
+    window: &'a [Op],
+    /// Where fuel is used up if nothing jumps; may lie beyond the last op.
+    end: usize,
+    code: &'a Code,
+    module: &'a Module,
+    instance: &'a Instance,
+    memory: &'a mut [u8],
+    memory_id: MemoryId,
+    log_writes: bool,
+    writes: &'a mut Writes,
+    tables: &'a [Table],
+    globals: &'a mut [Global],
+    frames: &'a mut Vec<FrameRecord>,
+    max_frames: usize,
+    lowest: &'a mut usize,
+    /// Position of local 0 on the stack.
+    base: usize,
+    /// Position of the lowest operand on the stack.
+    floor: usize,
+    /// Where the chain ended.
+    pc: usize,
+    sp: usize,
+}
+
 impl Oracle {
     /// Executes from the present position. `fuel` counts down.
     pub(super) fn interpret<O: Observer>(
@@ -58,513 +92,610 @@ impl Oracle {
         observer: &mut O,
     ) -> Exit {
         let Oracle { store, stack, frames, limits, lowest, .. } = self;
-        let Some(frame) = frames.last() else {
+        let Some(&frame) = frames.last() else {
             return Exit::Finished;
         };
         let Store { instances, memories, tables, globals, writes } = store;
-        let instance_id = frame.instance;
-        let instance = &instances[instance_id.index()];
+        let instance = &instances[frame.instance.index()];
         let module = &*instance.module;
         let code = &module.code;
-        let ops = stops.map_or(&code.ops[..], |stops| stops.ops_for(module));
         let memory_id = instance.memories.first().copied().unwrap_or(MemoryId::new(0));
         let memory: &mut [u8] = match instance.memories.first() {
             Some(id) => &mut memories[id.index()].data,
             None => &mut [],
         };
-        let max_frames = limits.max_frames;
-        let log_writes = writes.is_on();
-
-        // The frame's slots and what is free above them. `sp` counts from there.
-        let mut bottom = frame.base;
-        let cells = &mut stack[..];
-        let mut stack = &mut cells[bottom..];
-        let mut sp = self.sp - bottom;
-        let mut func = frame.func;
-        let mut pc = self.pc.index();
-        // Fuel is used up when `pc` gets there without a jump.
-        let mut end = pc + (*fuel).min(AMPLE) as usize;
-        let set_aside = *fuel - (*fuel).min(AMPLE);
-        let mut window = &ops[..ops.len().min(end)];
-        let mut top = top_of(stack, sp);
-
-        // An arm that falls out of the `match` continues at the next
-        // instruction, with `top` read from the stack.
-        macro_rules! next {
-            ($effect:expr) => {{
-                $effect;
-                pc += 1;
-                continue;
-            }};
-        }
-        macro_rules! top {
-            () => {
-                top
-            };
-        }
-        macro_rules! push {
-            ($value:expr) => {{
-                top = $value;
-                stack[sp] = Cell(top);
-                sp += 1;
-            }};
-        }
-        macro_rules! unary {
-            (|$a:ident: $in:ty| $result:expr) => {{
-                let $a = <$in as Bits>::of(top);
-                let result = Bits::bits($result);
-                stack[sp - 1] = Cell(result);
-                next!(top = result)
-            }};
-        }
-        macro_rules! binary {
-            (|$a:ident, $b:ident: $in:ty| $result:expr) => {{
-                let $b = <$in as Bits>::of(top);
-                let $a = <$in as Bits>::of(stack[sp - 2].0);
-                let result = Bits::bits($result);
-                stack[sp - 2] = Cell(result);
-                sp -= 1;
-                next!(top = result)
-            }};
-        }
-        macro_rules! attempt {
-            ($result:expr) => {
-                match $result {
-                    Ok(value) => value,
-                    Err(trap) => break Exit::Trap(trap),
-                }
-            };
-        }
-        macro_rules! load {
-            ($offset:expr, $ty:ty, $as:ty) => {{
-                let address = effective_address(top!(), $offset);
-                let Some(bytes) = memory.get(address..).and_then(|m| m.first_chunk()) else {
-                    break Exit::Trap(Trap::MemoryOutOfBounds);
-                };
-                let result = <$ty>::from_le_bytes(*bytes) as $as as u64;
-                stack[sp - 1] = Cell(result);
-                next!(top = result)
-            }};
-        }
-        macro_rules! store {
-            ($offset:expr, $ty:ty) => {{
-                let address = effective_address(stack[sp - 2].0, $offset);
-                let value = top as $ty;
-                let Some(bytes) = memory.get_mut(address..).and_then(|m| m.first_chunk_mut())
-                else {
-                    break Exit::Trap(Trap::MemoryOutOfBounds);
-                };
-                *bytes = value.to_le_bytes();
-                if log_writes {
-                    writes.memory(memory_id, address as u64, size_of::<$ty>() as u64);
-                }
-                observer.memory_write(memory_id, address as u64, size_of::<$ty>() as u64);
-                sp -= 2;
-            }};
-        }
-        // Continues at `$target` after the instruction at `pc`.
-        macro_rules! continue_at {
-            ($target:expr) => {{
-                let target = $target;
-                // What is left stays the same: the end moves with the position.
-                end = end + target - (pc + 1);
-                pc = target;
-                window = &ops[..ops.len().min(end)];
-            }};
-        }
-        // Returns the topmost operands to the caller.
-        macro_rules! leave {
-            () => {{
-                let caller = match frames.len() {
-                    0 | 1 => break Exit::Finished,
-                    depth => frames[depth - 2],
-                };
-                let results = frames.pop().map_or(0, |frame| frame.results) as usize;
-                *lowest = frames.len().min(*lowest);
-                move_down(stack, sp - results, 0, results);
-                sp = bottom + results - caller.base;
-                bottom = caller.base;
-                stack = &mut cells[bottom..];
-                func = caller.func;
-                continue_at!(caller.pc.index() + 1);
-                if caller.instance != instance_id {
-                    break Exit::OtherInstance;
-                }
-                top = top_of(stack, sp);
-                continue;
-            }};
-        }
-        macro_rules! jump {
-            ($target:expr) => {{
-                top = top_of(stack, sp);
-                continue_at!($target.index());
-                continue;
-            }};
-        }
-        macro_rules! branch {
-            ($entry:expr) => {{
-                let Branch { target, keep, height } = code.branches[$entry as usize];
-                if target == Branch::RETURN {
-                    leave!()
-                } else {
-                    let locals = frames.last().map_or(0, |frame| frame.locals);
-                    let to = (locals + height) as usize;
-                    move_down(stack, sp - keep as usize, to, keep as usize);
-                    sp = to + keep as usize;
-                    jump!(target)
-                }
-            }};
-        }
-        macro_rules! call {
-            ($defined:expr) => {{
-                let defined = $defined;
-                let def = &module.functions[defined as usize];
-                let callee = sp - def.params as usize;
-                let locals = def.locals.len();
-                if frames.len() >= max_frames || callee + def.cells as usize > stack.len() {
-                    break Exit::Slow;
-                }
-                if sp < callee + locals {
-                    stack[sp..callee + locals].fill(Cell(0));
-                }
-                if let Some(frame) = frames.last_mut() {
-                    frame.pc = OpIdx(pc as u32);
-                }
-                let first = OpIdx(def.ops.start);
-                bottom += callee;
-                stack = &mut cells[bottom..];
-                func = FuncIdx::new(module.num_imported_funcs + defined);
-                observer.call(FuncAddr { instance: instance_id, func });
-                frames.push(FrameRecord {
-                    instance: instance_id,
-                    func,
-                    base: bottom,
-                    pc: first,
-                    locals: locals as u32,
-                    results: def.results,
-                });
-                sp = locals;
-                jump!(first)
-            }};
-        }
-
-        let exit = loop {
-            let Some(&op) = window.get(pc) else {
-                debug_assert_eq!(pc, end, "a function ends with a jump");
-                break Exit::Fuel;
-            };
-            if O::EACH_OP && op != Op::Stop {
-                let position = OpIdx(pc as u32);
-                let at = At { module, instance: instance_id, func, position };
-                observer.before(&at, &stack[..sp]);
-            }
-            match op {
-                Op::Unreachable => break Exit::Trap(Trap::Unreachable),
-                Op::Nop | Op::Block | Op::Loop | Op::End => next!(()),
-                Op::If(target) => {
-                    sp -= 1;
-                    if top == 0 {
-                        jump!(target);
-                    }
-                }
-                Op::Else(target) | Op::BrPlain(target) => jump!(target),
-                Op::BrIfPlain(target) => {
-                    sp -= 1;
-                    if top != 0 {
-                        jump!(target);
-                    }
-                }
-                Op::Br(entry) => branch!(entry),
-                Op::BrIf(entry) => {
-                    sp -= 1;
-                    if top != 0 {
-                        branch!(entry);
-                    }
-                }
-                Op::BrTable(table) => {
-                    sp -= 1;
-                    let entries = &code.branch_tables[table as usize];
-                    let index = (top as u32).min(entries.end - entries.start - 1);
-                    branch!(entries.start + index);
-                }
-                Op::Return | Op::FuncEnd => leave!(),
-                Op::Call(defined) => call!(defined),
-                Op::CallIndirect { table, ty } => {
-                    let table = &tables[instance.tables[table as usize].index()].elements;
-                    let Some(&element) = table.get(top!() as usize) else {
-                        break Exit::Trap(Trap::UndefinedElement);
-                    };
-                    let Some(FuncAddr { instance: callee, func }) = FuncAddr::from_cell(element)
-                    else {
-                        break Exit::Trap(Trap::UninitializedElement);
-                    };
-                    let defined = func.get().wrapping_sub(module.num_imported_funcs);
-                    if callee != instance_id || (defined as usize) >= module.functions.len() {
-                        break Exit::Slow;
-                    }
-                    let actual = module.func_types[func.index()];
-                    if module.canonical_types[actual.index()] != module.canonical_types[ty as usize]
-                    {
-                        break Exit::Trap(Trap::IndirectCallTypeMismatch);
-                    }
-                    // The index is an operand until the call is certain.
-                    let def = &module.functions[defined as usize];
-                    if frames.len() >= max_frames || sp + def.cells as usize > stack.len() {
-                        break Exit::Slow;
-                    }
-                    sp -= 1;
-                    call!(defined);
-                }
-
-                Op::Drop => sp -= 1,
-                Op::Select => {
-                    let [first, second] = [stack[sp - 3].0, stack[sp - 2].0];
-                    top = if top == 0 { second } else { first };
-                    stack[sp - 3] = Cell(top);
-                    next!(sp -= 2)
-                }
-                Op::LocalGet(local) => next!(push!(stack[local as usize].0)),
-                Op::LocalSet(local) => {
-                    sp -= 1;
-                    stack[local as usize] = Cell(top);
-                }
-                Op::LocalTee(local) => next!(stack[local as usize] = Cell(top)),
-                Op::GlobalGet(global) => {
-                    next!(push!(globals[instance.globals[global as usize].index()].value.0))
-                }
-                Op::GlobalSet(global) => {
-                    sp -= 1;
-                    globals[instance.globals[global as usize].index()].value = Cell(top);
-                }
-
-                Op::ConstI32(value) => next!(push!(u64::from(value))),
-                Op::ConstI64(value) => next!(push!(i64::from(value) as u64)),
-                Op::ConstPool(index) => next!(push!(code.constants[index as usize].0)),
-                Op::RefNull => push!(0),
-                Op::RefIsNull => unary!(|a: u64| a == 0),
-                Op::RefFunc(func) => push!(instance.resolve(FuncIdx::new(func)).to_cell().0),
-
-                // `as u32` sign-extends a smaller signed number to 32 bits, the
-                // cell then zero-extends it.
-                Op::I32Load(offset) => load!(offset, u32, u32),
-                Op::I64Load(offset) => load!(offset, u64, u64),
-                Op::I32Load8S(offset) => load!(offset, i8, u32),
-                Op::I32Load8U(offset) => load!(offset, u8, u32),
-                Op::I32Load16S(offset) => load!(offset, i16, u32),
-                Op::I32Load16U(offset) => load!(offset, u16, u32),
-                Op::I64Load8S(offset) => load!(offset, i8, i64),
-                Op::I64Load16S(offset) => load!(offset, i16, i64),
-                Op::I64Load32S(offset) => load!(offset, i32, i64),
-                Op::Store8(offset) => store!(offset, u8),
-                Op::Store16(offset) => store!(offset, u16),
-                Op::Store32(offset) => store!(offset, u32),
-                Op::Store64(offset) => store!(offset, u64),
-                Op::MemorySize => push!(memory.len() as u64 / wasm_view::MemoryType::PAGE),
-                Op::TableGet(table) => {
-                    let table = &tables[instance.tables[table as usize].index()].elements;
-                    let Some(&element) = table.get(top!() as usize) else {
-                        break Exit::Trap(Trap::TableOutOfBounds);
-                    };
-                    stack[sp - 1] = element;
-                }
-                Op::TableSize(table) => {
-                    let table = &tables[instance.tables[table as usize].index()].elements;
-                    push!(table.len() as u64);
-                }
-
-                Op::CallImport(_)
-                | Op::MemoryGrow
-                | Op::MemoryCopy
-                | Op::MemoryFill
-                | Op::MemoryInit(_)
-                | Op::DataDrop(_)
-                | Op::TableSet(_)
-                | Op::TableGrow(_)
-                | Op::TableFill(_)
-                | Op::TableCopy { .. }
-                | Op::TableInit { .. }
-                | Op::ElemDrop(_) => break Exit::Slow,
-                Op::Stop => break Exit::Stop,
-
-                Op::I32Eqz => unary!(|a: u32| a == 0),
-                Op::I32Eq => binary!(|a, b: u32| a == b),
-                Op::I32Ne => binary!(|a, b: u32| a != b),
-                Op::I32LtS => binary!(|a, b: i32| a < b),
-                Op::I32LtU => binary!(|a, b: u32| a < b),
-                Op::I32GtS => binary!(|a, b: i32| a > b),
-                Op::I32GtU => binary!(|a, b: u32| a > b),
-                Op::I32LeS => binary!(|a, b: i32| a <= b),
-                Op::I32LeU => binary!(|a, b: u32| a <= b),
-                Op::I32GeS => binary!(|a, b: i32| a >= b),
-                Op::I32GeU => binary!(|a, b: u32| a >= b),
-                Op::I64Eqz => unary!(|a: u64| a == 0),
-                Op::I64Eq => binary!(|a, b: u64| a == b),
-                Op::I64Ne => binary!(|a, b: u64| a != b),
-                Op::I64LtS => binary!(|a, b: i64| a < b),
-                Op::I64LtU => binary!(|a, b: u64| a < b),
-                Op::I64GtS => binary!(|a, b: i64| a > b),
-                Op::I64GtU => binary!(|a, b: u64| a > b),
-                Op::I64LeS => binary!(|a, b: i64| a <= b),
-                Op::I64LeU => binary!(|a, b: u64| a <= b),
-                Op::I64GeS => binary!(|a, b: i64| a >= b),
-                Op::I64GeU => binary!(|a, b: u64| a >= b),
-                Op::F32Eq => binary!(|a, b: f32| a == b),
-                Op::F32Ne => binary!(|a, b: f32| a != b),
-                Op::F32Lt => binary!(|a, b: f32| a < b),
-                Op::F32Gt => binary!(|a, b: f32| a > b),
-                Op::F32Le => binary!(|a, b: f32| a <= b),
-                Op::F32Ge => binary!(|a, b: f32| a >= b),
-                Op::F64Eq => binary!(|a, b: f64| a == b),
-                Op::F64Ne => binary!(|a, b: f64| a != b),
-                Op::F64Lt => binary!(|a, b: f64| a < b),
-                Op::F64Gt => binary!(|a, b: f64| a > b),
-                Op::F64Le => binary!(|a, b: f64| a <= b),
-                Op::F64Ge => binary!(|a, b: f64| a >= b),
-
-                Op::I32Clz => unary!(|a: u32| a.leading_zeros()),
-                Op::I32Ctz => unary!(|a: u32| a.trailing_zeros()),
-                Op::I32Popcnt => unary!(|a: u32| a.count_ones()),
-                Op::I32Add => binary!(|a, b: u32| a.wrapping_add(b)),
-                Op::I32Sub => binary!(|a, b: u32| a.wrapping_sub(b)),
-                Op::I32Mul => binary!(|a, b: u32| a.wrapping_mul(b)),
-                Op::I32DivS => binary!(|a, b: i32| attempt!(i32_div_s(a, b))),
-                Op::I32DivU => binary!(|a, b: u32| {
-                    attempt!(a.checked_div(b).ok_or(Trap::IntegerDivideByZero))
-                }),
-                Op::I32RemS => binary!(|a, b: i32| {
-                    if b == 0 {
-                        break Exit::Trap(Trap::IntegerDivideByZero);
-                    }
-                    a.wrapping_rem(b)
-                }),
-                Op::I32RemU => binary!(|a, b: u32| {
-                    attempt!(a.checked_rem(b).ok_or(Trap::IntegerDivideByZero))
-                }),
-                Op::I32And => binary!(|a, b: u32| a & b),
-                Op::I32Or => binary!(|a, b: u32| a | b),
-                Op::I32Xor => binary!(|a, b: u32| a ^ b),
-                Op::I32Shl => binary!(|a, b: u32| a.wrapping_shl(b)),
-                Op::I32ShrS => binary!(|a, b: i32| a.wrapping_shr(b as u32)),
-                Op::I32ShrU => binary!(|a, b: u32| a.wrapping_shr(b)),
-                Op::I32Rotl => binary!(|a, b: u32| a.rotate_left(b % 32)),
-                Op::I32Rotr => binary!(|a, b: u32| a.rotate_right(b % 32)),
-                Op::I64Clz => unary!(|a: u64| u64::from(a.leading_zeros())),
-                Op::I64Ctz => unary!(|a: u64| u64::from(a.trailing_zeros())),
-                Op::I64Popcnt => unary!(|a: u64| u64::from(a.count_ones())),
-                Op::I64Add => binary!(|a, b: u64| a.wrapping_add(b)),
-                Op::I64Sub => binary!(|a, b: u64| a.wrapping_sub(b)),
-                Op::I64Mul => binary!(|a, b: u64| a.wrapping_mul(b)),
-                Op::I64DivS => binary!(|a, b: i64| attempt!(i64_div_s(a, b))),
-                Op::I64DivU => binary!(|a, b: u64| {
-                    attempt!(a.checked_div(b).ok_or(Trap::IntegerDivideByZero))
-                }),
-                Op::I64RemS => binary!(|a, b: i64| {
-                    if b == 0 {
-                        break Exit::Trap(Trap::IntegerDivideByZero);
-                    }
-                    a.wrapping_rem(b)
-                }),
-                Op::I64RemU => binary!(|a, b: u64| {
-                    attempt!(a.checked_rem(b).ok_or(Trap::IntegerDivideByZero))
-                }),
-                Op::I64And => binary!(|a, b: u64| a & b),
-                Op::I64Or => binary!(|a, b: u64| a | b),
-                Op::I64Xor => binary!(|a, b: u64| a ^ b),
-                Op::I64Shl => binary!(|a, b: u64| a.wrapping_shl(b as u32)),
-                Op::I64ShrS => binary!(|a, b: i64| a.wrapping_shr(b as u32)),
-                Op::I64ShrU => binary!(|a, b: u64| a.wrapping_shr(b as u32)),
-                Op::I64Rotl => binary!(|a, b: u64| a.rotate_left((b % 64) as u32)),
-                Op::I64Rotr => binary!(|a, b: u64| a.rotate_right((b % 64) as u32)),
-
-                // Sign operations are on the bits: a NaN keeps its payload.
-                Op::F32Abs => unary!(|a: u32| a & 0x7fff_ffff),
-                Op::F32Neg => unary!(|a: u32| a ^ 0x8000_0000),
-                Op::F32Copysign => {
-                    binary!(|a, b: u32| (a & 0x7fff_ffff) | (b & 0x8000_0000));
-                }
-                Op::F64Abs => unary!(|a: u64| a & !(1 << 63)),
-                Op::F64Neg => unary!(|a: u64| a ^ (1 << 63)),
-                Op::F64Copysign => binary!(|a, b: u64| (a & !(1 << 63)) | (b & (1 << 63))),
-                Op::F32Ceil => unary!(|a: f32| f32_of(a, a.ceil())),
-                Op::F32Floor => unary!(|a: f32| f32_of(a, a.floor())),
-                Op::F32Trunc => unary!(|a: f32| f32_of(a, a.trunc())),
-                Op::F32Nearest => unary!(|a: f32| f32_of(a, a.round_ties_even())),
-                Op::F32Sqrt => unary!(|a: f32| f32_of(a, a.sqrt())),
-                Op::F32Add => binary!(|a, b: f32| f32_of_two(a, b, a + b)),
-                Op::F32Sub => binary!(|a, b: f32| f32_of_two(a, b, a - b)),
-                Op::F32Mul => binary!(|a, b: f32| f32_of_two(a, b, a * b)),
-                Op::F32Div => binary!(|a, b: f32| f32_of_two(a, b, a / b)),
-                Op::F32Min => binary!(|a, b: f32| f32_of_two(a, b, f32_min(a, b))),
-                Op::F32Max => binary!(|a, b: f32| f32_of_two(a, b, f32_max(a, b))),
-                Op::F64Ceil => unary!(|a: f64| f64_of(a, a.ceil())),
-                Op::F64Floor => unary!(|a: f64| f64_of(a, a.floor())),
-                Op::F64Trunc => unary!(|a: f64| f64_of(a, a.trunc())),
-                Op::F64Nearest => unary!(|a: f64| f64_of(a, a.round_ties_even())),
-                Op::F64Sqrt => unary!(|a: f64| f64_of(a, a.sqrt())),
-                Op::F64Add => binary!(|a, b: f64| f64_of_two(a, b, a + b)),
-                Op::F64Sub => binary!(|a, b: f64| f64_of_two(a, b, a - b)),
-                Op::F64Mul => binary!(|a, b: f64| f64_of_two(a, b, a * b)),
-                Op::F64Div => binary!(|a, b: f64| f64_of_two(a, b, a / b)),
-                Op::F64Min => binary!(|a, b: f64| f64_of_two(a, b, f64_min(a, b))),
-                Op::F64Max => binary!(|a, b: f64| f64_of_two(a, b, f64_max(a, b))),
-
-                Op::I32WrapI64 => unary!(|a: u64| a as u32),
-                Op::I64ExtendI32S => unary!(|a: i32| i64::from(a)),
-                Op::I64ExtendI32U => unary!(|a: u32| u64::from(a)),
-                Op::I32TruncF32S => unary!(|a: f32| attempt!(i32_trunc_f32(a))),
-                Op::I32TruncF32U => unary!(|a: f32| attempt!(u32_trunc_f32(a))),
-                Op::I32TruncF64S => unary!(|a: f64| attempt!(i32_trunc_f64(a))),
-                Op::I32TruncF64U => unary!(|a: f64| attempt!(u32_trunc_f64(a))),
-                Op::I64TruncF32S => unary!(|a: f32| attempt!(i64_trunc_f32(a))),
-                Op::I64TruncF32U => unary!(|a: f32| attempt!(u64_trunc_f32(a))),
-                Op::I64TruncF64S => unary!(|a: f64| attempt!(i64_trunc_f64(a))),
-                Op::I64TruncF64U => unary!(|a: f64| attempt!(u64_trunc_f64(a))),
-                Op::F32ConvertI32S => unary!(|a: i32| (a as f32).to_bits()),
-                Op::F32ConvertI32U => unary!(|a: u32| (a as f32).to_bits()),
-                Op::F32ConvertI64S => unary!(|a: i64| (a as f32).to_bits()),
-                Op::F32ConvertI64U => unary!(|a: u64| (a as f32).to_bits()),
-                Op::F64ConvertI32S => unary!(|a: i32| f64::from(a).to_bits()),
-                Op::F64ConvertI32U => unary!(|a: u32| f64::from(a).to_bits()),
-                Op::F64ConvertI64S => unary!(|a: i64| (a as f64).to_bits()),
-                Op::F64ConvertI64U => unary!(|a: u64| (a as f64).to_bits()),
-                Op::F32DemoteF64 => unary!(|a: f64| f32_demote(a)),
-                Op::F64PromoteF32 => unary!(|a: f32| f64_promote(a)),
-                // The cell is the bits already.
-                Op::I32ReinterpretF32
-                | Op::I64ReinterpretF64
-                | Op::F32ReinterpretI32
-                | Op::F64ReinterpretI64 => next!(()),
-                Op::I32Extend8S => unary!(|a: u32| i32::from(a as i8)),
-                Op::I32Extend16S => unary!(|a: u32| i32::from(a as i16)),
-                Op::I64Extend8S => unary!(|a: u64| i64::from(a as i8)),
-                Op::I64Extend16S => unary!(|a: u64| i64::from(a as i16)),
-                Op::I64Extend32S => unary!(|a: u64| i64::from(a as i32)),
-                // Rust's `as` saturates and maps NaN to 0, as these do.
-                Op::I32TruncSatF32S => unary!(|a: f32| a as i32),
-                Op::I32TruncSatF32U => unary!(|a: f32| a as u32),
-                Op::I32TruncSatF64S => unary!(|a: f64| a as i32),
-                Op::I32TruncSatF64U => unary!(|a: f64| a as u32),
-                Op::I64TruncSatF32S => unary!(|a: f32| a as i64),
-                Op::I64TruncSatF32U => unary!(|a: f32| a as u64),
-                Op::I64TruncSatF64S => unary!(|a: f64| a as i64),
-                Op::I64TruncSatF64U => unary!(|a: f64| a as u64),
-            }
-            top = top_of(stack, sp);
-            pc += 1;
+        let mut machine = Machine {
+            observer,
+            ops: stops.map_or(&code.ops[..], |stops| stops.ops_for(module)),
+            window: &[],
+            end: 0,
+            code,
+            module,
+            instance,
+            memory,
+            memory_id,
+            log_writes: writes.is_on(),
+            writes,
+            tables,
+            globals,
+            frames,
+            max_frames: limits.max_frames,
+            lowest,
+            base: frame.base,
+            floor: frame.base + frame.locals as usize,
+            pc: self.pc.index(),
+            sp: self.sp,
         };
-        // What stopped it, other than these, was executed.
-        let executed = !matches!(exit, Exit::Fuel | Exit::OtherInstance | Exit::Stop | Exit::Slow);
-        *fuel = set_aside + (end - pc - usize::from(executed)) as u64;
-        self.pc = OpIdx(pc as u32);
-        self.sp = bottom + sp;
+        let exit = loop {
+            let chunk = (*fuel).min(CHUNK);
+            let m = &mut machine;
+            m.end = m.pc + chunk as usize;
+            m.window = &m.ops[..m.ops.len().min(m.end)];
+            let exit = State { cells: &mut stack[..], sp: m.sp, pc: m.pc, m }.dispatch();
+            // What stopped it, other than these, was executed.
+            let executed =
+                !matches!(exit, Exit::Fuel | Exit::OtherInstance | Exit::Stop | Exit::Slow);
+            let left = machine.end - machine.pc - usize::from(executed);
+            *fuel -= chunk - left as u64;
+            if exit != Exit::Fuel || *fuel == 0 {
+                break exit;
+            }
+        };
+        self.pc = OpIdx(machine.pc as u32);
+        self.sp = machine.sp;
         exit
     }
 }
 
-/// The topmost of `sp` cells.
-#[inline(always)]
-fn top_of(stack: &[Cell], sp: usize) -> u64 {
-    stack.get(sp.wrapping_sub(1)).map_or(0, |cell| cell.0)
+/// What ops hand on to each other. It is passed as single arguments, which lie
+/// in registers.
+struct State<'m, 'a, O> {
+    m: &'m mut Machine<'a, O>,
+    cells: &'m mut [Cell],
+    sp: usize,
+    pc: usize,
+}
+
+/// Executes one op and all that follow.
+type Handler<'m, 'a, O> =
+    fn(&'m mut Machine<'a, O>, &'m mut [Cell], sp: usize, pc: usize, op: Op) -> Exit;
+
+impl<'m, 'a, O: Observer> State<'m, 'a, O> {
+    /// Executes the op at the position.
+    #[inline(always)]
+    fn dispatch(self) -> Exit {
+        let State { m, cells, sp, pc } = self;
+        let Some(&op) = m.window.get(pc) else {
+            debug_assert_eq!(pc, m.end, "a function ends with a jump");
+            return State { m, cells, sp, pc }.exit(Exit::Fuel);
+        };
+        if O::EACH_OP && op != Op::Stop {
+            m.announce(OpIdx(pc as u32), &cells[m.base..sp]);
+        }
+        <Handlers<'m, 'a, O>>::TABLE[op.tag() as usize](m, cells, sp, pc, op)
+    }
+
+    /// Ends the chain at the op at the position.
+    #[inline(always)]
+    fn exit(self, exit: Exit) -> Exit {
+        self.m.pc = self.pc;
+        self.m.sp = self.sp;
+        exit
+    }
+
+    #[inline(always)]
+    fn trap(self, trap: Trap) -> Exit {
+        self.exit(Exit::Trap(trap))
+    }
+
+    /// Continues at the next op.
+    #[inline(always)]
+    fn next(mut self) -> Exit {
+        self.pc += 1;
+        self.dispatch()
+    }
+
+    /// Continues at `target`.
+    #[inline(always)]
+    fn go_to(mut self, target: usize) -> Exit {
+        self.set_position(target);
+        self.dispatch()
+    }
+
+    #[inline(always)]
+    fn set_position(&mut self, target: usize) {
+        let m = &mut *self.m;
+        // What is left stays the same: the end moves with the position.
+        m.end = m.end + target - (self.pc + 1);
+        m.window = &m.ops[..m.ops.len().min(m.end)];
+        self.pc = target;
+    }
+
+    #[inline(always)]
+    fn jump(self, target: OpIdx) -> Exit {
+        self.go_to(target.index())
+    }
+
+    /// Takes the branch of the side table.
+    #[inline(always)]
+    fn branch(mut self, entry: u32) -> Exit {
+        let Branch { target, keep, height } = self.m.code.branches[entry as usize];
+        if target == Branch::RETURN {
+            return self.leave();
+        }
+        let to = self.m.floor + height as usize;
+        move_down(self.cells, self.sp - keep as usize, to, keep as usize);
+        self.sp = to + keep as usize;
+        self.jump(target)
+    }
+
+    /// Returns the topmost operands to the caller.
+    #[inline(always)]
+    fn leave(mut self) -> Exit {
+        let m = &mut *self.m;
+        let caller = match m.frames.len() {
+            0 | 1 => return self.exit(Exit::Finished),
+            depth => m.frames[depth - 2],
+        };
+        let results = m.frames.pop().map_or(0, |frame| frame.results) as usize;
+        *m.lowest = m.frames.len().min(*m.lowest);
+        move_down(self.cells, self.sp - results, m.base, results);
+        self.sp = m.base + results;
+        m.base = caller.base;
+        m.floor = caller.base + caller.locals as usize;
+        let elsewhere = caller.instance != m.instance.id;
+        self.set_position(caller.pc.index() + 1);
+        if elsewhere { self.exit(Exit::OtherInstance) } else { self.dispatch() }
+    }
+
+    /// Calls a function of the module, which has dropped `index` operands.
+    #[inline(always)]
+    fn call(mut self, defined: u32, index: usize) -> Exit {
+        let m = &mut *self.m;
+        let def = &m.module.functions[defined as usize];
+        let top = self.sp - index;
+        let base = top - def.params as usize;
+        let floor = base + def.locals.len();
+        if m.frames.len() >= m.max_frames || base + def.cells as usize > self.cells.len() {
+            return self.exit(Exit::Slow);
+        }
+        if top < floor {
+            self.cells[top..floor].fill(Cell(0));
+        }
+        if let Some(frame) = m.frames.last_mut() {
+            frame.pc = OpIdx(self.pc as u32);
+        }
+        let first = OpIdx(def.ops.start);
+        let instance = m.instance.id;
+        let func = FuncIdx::new(m.module.num_imported_funcs + defined);
+        m.observer.call(FuncAddr { instance, func });
+        m.frames.push(FrameRecord {
+            instance,
+            func,
+            base,
+            pc: first,
+            locals: (floor - base) as u32,
+            results: def.results,
+        });
+        m.base = base;
+        m.floor = floor;
+        self.sp = floor;
+        self.jump(first)
+    }
+
+    fn call_indirect(self, table: u8, ty: u32) -> Exit {
+        let m = &*self.m;
+        let table = &m.tables[m.instance.tables[table as usize].index()].elements;
+        let Some(&element) = table.get(self.top() as usize) else {
+            return self.trap(Trap::UndefinedElement);
+        };
+        let Some(FuncAddr { instance: callee, func }) = FuncAddr::from_cell(element) else {
+            return self.trap(Trap::UninitializedElement);
+        };
+        let module = m.module;
+        let defined = func.get().wrapping_sub(module.num_imported_funcs);
+        if callee != m.instance.id || (defined as usize) >= module.functions.len() {
+            return self.exit(Exit::Slow);
+        }
+        let actual = module.func_types[func.index()];
+        if module.canonical_types[actual.index()] != module.canonical_types[ty as usize] {
+            return self.trap(Trap::IndirectCallTypeMismatch);
+        }
+        self.call(defined, 1)
+    }
+
+    /// The topmost operand.
+    #[inline(always)]
+    fn top(&self) -> u64 {
+        self.cells[self.sp - 1].0
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> u64 {
+        self.sp -= 1;
+        self.cells[self.sp].0
+    }
+
+    #[inline(always)]
+    fn push(mut self, value: u64) -> Exit {
+        self.cells[self.sp] = Cell(value);
+        self.sp += 1;
+        self.next()
+    }
+
+    #[inline(always)]
+    fn local(&mut self, local: u32) -> &mut Cell {
+        &mut self.cells[self.m.base + local as usize]
+    }
+
+    #[inline(always)]
+    fn global(&mut self, global: u32) -> &mut Cell {
+        &mut self.m.globals[self.m.instance.globals[global as usize].index()].value
+    }
+
+    #[inline(always)]
+    fn unary<A: Bits, R: Bits>(self, result: impl FnOnce(A) -> R) -> Exit {
+        self.cells[self.sp - 1] = Cell(result(A::of(self.top())).bits());
+        self.next()
+    }
+
+    #[inline(always)]
+    fn binary<A: Bits, R: Bits>(mut self, result: impl FnOnce(A, A) -> R) -> Exit {
+        let b = A::of(self.pop());
+        let a = A::of(self.top());
+        self.cells[self.sp - 1] = Cell(result(a, b).bits());
+        self.next()
+    }
+
+    #[inline(always)]
+    fn try_unary<A: Bits, R: Bits>(self, result: impl FnOnce(A) -> Result<R, Trap>) -> Exit {
+        match result(A::of(self.top())) {
+            Ok(result) => self.unary(|_: A| result),
+            Err(trap) => self.trap(trap),
+        }
+    }
+
+    #[inline(always)]
+    fn try_binary<A: Bits, R: Bits>(self, result: impl FnOnce(A, A) -> Result<R, Trap>) -> Exit {
+        match result(A::of(self.cells[self.sp - 2].0), A::of(self.top())) {
+            Ok(result) => self.binary(|_: A, _| result),
+            Err(trap) => self.trap(trap),
+        }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(self, offset: u32, value: impl FnOnce([u8; N]) -> u64) -> Exit {
+        let address = effective_address(self.top(), offset);
+        match self.m.memory.get(address..).and_then(|memory| memory.first_chunk()) {
+            Some(&bytes) => {
+                self.cells[self.sp - 1] = Cell(value(bytes));
+                self.next()
+            }
+            None => self.trap(Trap::MemoryOutOfBounds),
+        }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(mut self, offset: u32, bytes: impl FnOnce(u64) -> [u8; N]) -> Exit {
+        let address = effective_address(self.cells[self.sp - 2].0, offset);
+        let bytes = bytes(self.top());
+        let m = &mut *self.m;
+        match m.memory.get_mut(address..).and_then(|memory| memory.first_chunk_mut()) {
+            Some(memory) => *memory = bytes,
+            None => return self.trap(Trap::MemoryOutOfBounds),
+        }
+        if m.log_writes {
+            m.writes.memory(m.memory_id, address as u64, N as u64);
+        }
+        m.observer.memory_write(m.memory_id, address as u64, N as u64);
+        self.sp -= 2;
+        self.next()
+    }
+}
+
+impl<O: Observer> Machine<'_, O> {
+    fn announce(&mut self, position: OpIdx, slots: &[Cell]) {
+        if let Some(frame) = self.frames.last() {
+            let instance = frame.instance;
+            let at = At { module: self.module, instance, func: frame.func, position };
+            self.observer.before(&at, slots);
+        }
+    }
+}
+
+/// The functions of the ops, by [`Tag`].
+struct Handlers<'m, 'a, O>(std::marker::PhantomData<&'m mut Machine<'a, O>>);
+
+/// `op | op(immediate) => what it does with the state`, which is named first.
+macro_rules! handlers {
+    ($s:ident; $($($op:ident $(($of:ident))? $({ $($field:ident),* })?)|+ => $body:expr,)*) => {
+        /// One function per op, of the op's name.
+        #[allow(non_snake_case)]
+        mod handler {
+            use super::*;
+
+            /// For ops without a function of their own.
+            pub(super) fn slow<'m, 'a, O: Observer>(
+                m: &'m mut Machine<'a, O>,
+                cells: &'m mut [Cell],
+                sp: usize,
+                pc: usize,
+                _: Op,
+            ) -> Exit {
+                State { m, cells, sp, pc }.exit(Exit::Slow)
+            }
+
+            $($(pub(super) fn $op<'m, 'a, O: Observer>(
+                m: &'m mut Machine<'a, O>,
+                cells: &'m mut [Cell],
+                sp: usize,
+                pc: usize,
+                op: Op,
+            ) -> Exit {
+                #[allow(unused_mut)]
+                let mut $s = State { m, cells, sp, pc };
+                let Op::$op $(($of))? $({ $($field),* })? = op else {
+                    debug_assert!(false, "{op:?} is in another's place of the table");
+                    return $s.exit(Exit::Slow);
+                };
+                $body
+            })+)*
+        }
+
+        impl<'m, 'a, O: Observer + 'a> Handlers<'m, 'a, O>
+        where
+            'a: 'm,
+        {
+            const TABLE: &'m [Handler<'m, 'a, O>; 256] = &{
+                let mut table: [Handler<'m, 'a, O>; 256] = [handler::slow::<O>; 256];
+                $($(table[Tag::$op as usize] = handler::$op::<O>;)+)*
+                table
+            };
+        }
+    };
+}
+
+handlers! { s;
+    Unreachable => s.trap(Trap::Unreachable),
+    Nop | Block | Loop | End => s.next(),
+    If(target) => if s.pop() == 0 { s.jump(target) } else { s.next() },
+    Else(target) | BrPlain(target) => s.jump(target),
+    BrIfPlain(target) => if s.pop() != 0 { s.jump(target) } else { s.next() },
+    Br(entry) => s.branch(entry),
+    BrIf(entry) => if s.pop() != 0 { s.branch(entry) } else { s.next() },
+    BrTable(table) => {
+        let entries = s.m.code.branch_tables[table as usize].clone();
+        let index = (s.pop() as u32).min(entries.end - entries.start - 1);
+        s.branch(entries.start + index)
+    },
+    Return | FuncEnd => s.leave(),
+    Call(defined) => s.call(defined, 0),
+    CallIndirect { table, ty } => s.call_indirect(table, ty),
+
+    Drop => {
+        s.sp -= 1;
+        s.next()
+    },
+    Select => {
+        let condition = s.pop();
+        let second = s.pop();
+        let first = s.top();
+        s.cells[s.sp - 1] = Cell(if condition == 0 { second } else { first });
+        s.next()
+    },
+    LocalGet(local) => {
+        let value = s.local(local).0;
+        s.push(value)
+    },
+    LocalSet(local) => {
+        *s.local(local) = Cell(s.pop());
+        s.next()
+    },
+    LocalTee(local) => {
+        *s.local(local) = Cell(s.top());
+        s.next()
+    },
+    GlobalGet(global) => {
+        let value = s.global(global).0;
+        s.push(value)
+    },
+    GlobalSet(global) => {
+        *s.global(global) = Cell(s.pop());
+        s.next()
+    },
+
+    ConstI32(value) => s.push(u64::from(value)),
+    ConstI64(value) => s.push(i64::from(value) as u64),
+    ConstPool(index) => {
+        let value = s.m.code.constants[index as usize].0;
+        s.push(value)
+    },
+    RefNull => s.push(0),
+    RefIsNull => s.unary(|a: u64| a == 0),
+    RefFunc(func) => {
+        let value = s.m.instance.resolve(FuncIdx::new(func)).to_cell().0;
+        s.push(value)
+    },
+
+    // `as u32` sign-extends a smaller signed number to 32 bits, the cell then
+    // zero-extends it.
+    I32Load(offset) => s.load(offset, |bytes| u64::from(u32::from_le_bytes(bytes))),
+    I64Load(offset) => s.load(offset, u64::from_le_bytes),
+    I32Load8S(offset) => s.load(offset, |bytes| u64::from(i8::from_le_bytes(bytes) as u32)),
+    I32Load8U(offset) => s.load(offset, |bytes| u64::from(u8::from_le_bytes(bytes))),
+    I32Load16S(offset) => s.load(offset, |bytes| u64::from(i16::from_le_bytes(bytes) as u32)),
+    I32Load16U(offset) => s.load(offset, |bytes| u64::from(u16::from_le_bytes(bytes))),
+    I64Load8S(offset) => s.load(offset, |bytes| i8::from_le_bytes(bytes) as u64),
+    I64Load16S(offset) => s.load(offset, |bytes| i16::from_le_bytes(bytes) as u64),
+    I64Load32S(offset) => s.load(offset, |bytes| i32::from_le_bytes(bytes) as u64),
+    Store8(offset) => s.store(offset, |value| (value as u8).to_le_bytes()),
+    Store16(offset) => s.store(offset, |value| (value as u16).to_le_bytes()),
+    Store32(offset) => s.store(offset, |value| (value as u32).to_le_bytes()),
+    Store64(offset) => s.store(offset, |value| value.to_le_bytes()),
+    MemorySize => {
+        let pages = s.m.memory.len() as u64 / wasm_view::MemoryType::PAGE;
+        s.push(pages)
+    },
+    TableGet(table) => {
+        let table = &s.m.tables[s.m.instance.tables[table as usize].index()].elements;
+        match table.get(s.top() as usize) {
+            Some(&element) => s.unary(|_: u64| element.0),
+            None => s.trap(Trap::TableOutOfBounds),
+        }
+    },
+    TableSize(table) => {
+        let table = &s.m.tables[s.m.instance.tables[table as usize].index()].elements;
+        let size = table.len() as u64;
+        s.push(size)
+    },
+    Stop => s.exit(Exit::Stop),
+
+    I32Eqz => s.unary(|a: u32| a == 0),
+    I32Eq => s.binary(|a: u32, b: u32| a == b),
+    I32Ne => s.binary(|a: u32, b: u32| a != b),
+    I32LtS => s.binary(|a: i32, b: i32| a < b),
+    I32LtU => s.binary(|a: u32, b: u32| a < b),
+    I32GtS => s.binary(|a: i32, b: i32| a > b),
+    I32GtU => s.binary(|a: u32, b: u32| a > b),
+    I32LeS => s.binary(|a: i32, b: i32| a <= b),
+    I32LeU => s.binary(|a: u32, b: u32| a <= b),
+    I32GeS => s.binary(|a: i32, b: i32| a >= b),
+    I32GeU => s.binary(|a: u32, b: u32| a >= b),
+    I64Eqz => s.unary(|a: u64| a == 0),
+    I64Eq => s.binary(|a: u64, b: u64| a == b),
+    I64Ne => s.binary(|a: u64, b: u64| a != b),
+    I64LtS => s.binary(|a: i64, b: i64| a < b),
+    I64LtU => s.binary(|a: u64, b: u64| a < b),
+    I64GtS => s.binary(|a: i64, b: i64| a > b),
+    I64GtU => s.binary(|a: u64, b: u64| a > b),
+    I64LeS => s.binary(|a: i64, b: i64| a <= b),
+    I64LeU => s.binary(|a: u64, b: u64| a <= b),
+    I64GeS => s.binary(|a: i64, b: i64| a >= b),
+    I64GeU => s.binary(|a: u64, b: u64| a >= b),
+    F32Eq => s.binary(|a: f32, b: f32| a == b),
+    F32Ne => s.binary(|a: f32, b: f32| a != b),
+    F32Lt => s.binary(|a: f32, b: f32| a < b),
+    F32Gt => s.binary(|a: f32, b: f32| a > b),
+    F32Le => s.binary(|a: f32, b: f32| a <= b),
+    F32Ge => s.binary(|a: f32, b: f32| a >= b),
+    F64Eq => s.binary(|a: f64, b: f64| a == b),
+    F64Ne => s.binary(|a: f64, b: f64| a != b),
+    F64Lt => s.binary(|a: f64, b: f64| a < b),
+    F64Gt => s.binary(|a: f64, b: f64| a > b),
+    F64Le => s.binary(|a: f64, b: f64| a <= b),
+    F64Ge => s.binary(|a: f64, b: f64| a >= b),
+
+    I32Clz => s.unary(|a: u32| a.leading_zeros()),
+    I32Ctz => s.unary(|a: u32| a.trailing_zeros()),
+    I32Popcnt => s.unary(|a: u32| a.count_ones()),
+    I32Add => s.binary(|a: u32, b: u32| a.wrapping_add(b)),
+    I32Sub => s.binary(|a: u32, b: u32| a.wrapping_sub(b)),
+    I32Mul => s.binary(|a: u32, b: u32| a.wrapping_mul(b)),
+    I32DivS => s.try_binary(|a: i32, b: i32| i32_div_s(a, b)),
+    I32DivU => s.try_binary(|a: u32, b: u32| a.checked_div(b).ok_or(Trap::IntegerDivideByZero)),
+    I32RemS => s.try_binary(|a: i32, b: i32| {
+        if b == 0 { Err(Trap::IntegerDivideByZero) } else { Ok(a.wrapping_rem(b)) }
+    }),
+    I32RemU => s.try_binary(|a: u32, b: u32| a.checked_rem(b).ok_or(Trap::IntegerDivideByZero)),
+    I32And => s.binary(|a: u32, b: u32| a & b),
+    I32Or => s.binary(|a: u32, b: u32| a | b),
+    I32Xor => s.binary(|a: u32, b: u32| a ^ b),
+    I32Shl => s.binary(|a: u32, b: u32| a.wrapping_shl(b)),
+    I32ShrS => s.binary(|a: i32, b: i32| a.wrapping_shr(b as u32)),
+    I32ShrU => s.binary(|a: u32, b: u32| a.wrapping_shr(b)),
+    I32Rotl => s.binary(|a: u32, b: u32| a.rotate_left(b % 32)),
+    I32Rotr => s.binary(|a: u32, b: u32| a.rotate_right(b % 32)),
+    I64Clz => s.unary(|a: u64| u64::from(a.leading_zeros())),
+    I64Ctz => s.unary(|a: u64| u64::from(a.trailing_zeros())),
+    I64Popcnt => s.unary(|a: u64| u64::from(a.count_ones())),
+    I64Add => s.binary(|a: u64, b: u64| a.wrapping_add(b)),
+    I64Sub => s.binary(|a: u64, b: u64| a.wrapping_sub(b)),
+    I64Mul => s.binary(|a: u64, b: u64| a.wrapping_mul(b)),
+    I64DivS => s.try_binary(|a: i64, b: i64| i64_div_s(a, b)),
+    I64DivU => s.try_binary(|a: u64, b: u64| a.checked_div(b).ok_or(Trap::IntegerDivideByZero)),
+    I64RemS => s.try_binary(|a: i64, b: i64| {
+        if b == 0 { Err(Trap::IntegerDivideByZero) } else { Ok(a.wrapping_rem(b)) }
+    }),
+    I64RemU => s.try_binary(|a: u64, b: u64| a.checked_rem(b).ok_or(Trap::IntegerDivideByZero)),
+    I64And => s.binary(|a: u64, b: u64| a & b),
+    I64Or => s.binary(|a: u64, b: u64| a | b),
+    I64Xor => s.binary(|a: u64, b: u64| a ^ b),
+    I64Shl => s.binary(|a: u64, b: u64| a.wrapping_shl(b as u32)),
+    I64ShrS => s.binary(|a: i64, b: i64| a.wrapping_shr(b as u32)),
+    I64ShrU => s.binary(|a: u64, b: u64| a.wrapping_shr(b as u32)),
+    I64Rotl => s.binary(|a: u64, b: u64| a.rotate_left((b % 64) as u32)),
+    I64Rotr => s.binary(|a: u64, b: u64| a.rotate_right((b % 64) as u32)),
+
+    // Sign operations are on the bits: a NaN keeps its payload.
+    F32Abs => s.unary(|a: u32| a & 0x7fff_ffff),
+    F32Neg => s.unary(|a: u32| a ^ 0x8000_0000),
+    F32Copysign => s.binary(|a: u32, b: u32| (a & 0x7fff_ffff) | (b & 0x8000_0000)),
+    F64Abs => s.unary(|a: u64| a & !(1 << 63)),
+    F64Neg => s.unary(|a: u64| a ^ (1 << 63)),
+    F64Copysign => s.binary(|a: u64, b: u64| (a & !(1 << 63)) | (b & (1 << 63))),
+    F32Ceil => s.unary(|a: f32| f32_of(a, a.ceil())),
+    F32Floor => s.unary(|a: f32| f32_of(a, a.floor())),
+    F32Trunc => s.unary(|a: f32| f32_of(a, a.trunc())),
+    F32Nearest => s.unary(|a: f32| f32_of(a, a.round_ties_even())),
+    F32Sqrt => s.unary(|a: f32| f32_of(a, a.sqrt())),
+    F32Add => s.binary(|a: f32, b: f32| f32_of_two(a, b, a + b)),
+    F32Sub => s.binary(|a: f32, b: f32| f32_of_two(a, b, a - b)),
+    F32Mul => s.binary(|a: f32, b: f32| f32_of_two(a, b, a * b)),
+    F32Div => s.binary(|a: f32, b: f32| f32_of_two(a, b, a / b)),
+    F32Min => s.binary(|a: f32, b: f32| f32_of_two(a, b, f32_min(a, b))),
+    F32Max => s.binary(|a: f32, b: f32| f32_of_two(a, b, f32_max(a, b))),
+    F64Ceil => s.unary(|a: f64| f64_of(a, a.ceil())),
+    F64Floor => s.unary(|a: f64| f64_of(a, a.floor())),
+    F64Trunc => s.unary(|a: f64| f64_of(a, a.trunc())),
+    F64Nearest => s.unary(|a: f64| f64_of(a, a.round_ties_even())),
+    F64Sqrt => s.unary(|a: f64| f64_of(a, a.sqrt())),
+    F64Add => s.binary(|a: f64, b: f64| f64_of_two(a, b, a + b)),
+    F64Sub => s.binary(|a: f64, b: f64| f64_of_two(a, b, a - b)),
+    F64Mul => s.binary(|a: f64, b: f64| f64_of_two(a, b, a * b)),
+    F64Div => s.binary(|a: f64, b: f64| f64_of_two(a, b, a / b)),
+    F64Min => s.binary(|a: f64, b: f64| f64_of_two(a, b, f64_min(a, b))),
+    F64Max => s.binary(|a: f64, b: f64| f64_of_two(a, b, f64_max(a, b))),
+
+    I32WrapI64 => s.unary(|a: u64| a as u32),
+    I64ExtendI32S => s.unary(|a: i32| i64::from(a)),
+    I64ExtendI32U => s.unary(|a: u32| u64::from(a)),
+    I32TruncF32S => s.try_unary(|a: f32| i32_trunc_f32(a)),
+    I32TruncF32U => s.try_unary(|a: f32| u32_trunc_f32(a)),
+    I32TruncF64S => s.try_unary(|a: f64| i32_trunc_f64(a)),
+    I32TruncF64U => s.try_unary(|a: f64| u32_trunc_f64(a)),
+    I64TruncF32S => s.try_unary(|a: f32| i64_trunc_f32(a)),
+    I64TruncF32U => s.try_unary(|a: f32| u64_trunc_f32(a)),
+    I64TruncF64S => s.try_unary(|a: f64| i64_trunc_f64(a)),
+    I64TruncF64U => s.try_unary(|a: f64| u64_trunc_f64(a)),
+    F32ConvertI32S => s.unary(|a: i32| (a as f32).to_bits()),
+    F32ConvertI32U => s.unary(|a: u32| (a as f32).to_bits()),
+    F32ConvertI64S => s.unary(|a: i64| (a as f32).to_bits()),
+    F32ConvertI64U => s.unary(|a: u64| (a as f32).to_bits()),
+    F64ConvertI32S => s.unary(|a: i32| f64::from(a).to_bits()),
+    F64ConvertI32U => s.unary(|a: u32| f64::from(a).to_bits()),
+    F64ConvertI64S => s.unary(|a: i64| (a as f64).to_bits()),
+    F64ConvertI64U => s.unary(|a: u64| (a as f64).to_bits()),
+    F32DemoteF64 => s.unary(|a: f64| f32_demote(a)),
+    F64PromoteF32 => s.unary(|a: f32| f64_promote(a)),
+    // The cell is the bits already.
+    I32ReinterpretF32
+    | I64ReinterpretF64
+    | F32ReinterpretI32
+    | F64ReinterpretI64 => s.next(),
+    I32Extend8S => s.unary(|a: u32| i32::from(a as i8)),
+    I32Extend16S => s.unary(|a: u32| i32::from(a as i16)),
+    I64Extend8S => s.unary(|a: u64| i64::from(a as i8)),
+    I64Extend16S => s.unary(|a: u64| i64::from(a as i16)),
+    I64Extend32S => s.unary(|a: u64| i64::from(a as i32)),
+    // Rust's `as` saturates and maps NaN to 0, as these do.
+    I32TruncSatF32S => s.unary(|a: f32| a as i32),
+    I32TruncSatF32U => s.unary(|a: f32| a as u32),
+    I32TruncSatF64S => s.unary(|a: f64| a as i32),
+    I32TruncSatF64U => s.unary(|a: f64| a as u32),
+    I64TruncSatF32S => s.unary(|a: f32| a as i64),
+    I64TruncSatF32U => s.unary(|a: f32| a as u64),
+    I64TruncSatF64S => s.unary(|a: f64| a as i64),
+    I64TruncSatF64U => s.unary(|a: f64| a as u64),
 }
 
 /// The address of an access: the sum of a 32-bit operand and a 32-bit offset.
