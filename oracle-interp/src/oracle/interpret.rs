@@ -50,6 +50,9 @@ pub(super) enum Exit {
     Finished,
     /// The instruction at the position traps.
     Trap(Trap),
+    /// An invariant of decoded code does not hold. Here this is a value, for a
+    /// panic would have every op set up a stack frame.
+    Broken,
 }
 
 /// What the ops work on, except for what they hand on to each other: the stack,
@@ -78,6 +81,8 @@ struct Machine<'a, O> {
     base: usize,
     /// Position of the lowest operand on the stack.
     floor: usize,
+    /// Address of the write to be logged.
+    written: usize,
     /// Where the chain ended.
     pc: usize,
     sp: usize,
@@ -123,6 +128,7 @@ impl Oracle {
             lowest,
             base: frame.base,
             floor: frame.base + frame.locals as usize,
+            written: 0,
             pc: self.pc.index(),
             sp: self.sp,
         };
@@ -218,28 +224,45 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
 
     /// Takes the branch of the side table.
     #[inline(always)]
-    fn branch(mut self, entry: u32) -> Exit {
-        let Branch { target, keep, height } = self.m.code.branches[entry as usize];
+    fn branch(self, entry: u32) -> Exit {
+        self.branch_with::<false>(entry)
+    }
+
+    /// The common branch keeps one operand at most.
+    #[inline(always)]
+    fn branch_with<const MANY: bool>(mut self, entry: u32) -> Exit {
+        let Some(&Branch { target, keep, height }) = self.m.code.branches.get(entry as usize)
+        else {
+            return self.exit(Exit::Broken);
+        };
         if target == Branch::RETURN {
-            return self.leave();
+            return self.leave::<MANY>();
+        }
+        if !MANY && keep > 1 {
+            let State { m, cells, sp, pc } = self;
+            return branch_with_many(m, cells, sp, pc, entry);
         }
         let to = self.m.floor + height as usize;
-        move_down(self.cells, self.sp - keep as usize, to, keep as usize);
+        move_down::<MANY>(self.cells, self.sp - keep as usize, to, keep as usize);
         self.sp = to + keep as usize;
         self.jump(target)
     }
 
     /// Returns the topmost operands to the caller.
     #[inline(always)]
-    fn leave(mut self) -> Exit {
+    fn leave<const MANY: bool>(mut self) -> Exit {
         let m = &mut *self.m;
-        let caller = match m.frames.len() {
-            0 | 1 => return self.exit(Exit::Finished),
-            depth => m.frames[depth - 2],
+        let &[.., caller, FrameRecord { results, .. }] = &m.frames[..] else {
+            return self.exit(Exit::Finished);
         };
-        let results = m.frames.pop().map_or(0, |frame| frame.results) as usize;
+        if !MANY && results > 1 {
+            let State { m, cells, sp, pc } = self;
+            return leave_with_many(m, cells, sp, pc);
+        }
+        let results = results as usize;
+        m.frames.pop();
         *m.lowest = m.frames.len().min(*m.lowest);
-        move_down(self.cells, self.sp - results, m.base, results);
+        move_down::<MANY>(self.cells, self.sp - results, m.base, results);
         self.sp = m.base + results;
         m.base = caller.base;
         m.floor = caller.base + caller.locals as usize;
@@ -250,9 +273,11 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
 
     /// Calls a function of the module, which has dropped `index` operands.
     #[inline(always)]
-    fn call(mut self, defined: u32, index: usize) -> Exit {
+    fn call<const ZERO: bool>(mut self, defined: u32, index: usize) -> Exit {
         let m = &mut *self.m;
-        let def = &m.module.functions[defined as usize];
+        let Some(def) = m.module.functions.get(defined as usize) else {
+            return self.exit(Exit::Broken);
+        };
         let top = self.sp - index;
         let base = top - def.params as usize;
         let floor = base + def.locals.len();
@@ -260,6 +285,11 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
             return self.exit(Exit::Slow);
         }
         if top < floor {
+            if !ZERO {
+                let State { m, cells, sp, pc } = self;
+                let place = if index == 0 { call_with_locals::<0, O> } else { call_with_locals::<1, O> };
+                return place(m, cells, sp, pc, defined);
+            }
             self.cells[top..floor].fill(Cell(0));
         }
         if let Some(frame) = m.frames.last_mut() {
@@ -268,7 +298,9 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
         let first = OpIdx(def.ops.start);
         let instance = m.instance.id;
         let func = FuncIdx::new(m.module.num_imported_funcs + defined);
-        m.observer.call(FuncAddr { instance, func });
+        if m.frames.len() == m.frames.capacity() {
+            return self.exit(Exit::Slow);
+        }
         m.frames.push(FrameRecord {
             instance,
             func,
@@ -277,6 +309,7 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
             locals: (floor - base) as u32,
             results: def.results,
         });
+        m.observer.call(FuncAddr { instance, func });
         m.base = base;
         m.floor = floor;
         self.sp = floor;
@@ -285,8 +318,10 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
 
     fn call_indirect(self, table: u8, ty: u32) -> Exit {
         let m = &*self.m;
-        let table = &m.tables[m.instance.tables[table as usize].index()].elements;
-        let Some(&element) = table.get(self.top() as usize) else {
+        let (Some(table), Some(index)) = (m.table(table), self.top()) else {
+            return self.exit(Exit::Broken);
+        };
+        let Some(&element) = table.elements.get(index as usize) else {
             return self.trap(Trap::UndefinedElement);
         };
         let Some(FuncAddr { instance: callee, func }) = FuncAddr::from_cell(element) else {
@@ -301,99 +336,203 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
         if module.canonical_types[actual.index()] != module.canonical_types[ty as usize] {
             return self.trap(Trap::IndirectCallTypeMismatch);
         }
-        self.call(defined, 1)
+        self.call::<false>(defined, 1)
+    }
+
+    /// The operand `below` the topmost one.
+    #[inline(always)]
+    fn operand(&mut self, below: usize) -> Option<&mut Cell> {
+        self.cells.get_mut(self.sp.wrapping_sub(1 + below))
     }
 
     /// The topmost operand.
     #[inline(always)]
-    fn top(&self) -> u64 {
-        self.cells[self.sp - 1].0
+    fn top(&self) -> Option<u64> {
+        self.cells.get(self.sp.wrapping_sub(1)).map(|cell| cell.0)
+    }
+
+    /// Hands the topmost operand, popped, to `then`.
+    #[inline(always)]
+    fn pop(mut self, then: impl FnOnce(Self, u64) -> Exit) -> Exit {
+        match self.top() {
+            Some(top) => {
+                self.sp -= 1;
+                then(self, top)
+            }
+            None => self.exit(Exit::Broken),
+        }
     }
 
     #[inline(always)]
-    fn pop(&mut self) -> u64 {
-        self.sp -= 1;
-        self.cells[self.sp].0
-    }
-
-    #[inline(always)]
-    fn push(mut self, value: u64) -> Exit {
-        self.cells[self.sp] = Cell(value);
+    fn push(mut self, value: Option<u64>) -> Exit {
+        let Some(value) = value else {
+            return self.exit(Exit::Broken);
+        };
+        let Some(cell) = self.cells.get_mut(self.sp) else {
+            return self.exit(Exit::Broken);
+        };
+        *cell = Cell(value);
         self.sp += 1;
         self.next()
     }
 
+    /// Writes to a local or global, and goes on.
     #[inline(always)]
-    fn local(&mut self, local: u32) -> &mut Cell {
-        &mut self.cells[self.m.base + local as usize]
+    fn set(self, place: impl FnOnce(&mut Self) -> Option<&mut Cell>, value: u64) -> Exit {
+        let mut this = self;
+        match place(&mut this) {
+            Some(cell) => {
+                *cell = Cell(value);
+                this.next()
+            }
+            None => this.exit(Exit::Broken),
+        }
     }
 
     #[inline(always)]
-    fn global(&mut self, global: u32) -> &mut Cell {
-        &mut self.m.globals[self.m.instance.globals[global as usize].index()].value
+    fn local(&mut self, local: u32) -> Option<&mut Cell> {
+        self.cells.get_mut(self.m.base + local as usize)
+    }
+
+    #[inline(always)]
+    fn global(&mut self, global: u32) -> Option<&mut Cell> {
+        let global = self.m.instance.globals.get(global as usize)?;
+        Some(&mut self.m.globals.get_mut(global.index())?.value)
     }
 
     #[inline(always)]
     fn unary<A: Bits, R: Bits>(self, result: impl FnOnce(A) -> R) -> Exit {
-        self.cells[self.sp - 1] = Cell(result(A::of(self.top())).bits());
-        self.next()
+        self.try_unary(|a| Ok(result(a)))
     }
 
     #[inline(always)]
-    fn binary<A: Bits, R: Bits>(mut self, result: impl FnOnce(A, A) -> R) -> Exit {
-        let b = A::of(self.pop());
-        let a = A::of(self.top());
-        self.cells[self.sp - 1] = Cell(result(a, b).bits());
-        self.next()
+    fn binary<A: Bits, R: Bits>(self, result: impl FnOnce(A, A) -> R) -> Exit {
+        self.try_binary(|a, b| Ok(result(a, b)))
     }
 
     #[inline(always)]
-    fn try_unary<A: Bits, R: Bits>(self, result: impl FnOnce(A) -> Result<R, Trap>) -> Exit {
-        match result(A::of(self.top())) {
-            Ok(result) => self.unary(|_: A| result),
-            Err(trap) => self.trap(trap),
-        }
-    }
-
-    #[inline(always)]
-    fn try_binary<A: Bits, R: Bits>(self, result: impl FnOnce(A, A) -> Result<R, Trap>) -> Exit {
-        match result(A::of(self.cells[self.sp - 2].0), A::of(self.top())) {
-            Ok(result) => self.binary(|_: A, _| result),
-            Err(trap) => self.trap(trap),
-        }
-    }
-
-    #[inline(always)]
-    fn load<const N: usize>(self, offset: u32, value: impl FnOnce([u8; N]) -> u64) -> Exit {
-        let address = effective_address(self.top(), offset);
-        match self.m.memory.get(address..).and_then(|memory| memory.first_chunk()) {
-            Some(&bytes) => {
-                self.cells[self.sp - 1] = Cell(value(bytes));
+    fn try_unary<A: Bits, R: Bits>(mut self, result: impl FnOnce(A) -> Result<R, Trap>) -> Exit {
+        let Some(cell) = self.operand(0) else {
+            return self.exit(Exit::Broken);
+        };
+        match result(A::of(cell.0)) {
+            Ok(result) => {
+                *cell = Cell(result.bits());
                 self.next()
             }
-            None => self.trap(Trap::MemoryOutOfBounds),
+            Err(trap) => self.trap(trap),
         }
+    }
+
+    #[inline(always)]
+    fn try_binary<A: Bits, R: Bits>(
+        mut self,
+        result: impl FnOnce(A, A) -> Result<R, Trap>,
+    ) -> Exit {
+        let (Some(b), Some(a)) = (self.top(), self.operand(1)) else {
+            return self.exit(Exit::Broken);
+        };
+        match result(A::of(a.0), A::of(b)) {
+            Ok(result) => {
+                *a = Cell(result.bits());
+                self.sp -= 1;
+                self.next()
+            }
+            Err(trap) => self.trap(trap),
+        }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(mut self, offset: u32, value: impl FnOnce([u8; N]) -> u64) -> Exit {
+        let Some(operand) = self.top() else {
+            return self.exit(Exit::Broken);
+        };
+        let address = effective_address(operand, offset);
+        let Some(&bytes) = self.m.memory.get(address..).and_then(|memory| memory.first_chunk())
+        else {
+            return self.trap(Trap::MemoryOutOfBounds);
+        };
+        if let Some(cell) = self.operand(0) {
+            *cell = Cell(value(bytes));
+        }
+        self.next()
     }
 
     #[inline(always)]
     fn store<const N: usize>(mut self, offset: u32, bytes: impl FnOnce(u64) -> [u8; N]) -> Exit {
-        let address = effective_address(self.cells[self.sp - 2].0, offset);
-        let bytes = bytes(self.top());
+        let (Some(value), Some(operand)) = (self.top(), self.operand(1)) else {
+            return self.exit(Exit::Broken);
+        };
+        let address = effective_address(operand.0, offset);
         let m = &mut *self.m;
         match m.memory.get_mut(address..).and_then(|memory| memory.first_chunk_mut()) {
-            Some(memory) => *memory = bytes,
+            Some(memory) => *memory = bytes(value),
             None => return self.trap(Trap::MemoryOutOfBounds),
-        }
-        if m.log_writes {
-            m.writes.memory(m.memory_id, address as u64, N as u64);
         }
         m.observer.memory_write(m.memory_id, address as u64, N as u64);
         self.sp -= 2;
+        if self.m.log_writes {
+            self.m.written = address;
+            let State { m, cells, sp, pc } = self;
+            return log_and_go_on::<N, O>(m, cells, sp, pc);
+        }
         self.next()
     }
 }
 
+// The rarer half of some ops. Not inlined, since what calls anything but the
+// next op sets up a stack frame each time, needed or not.
+
+#[inline(never)]
+fn branch_with_many<O: Observer>(
+    m: &mut Machine<'_, O>,
+    cells: &mut [Cell],
+    sp: usize,
+    pc: usize,
+    entry: u32,
+) -> Exit {
+    State { m, cells, sp, pc }.branch_with::<true>(entry)
+}
+
+#[inline(never)]
+fn leave_with_many<O: Observer>(
+    m: &mut Machine<'_, O>,
+    cells: &mut [Cell],
+    sp: usize,
+    pc: usize,
+) -> Exit {
+    State { m, cells, sp, pc }.leave::<true>()
+}
+
+#[inline(never)]
+fn call_with_locals<const INDEX: usize, O: Observer>(
+    m: &mut Machine<'_, O>,
+    cells: &mut [Cell],
+    sp: usize,
+    pc: usize,
+    defined: u32,
+) -> Exit {
+    State { m, cells, sp, pc }.call::<true>(defined, INDEX)
+}
+
+/// The part of a store behind the write.
+#[inline(never)]
+fn log_and_go_on<const N: usize, O: Observer>(
+    m: &mut Machine<'_, O>,
+    cells: &mut [Cell],
+    sp: usize,
+    pc: usize,
+) -> Exit {
+    m.writes.memory(m.memory_id, m.written as u64, N as u64);
+    State { m, cells, sp, pc }.next()
+}
+
 impl<O: Observer> Machine<'_, O> {
+    #[inline(always)]
+    fn table(&self, table: u8) -> Option<&Table> {
+        self.tables.get(self.instance.tables.get(usize::from(table))?.index())
+    }
+
     fn announce(&mut self, position: OpIdx, slots: &[Cell]) {
         if let Some(frame) = self.frames.last() {
             let instance = frame.instance;
@@ -434,10 +573,13 @@ macro_rules! handlers {
             ) -> Exit {
                 #[allow(unused_mut)]
                 let mut $s = State { m, cells, sp, pc };
-                let Op::$op $(($of))? $({ $($field),* })? = op else {
-                    debug_assert!(false, "{op:?} is in another's place of the table");
-                    return $s.exit(Exit::Slow);
-                };
+                $(let Op::$op($of) = op else {
+                    return $s.exit(Exit::Broken);
+                };)?
+                $(let Op::$op { $($field),* } = op else {
+                    return $s.exit(Exit::Broken);
+                };)?
+                debug_assert_eq!(op.tag(), Tag::$op);
                 $body
             })+)*
         }
@@ -458,63 +600,50 @@ macro_rules! handlers {
 handlers! { s;
     Unreachable => s.trap(Trap::Unreachable),
     Nop | Block | Loop | End => s.next(),
-    If(target) => if s.pop() == 0 { s.jump(target) } else { s.next() },
+    If(target) => s.pop(|s, a| if a == 0 { s.jump(target) } else { s.next() }),
     Else(target) | BrPlain(target) => s.jump(target),
-    BrIfPlain(target) => if s.pop() != 0 { s.jump(target) } else { s.next() },
+    BrIfPlain(target) => s.pop(|s, a| if a != 0 { s.jump(target) } else { s.next() }),
     Br(entry) => s.branch(entry),
-    BrIf(entry) => if s.pop() != 0 { s.branch(entry) } else { s.next() },
-    BrTable(table) => {
-        let entries = s.m.code.branch_tables[table as usize].clone();
-        let index = (s.pop() as u32).min(entries.end - entries.start - 1);
-        s.branch(entries.start + index)
+    BrIf(entry) => s.pop(|s, a| if a != 0 { s.branch(entry) } else { s.next() }),
+    BrTable(table) => match s.m.code.branch_tables.get(table as usize) {
+        Some(entries) => s.pop(|s, a| {
+            let index = (a as u32).min(entries.end - entries.start - 1);
+            s.branch(entries.start + index)
+        }),
+        None => s.exit(Exit::Broken),
     },
-    Return | FuncEnd => s.leave(),
-    Call(defined) => s.call(defined, 0),
+    Return | FuncEnd => s.leave::<false>(),
+    Call(defined) => s.call::<false>(defined, 0),
     CallIndirect { table, ty } => s.call_indirect(table, ty),
 
-    Drop => {
-        s.sp -= 1;
-        s.next()
+    Drop => s.pop(|s, _| s.next()),
+    Select => s.pop(|s, condition| s.binary(|a: u64, b: u64| if condition == 0 { b } else { a })),
+    LocalGet(local) => match s.local(local) {
+        Some(&mut Cell(value)) => s.push(Some(value)),
+        None => s.exit(Exit::Broken),
     },
-    Select => {
-        let condition = s.pop();
-        let second = s.pop();
-        let first = s.top();
-        s.cells[s.sp - 1] = Cell(if condition == 0 { second } else { first });
-        s.next()
-    },
-    LocalGet(local) => {
-        let value = s.local(local).0;
-        s.push(value)
-    },
-    LocalSet(local) => {
-        *s.local(local) = Cell(s.pop());
-        s.next()
-    },
-    LocalTee(local) => {
-        *s.local(local) = Cell(s.top());
-        s.next()
+    LocalSet(local) => s.pop(|s, value| s.set(|s| s.local(local), value)),
+    LocalTee(local) => match s.top() {
+        Some(value) => s.set(|s| s.local(local), value),
+        None => s.exit(Exit::Broken),
     },
     GlobalGet(global) => {
-        let value = s.global(global).0;
+        let value = s.global(global).map(|cell| cell.0);
         s.push(value)
     },
-    GlobalSet(global) => {
-        *s.global(global) = Cell(s.pop());
-        s.next()
-    },
+    GlobalSet(global) => s.pop(|s, value| s.set(|s| s.global(global), value)),
 
-    ConstI32(value) => s.push(u64::from(value)),
-    ConstI64(value) => s.push(i64::from(value) as u64),
+    ConstI32(value) => s.push(Some(u64::from(value))),
+    ConstI64(value) => s.push(Some(i64::from(value) as u64)),
     ConstPool(index) => {
-        let value = s.m.code.constants[index as usize].0;
+        let value = s.m.code.constants.get(index as usize).map(|cell| cell.0);
         s.push(value)
     },
-    RefNull => s.push(0),
+    RefNull => s.push(Some(0)),
     RefIsNull => s.unary(|a: u64| a == 0),
     RefFunc(func) => {
         let value = s.m.instance.resolve(FuncIdx::new(func)).to_cell().0;
-        s.push(value)
+        s.push(Some(value))
     },
 
     // `as u32` sign-extends a smaller signed number to 32 bits, the cell then
@@ -534,18 +663,17 @@ handlers! { s;
     Store64(offset) => s.store(offset, |value| value.to_le_bytes()),
     MemorySize => {
         let pages = s.m.memory.len() as u64 / wasm_view::MemoryType::PAGE;
-        s.push(pages)
+        s.push(Some(pages))
     },
     TableGet(table) => {
-        let table = &s.m.tables[s.m.instance.tables[table as usize].index()].elements;
-        match table.get(s.top() as usize) {
-            Some(&element) => s.unary(|_: u64| element.0),
+        let elements = s.m.table(table).map(|table| &table.elements[..]).unwrap_or_default();
+        match s.top().and_then(|index| elements.get(index as usize)) {
+            Some(&Cell(element)) => s.unary(|_: u64| element),
             None => s.trap(Trap::TableOutOfBounds),
         }
     },
     TableSize(table) => {
-        let table = &s.m.tables[s.m.instance.tables[table as usize].index()].elements;
-        let size = table.len() as u64;
+        let size = s.m.table(table).map(|table| table.elements.len() as u64);
         s.push(size)
     },
     Stop => s.exit(Exit::Stop),
@@ -704,13 +832,15 @@ fn effective_address(operand: u64, offset: u32) -> usize {
     (operand + u64::from(offset)) as usize
 }
 
-/// Moves `count` cells at `from` down to `to`.
 #[inline(always)]
-fn move_down(stack: &mut [Cell], from: usize, to: usize, count: usize) {
-    match count {
-        0 => {}
-        1 => stack[to] = stack[from],
-        _ => stack.copy_within(from..from + count, to),
+fn move_down<const MANY: bool>(stack: &mut [Cell], from: usize, to: usize, count: usize) {
+    if MANY {
+        stack.copy_within(from..from + count, to);
+    } else if count == 1
+        && let Some(&cell) = stack.get(from)
+        && let Some(place) = stack.get_mut(to)
+    {
+        *place = cell;
     }
 }
 

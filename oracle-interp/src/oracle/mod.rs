@@ -485,6 +485,7 @@ impl Oracle {
                     }
                 },
                 Exit::Finished => break self.finish(),
+                Exit::Broken => panic!("decoded code is not as validation left it"),
                 Exit::Trap(trap) => {
                     observer.trap(trap);
                     break self.trap_now(trap);
