@@ -97,6 +97,11 @@ impl ShapeBuilder {
 }
 
 impl Shapes {
+    /// Bytes allocated.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        crate::module::allocated(&self.nodes)
+    }
+
     /// Number of operands.
     pub(crate) fn height(&self, shape: Shape) -> u32 {
         self.nodes[shape.0 as usize].height

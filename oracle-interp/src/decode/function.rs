@@ -321,12 +321,17 @@ impl Body<'_> {
         self.shape = after;
     }
 
-    fn func_type(&self, ty: u32) -> (Vec<ValType>, Vec<ValType>) {
-        self.module
-            .types
-            .get(ty as usize)
-            .map(|ty| (ty.params.clone(), ty.results.clone()))
-            .unwrap_or_default()
+    /// Emits a call of a function of type `ty`, with `extra` operands on top of
+    /// its arguments.
+    fn call(&mut self, op: Op, ty: u32, extra: usize) -> Result<()> {
+        // Calls are many: the type is not copied but put aside.
+        let types = std::mem::take(&mut self.module.types);
+        let emitted = match types.get(ty as usize) {
+            Some(ty) => self.plain(op, ty.params.len() + extra, &ty.results),
+            None => Ok(()),
+        };
+        self.module.types = types;
+        emitted
     }
 
     /// A constant of 64 bits, inline where it is the sign extension of 32.
@@ -530,18 +535,16 @@ impl Body<'_> {
             Operator::Call { function_index } => {
                 let func = FuncIdx::new(*function_index);
                 let ty = self.module.func_type_index(func).map_or(0, |ty| ty.get());
-                let (params, results) = self.func_type(ty);
                 let op = match function_index.checked_sub(self.module.num_imported_funcs) {
                     Some(defined) => Op::Call(defined),
                     None => Op::CallImport(*function_index),
                 };
-                self.plain(op, params.len(), &results)
+                self.call(op, ty, 0)
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let (table, _) = self.table(at, *table_index)?;
-                let (params, results) = self.func_type(*type_index);
                 let op = Op::CallIndirect { table, ty: *type_index };
-                self.plain(op, params.len() + 1, &results)
+                self.call(op, *type_index, 1)
             }
             Operator::LocalGet { local_index } => {
                 let ty = self.locals.get(*local_index as usize).copied().unwrap_or(I32);
