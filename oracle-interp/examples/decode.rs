@@ -35,10 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .sum();
     let memory = module.memory_bytes();
     println!("module {} bytes, code {code} bytes", bytes.len());
-    println!(
-        "decoded form {memory} bytes, {:.2} per byte of code",
-        memory as f64 / code as f64
-    );
+    println!("decoded form {memory} bytes, {:.2} per byte of code", memory as f64 / code as f64);
     println!(
         "decode {decode:.1?}, validation alone {validate:.1?}, ratio {:.2}",
         decode.as_secs_f64() / validate.as_secs_f64()

@@ -138,7 +138,8 @@ impl Engine for WasmiEngine {
         let mut store = wasmi::Store::new(&self.engine, job.world.clone());
         let mut linker = wasmi::Linker::<Wasi>::new(&self.engine);
         for (module, name, ty) in &self.imports {
-            let types = |types: &[ValType]| types.iter().copied().map(wasmi_type).collect::<Vec<_>>();
+            let types =
+                |types: &[ValType]| types.iter().copied().map(wasmi_type).collect::<Vec<_>>();
             let ty = wasmi::FuncType::new(types(&ty.params), types(&ty.results));
             let function = name.clone();
             linker
@@ -161,12 +162,8 @@ impl Engine for WasmiEngine {
             linker.instantiate_and_start(&mut store, &self.module).expect("it instantiates");
         let func = instance.get_func(&store, job.export).expect("the export is there");
         let arguments: Vec<_> = job.arguments.iter().map(|&n| wasmi::Val::I32(n)).collect();
-        let mut results: Vec<_> = func
-            .ty(&store)
-            .results()
-            .iter()
-            .map(|&ty| wasmi::Val::default_for_ty(ty))
-            .collect();
+        let mut results: Vec<_> =
+            func.ty(&store).results().iter().map(|&ty| wasmi::Val::default_for_ty(ty)).collect();
         let start = Instant::now();
         let called = func.call(&mut store, &arguments, &mut results);
         let time = start.elapsed();
@@ -218,12 +215,15 @@ impl Engine for TinywasmEngine {
         let world = Rc::new(RefCell::new(job.world.clone()));
         let mut imports = tinywasm::Imports::new();
         for (module, name, ty) in &self.imports {
-            let types = |types: &[ValType]| types.iter().copied().map(tiny_type).collect::<Vec<_>>();
+            let types =
+                |types: &[ValType]| types.iter().copied().map(tiny_type).collect::<Vec<_>>();
             let results = ty.results.len();
             let ty = tinywasm::types::FuncType::new(&types(&ty.params), &types(&ty.results));
             let (function, world) = (name.clone(), Rc::clone(&world));
-            let host =
-                tinywasm::HostFunction::from_untyped(&mut store, &ty, move |mut context, params| {
+            let host = tinywasm::HostFunction::from_untyped(
+                &mut store,
+                &ty,
+                move |mut context, params| {
                     let memory = context.memory("memory")?;
                     let args: Vec<u64> = params.iter().map(tiny_bits).collect();
                     let mut memory = TinyMemory(memory, context.store_mut());
@@ -234,7 +234,8 @@ impl Engine for TinywasmEngine {
                         }
                         Err(Exit(code)) => Err(tinywasm::Error::Other(format!("exit {code}"))),
                     }
-                });
+                },
+            );
             imports.define(module, name, host);
         }
         let instance =

@@ -59,8 +59,18 @@ fn command(
 /// Text that compresses neither well nor badly.
 fn prose(bytes: usize) -> Vec<u8> {
     const WORDS: [&str; 12] = [
-        "the ", "stack ", "of ", "a ", "frame ", "is ", "slice, ", "and ", "nothing ", "recurses ",
-        "here;\n", "so ",
+        "the ",
+        "stack ",
+        "of ",
+        "a ",
+        "frame ",
+        "is ",
+        "slice, ",
+        "and ",
+        "nothing ",
+        "recurses ",
+        "here;\n",
+        "so ",
     ];
     let mut seed = 1_u32;
     let mut text = Vec::new();
@@ -203,12 +213,21 @@ fn print(rows: &[Measured]) {
     println!("\nmillions of Wasm instructions a second, fastest run of each");
     println!(
         "{:8}{:>13}{:>9}{:>9}{:>10}{:>9}{:>11}{:>11}{:>9}",
-        "", "instructions", "oracle", "wasmi", "tinywasm", "/wasmi", "/tinywasm", "observed", "step"
+        "",
+        "instructions",
+        "oracle",
+        "wasmi",
+        "tinywasm",
+        "/wasmi",
+        "/tinywasm",
+        "observed",
+        "step"
     );
     for row in rows {
         let speed = |engine| row.speed(engine).unwrap_or(f64::NAN);
         let (oracle, wasmi, tinywasm) = (speed("oracle"), speed("wasmi"), speed("tinywasm"));
-        let step = row.step.map_or(String::new(), |time| format!("{:.1} ns", time.as_secs_f64() * 1e6));
+        let step =
+            row.step.map_or(String::new(), |time| format!("{:.1} ns", time.as_secs_f64() * 1e6));
         println!(
             "{:8}{:>13}{oracle:>9.0}{wasmi:>9.0}{tinywasm:>10.0}{:>9.2}{:>11.2}{:>11.0}{step:>9}",
             row.program,

@@ -287,7 +287,8 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
         if top < floor {
             if !ZERO {
                 let State { m, cells, sp, pc } = self;
-                let place = if index == 0 { call_with_locals::<0, O> } else { call_with_locals::<1, O> };
+                let place =
+                    if index == 0 { call_with_locals::<0, O> } else { call_with_locals::<1, O> };
                 return place(m, cells, sp, pc, defined);
             }
             self.cells[top..floor].fill(Cell(0));

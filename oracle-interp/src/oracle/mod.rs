@@ -439,12 +439,7 @@ impl Oracle {
         })
     }
 
-    fn go(
-        &mut self,
-        stops: Option<&StopSet>,
-        fuel: u64,
-        observer: &mut impl Observer,
-    ) -> Event {
+    fn go(&mut self, stops: Option<&StopSet>, fuel: u64, observer: &mut impl Observer) -> Event {
         let State::Running = self.state else {
             return self.standing_event();
         };
