@@ -281,7 +281,8 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
         let top = self.sp - index;
         let base = top - def.params as usize;
         let floor = base + def.locals.len();
-        if m.frames.len() >= m.max_frames || base + def.cells as usize > self.cells.len() {
+        let room = m.frames.capacity().min(m.max_frames);
+        if m.frames.len() >= room || base + def.cells as usize > self.cells.len() {
             return self.exit(Exit::Slow);
         }
         if top < floor {
@@ -299,9 +300,6 @@ impl<'m, 'a, O: Observer> State<'m, 'a, O> {
         let first = OpIdx(def.ops.start);
         let instance = m.instance.id;
         let func = FuncIdx::new(m.module.num_imported_funcs + defined);
-        if m.frames.len() == m.frames.capacity() {
-            return self.exit(Exit::Slow);
-        }
         m.frames.push(FrameRecord {
             instance,
             func,
