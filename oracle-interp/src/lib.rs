@@ -21,6 +21,7 @@
 //! | [`Observer`] | what wants to see every instruction that `run_observed` executes |
 //! | [`choice`] | what the specification leaves open |
 //! | [`liveness`] | which slots matter at a boundary |
+//! | `script` | scripts of the specification's suite, with feature `script` |
 //! | [`selfcheck`] | the interpreter's own invariants, checked from outside |
 //!
 //! Invariant: knows nothing of native code.
@@ -29,22 +30,27 @@
 pub mod choice;
 mod decode;
 mod error;
+mod heap;
 mod instantiate;
 pub mod liveness;
 mod mnemonic;
 mod module;
 mod numeric;
+mod objects;
 mod op;
 mod oracle;
+mod rare;
+#[cfg(feature = "script")]
+pub mod script;
 pub mod selfcheck;
 mod shapes;
-#[allow(dead_code, unused_imports)]
 mod simd;
 mod stops;
 mod store;
+mod types;
 mod writes;
 
-pub use choice::{Choice, ChoiceKind};
+pub use choice::{Choice, ChoiceKind, VectorChoice};
 pub use error::{
     AdoptError, CallError, DecodeError, HostAccessError, ImportMismatch, InstantiateError,
 };
@@ -54,3 +60,4 @@ pub use module::{Export, ExportKind, Function, Import, ImportKind, Module};
 pub use oracle::{At, Event, FrameView, HostCall, Limits, Observer, Oracle, Top};
 pub use stops::StopSet;
 pub use store::Instance;
+pub use types::{CompositeType, DefinedType, FieldType, StorageType};

@@ -11,13 +11,13 @@ use crate::liveness::Liveness;
 use crate::module::{ExportKind, ImportKind, Module};
 use crate::oracle::{Event, FrameView, Limits, Oracle};
 use std::sync::Arc;
-use wasm_view::{Boundary, Cell, FuncAddr, FuncIdx, RefType, ValType, Value};
+use wasm_view::{Boundary, Cell, FuncAddr, FuncIdx, ValType, Value};
 
 /// A broken invariant: a bug in the interpreter or decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inconsistency {
-    /// The operand stack does not have the height that validation gives it.
-    #[error("{boundary:?}: {actual} operands, validation says {expected}")]
+    /// The operand stack does not have the cells that validation gives it.
+    #[error("{boundary:?}: {actual} cells of operands, validation says {expected}")]
     Height {
         /// Where.
         boundary: Boundary,
@@ -50,7 +50,7 @@ pub fn check(oracle: &Oracle, event: &Event) -> Result<(), Inconsistency> {
     let Some(top) = oracle.top() else {
         return Ok(());
     };
-    let expected = top.static_height();
+    let expected = top.static_cells();
     let actual = top.operands.len();
     let waiting = matches!(event, Event::HostCall(_));
     if if waiting { actual > expected } else { actual != expected } {
@@ -61,18 +61,21 @@ pub fn check(oracle: &Oracle, event: &Event) -> Result<(), Inconsistency> {
 
 fn check_values(oracle: &Oracle, frame: &FrameView<'_>) -> Result<(), Inconsistency> {
     let types = frame.local_types().iter().copied().chain(frame.operand_types());
-    for (slot, (ty, &cell)) in types.zip(frame.slots).enumerate() {
+    let mut cells = frame.slots;
+    for (slot, ty) in types.enumerate() {
+        let (own, rest) = cells.split_at(ty.cells());
+        cells = rest;
         let well_formed = match ty {
-            ValType::I32 | ValType::F32 => u32::try_from(cell.0).is_ok(),
-            ValType::I64 | ValType::F64 => true,
-            ValType::Ref(RefType::Extern) => cell.0 <= 1 << 32,
-            ValType::Ref(RefType::Func) => match Value::from_cell(ty, cell) {
-                Value::FuncRef(Some(addr)) => oracle.func_type(addr).is_some(),
-                _ => cell.0 == 0,
-            },
+            ValType::I32 | ValType::F32 => u32::try_from(own[0].0).is_ok(),
+            ValType::I64 | ValType::F64 | ValType::V128 => true,
+            // A local that may not be null is unset before its first use.
+            ValType::Ref(_) => {
+                own[0].0 == 0 && slot < frame.local_types().len()
+                    || oracle.is_reference(frame.boundary.instance, ty, own[0])
+            }
         };
         if !well_formed {
-            return Err(Inconsistency::Value { boundary: frame.boundary, slot, ty, cell });
+            return Err(Inconsistency::Value { boundary: frame.boundary, slot, ty, cell: own[0] });
         }
     }
     Ok(())
@@ -102,6 +105,7 @@ pub fn exercise(bytes: &[u8], fuel: u64) -> Result<u64, Inconsistency> {
         max_value_cells: 100_000,
         max_memory_pages: 100,
         max_table_elements: 100_000,
+        max_heap_bytes: 10_000_000,
     };
     let mut oracle = Oracle::new(limits);
     if !module.imports().iter().all(|import| matches!(import.kind, ImportKind::Func(_))) {

@@ -159,7 +159,7 @@ fn host_calls_suspend_with_all_frames_visible() {
     assert_eq!(frame.locals, [Cell(2)]);
     assert_eq!(frame.operands, [Cell(5)], "the argument is popped");
     let frames = oracle.frames();
-    assert_eq!(frames[1].operands, [(wasm_view::ValType::I32, Cell(3))]);
+    assert_eq!(frames[1].operands, [(wasm_view::ValType::I32, Value::I32(3))]);
     assert_eq!(frames[1].locals.len(), 2);
     let call_offset = module.function(outer.func).unwrap().boundaries().nth(2);
     assert_eq!(Some(frames[0].boundary.offset), call_offset);

@@ -6,7 +6,8 @@
 //! frames, each standing at a *boundary*, the point just before an instruction.
 
 use crate::{
-    Cell, DataIdx, ElemIdx, FuncIdx, GlobalId, InstanceId, MemoryId, TableId, ValType, WasmOffset,
+    Cell, DataIdx, ElemIdx, FuncIdx, GlobalId, InstanceId, MemoryId, TableId, ValType, Value,
+    WasmOffset,
 };
 
 /// The point just before the Wasm instruction at `offset`.
@@ -27,9 +28,9 @@ pub struct Frame {
     /// instruction, arguments already popped, results not yet pushed.
     pub boundary: Boundary,
     /// Locals with their types, parameters first.
-    pub locals: Vec<(ValType, Cell)>,
+    pub locals: Vec<(ValType, Value)>,
     /// Operand stack with types, bottom first.
-    pub operands: Vec<(ValType, Cell)>,
+    pub operands: Vec<(ValType, Value)>,
 }
 
 /// One instance's part of a store.
@@ -57,7 +58,7 @@ pub struct StoreView {
     /// Table contents, by [`TableId`].
     pub tables: Vec<Vec<Cell>>,
     /// Globals, by [`GlobalId`].
-    pub globals: Vec<(ValType, Cell)>,
+    pub globals: Vec<(ValType, Value)>,
     /// Frames, outermost first.
     pub frames: Vec<Frame>,
 }

@@ -113,7 +113,11 @@ fn imports(job: &Job) -> Vec<(String, String, FuncType)> {
     let module = Module::decode(&job.bytes).expect("the program is supported");
     let functions = module.imports().iter().map(|import| {
         let ImportKind::Func(ty) = import.kind else { panic!("{import:?} is no function") };
-        (import.module.clone(), import.name.clone(), module.types()[ty.index()].clone())
+        (
+            import.module.clone(),
+            import.name.clone(),
+            module.func_type_of(ty).cloned().expect("it is a function type"),
+        )
     });
     functions.collect()
 }

@@ -7,11 +7,15 @@
 //! ```text
 //! bytes -> wasmparser::Parser -> Validator (all finished proposals)
 //!                            \-> sections.rs: types, imports, .. segments
-//!                             \-> function.rs: body -> ops, offsets, shapes
+//!                             \-> function.rs: control flow of a body
+//!                                 instruction.rs, rare.rs: the rest -> ops
 //! ```
 
 mod function;
+mod instruction;
+mod rare;
 mod sections;
+mod types;
 mod unsupported;
 
 pub(crate) use unsupported::instruction_name;
@@ -46,6 +50,14 @@ impl From<wasmparser::Error> for Problem {
 type Result<T> = std::result::Result<T, Problem>;
 
 impl Module {
+    /// What is validated and executed: WebAssembly 3.0, threads, and the
+    /// finished or widely used proposals besides.
+    pub const FEATURES: WasmFeatures = WasmFeatures::WASM3
+        .union(WasmFeatures::THREADS)
+        .union(WasmFeatures::LEGACY_EXCEPTIONS)
+        .union(WasmFeatures::WIDE_ARITHMETIC)
+        .union(WasmFeatures::CUSTOM_PAGE_SIZES);
+
     /// Validates and decodes a module in the binary format.
     ///
     /// # Errors
@@ -77,7 +89,7 @@ fn wasm_offset(position: usize) -> WasmOffset {
 
 /// Whether a module that lacks these features only lacks features.
 fn is_valid_with(bytes: &[u8], missing: WasmFeatures) -> bool {
-    let mut features = WasmFeatures::default() | missing;
+    let mut features = Module::FEATURES | missing;
     loop {
         match Validator::new_with_features(features).validate_all(bytes) {
             Ok(_) => return true,
@@ -128,7 +140,7 @@ impl Decoder {
 
 fn decode(bytes: &[u8]) -> Result<Module> {
     static NEXT_IDENTITY: AtomicU64 = AtomicU64::new(0);
-    let features = WasmFeatures::default();
+    let features = Module::FEATURES;
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -181,4 +193,6 @@ fn shrink(code: &mut Code) {
     code.offsets.shrink_to_fit();
     code.shapes_at.shrink_to_fit();
     code.branches.shrink_to_fit();
+    code.rare.shrink_to_fit();
+    code.constants.shrink_to_fit();
 }

@@ -5,7 +5,7 @@ use crate::module::{Module, OpIdx};
 use crate::op::Op;
 use std::sync::Arc;
 use wasm_view::view::InstanceView;
-use wasm_view::{Boundary, Cell, Frame, StoreView, ValType};
+use wasm_view::{Boundary, Cell, Frame, GlobalId, StoreView, ValType, Value};
 
 /// The innermost frame, as it stands at a boundary.
 pub type Top<'a> = FrameView<'a>;
@@ -37,20 +37,26 @@ impl FrameView<'_> {
     pub fn operand_types(&self) -> Vec<ValType> {
         // While a callee runs the arguments are gone.
         let mut types = self.module.operand_types_at(self.position);
-        types.truncate(self.operands.len());
+        let mut cells = 0;
+        let count = types.iter().take_while(|ty| {
+            cells += ty.cells();
+            cells <= self.operands.len()
+        });
+        let count = count.count();
+        types.truncate(count);
         types
     }
 
-    /// The height that validation gives the operand stack here, arguments of a
+    /// The cells that validation gives the operand stack here, arguments of a
     /// call included.
-    pub fn static_height(&self) -> usize {
-        self.module.operand_height_at(self.position) as usize
+    pub fn static_cells(&self) -> usize {
+        self.module.operand_cells_at(self.position) as usize
     }
 
     /// A copy that stands for itself.
     pub fn to_frame(&self) -> Frame {
         let typed = |types: &[ValType], cells: &[Cell]| {
-            types.iter().copied().zip(cells.iter().copied()).collect()
+            types.iter().copied().zip(Value::list_from_cells(types, cells)).collect()
         };
         Frame {
             boundary: self.boundary,
@@ -125,11 +131,9 @@ impl Oracle {
                 .collect(),
             memories: self.store.memories.iter().map(|memory| memory.data.clone()).collect(),
             tables: self.store.tables.iter().map(|table| table.elements.clone()).collect(),
-            globals: self
-                .store
-                .globals
-                .iter()
-                .map(|global| (global.ty.content, global.value))
+            globals: (0..self.num_globals())
+                .map(GlobalId::from_index)
+                .map(|global| (self.global(global).0, self.global_value(global)))
                 .collect(),
             frames: self.frames(),
         }

@@ -53,6 +53,7 @@ pub(crate) enum Parameter {
 
 impl Parameter {
     /// All of them, in the order of their numbers.
+    #[cfg(test)]
     pub(crate) const ALL: [Parameter; 12] = [
         Parameter::Swizzle,
         Parameter::TruncS,
@@ -142,6 +143,7 @@ pub(crate) struct Choices {
 
 impl Choices {
     /// Every function: nothing is known yet.
+    #[cfg(test)]
     pub(crate) const fn all(parameter: Parameter) -> Choices {
         Choices { parameter, set: u8::MAX >> (8 - parameter.functions().len()) }
     }

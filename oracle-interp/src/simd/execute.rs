@@ -127,10 +127,42 @@ pub(crate) fn execute(
     }
     macro_rules! narrow {
         ($lanes:ty, $narrow:ty, $count:literal) => {
-            binary!($lanes, |a, b| std::array::from_fn::<_, $count, _>(|i| {
-                let x = if i < $count / 2 { a[i] } else { b[i - $count / 2] };
-                x.clamp(<$narrow>::MIN.into(), <$narrow>::MAX.into()) as $narrow
-            }))
+            binary!($lanes, |a, b| {
+                let mut lanes = [0; $count];
+                for i in 0..$count / 2 {
+                    let clamped = |x: i32| x.clamp(<$narrow>::MIN.into(), <$narrow>::MAX.into());
+                    lanes[i] = clamped(a[i].into()) as $narrow;
+                    lanes[$count / 2 + i] = clamped(b[i].into()) as $narrow;
+                }
+                lanes
+            })
+        };
+    }
+    // An operation whose NaN results are chosen. Where there is none, which is the
+    // rule, the lanes stay together.
+    macro_rules! float {
+        ($lanes:ty, $choose:ident, |$x:ident| $result:expr) => {
+            bits!(|a| {
+                let a = <$lanes>::of(a);
+                let results = map(a, |$x| $result);
+                if has_nan!(results) { zip(a, results, $choose).vector() } else { results.vector() }
+            })
+        };
+        ($lanes:ty, $choose:ident, |$x:ident, $y:ident| $result:expr) => {
+            bits!(|a, b| {
+                let (a, b) = (<$lanes>::of(a), <$lanes>::of(b));
+                let results = zip(a, b, |$x, $y| $result);
+                if has_nan!(results) {
+                    zip(zip(a, b, |x, y| (x, y)), results, |(x, y), z| $choose(x, y, z)).vector()
+                } else {
+                    results.vector()
+                }
+            })
+        };
+    }
+    macro_rules! has_nan {
+        ($lanes:ident) => {
+            $lanes.iter().fold(false, |any, lane| any | lane.is_nan())
         };
     }
 
@@ -232,7 +264,9 @@ pub(crate) fn execute(
         SimdOp::I8x16Abs => lanewise!([i8; 16], |x| x.wrapping_abs()),
         SimdOp::I8x16Neg => lanewise!([i8; 16], |x| x.wrapping_neg()),
         SimdOp::I8x16Popcnt => lanewise!([u8; 16], |x| x.count_ones() as u8),
-        SimdOp::I8x16AllTrue => scalar!([u8; 16], |a| a.iter().all(|&x| x != 0) as u32),
+        SimdOp::I8x16AllTrue => {
+            scalar!([u8; 16], |a| a.iter().fold(1, |all, &x| all & u32::from(x != 0)))
+        }
         SimdOp::I8x16Bitmask => {
             scalar!([i8; 16], |a| (0..16).fold(0, |mask, i| mask | u32::from(a[i] < 0) << i))
         }
@@ -246,7 +280,7 @@ pub(crate) fn execute(
         SimdOp::I8x16SubSatS => lanewise!([i8; 16], |x, y| x.saturating_sub(y)),
         SimdOp::I8x16SubSatU => lanewise!([u8; 16], |x, y| x.saturating_sub(y)),
         SimdOp::I8x16AvgrU => {
-            lanewise!([u8; 16], |x, y| ((u16::from(x) + u16::from(y) + 1) / 2) as u8)
+            lanewise!([u8; 16], |x, y| ((u16::from(x) + u16::from(y) + 1) >> 1) as u8)
         }
         SimdOp::I8x16MinS => lanewise!([i8; 16], |x, y| x.min(y)),
         SimdOp::I8x16MinU => lanewise!([u8; 16], |x, y| x.min(y)),
@@ -254,7 +288,9 @@ pub(crate) fn execute(
         SimdOp::I8x16MaxU => lanewise!([u8; 16], |x, y| x.max(y)),
         SimdOp::I16x8Abs => lanewise!([i16; 8], |x| x.wrapping_abs()),
         SimdOp::I16x8Neg => lanewise!([i16; 8], |x| x.wrapping_neg()),
-        SimdOp::I16x8AllTrue => scalar!([u16; 8], |a| a.iter().all(|&x| x != 0) as u32),
+        SimdOp::I16x8AllTrue => {
+            scalar!([u16; 8], |a| a.iter().fold(1, |all, &x| all & u32::from(x != 0)))
+        }
         SimdOp::I16x8Bitmask => {
             scalar!([i16; 8], |a| (0..8).fold(0, |mask, i| mask | u32::from(a[i] < 0) << i))
         }
@@ -269,7 +305,7 @@ pub(crate) fn execute(
         SimdOp::I16x8SubSatS => lanewise!([i16; 8], |x, y| x.saturating_sub(y)),
         SimdOp::I16x8SubSatU => lanewise!([u16; 8], |x, y| x.saturating_sub(y)),
         SimdOp::I16x8AvgrU => {
-            lanewise!([u16; 8], |x, y| ((u32::from(x) + u32::from(y) + 1) / 2) as u16)
+            lanewise!([u16; 8], |x, y| ((u32::from(x) + u32::from(y) + 1) >> 1) as u16)
         }
         SimdOp::I16x8MinS => lanewise!([i16; 8], |x, y| x.min(y)),
         SimdOp::I16x8MinU => lanewise!([u16; 8], |x, y| x.min(y)),
@@ -277,7 +313,9 @@ pub(crate) fn execute(
         SimdOp::I16x8MaxU => lanewise!([u16; 8], |x, y| x.max(y)),
         SimdOp::I32x4Abs => lanewise!([i32; 4], |x| x.wrapping_abs()),
         SimdOp::I32x4Neg => lanewise!([i32; 4], |x| x.wrapping_neg()),
-        SimdOp::I32x4AllTrue => scalar!([u32; 4], |a| a.iter().all(|&x| x != 0) as u32),
+        SimdOp::I32x4AllTrue => {
+            scalar!([u32; 4], |a| a.iter().fold(1, |all, &x| all & u32::from(x != 0)))
+        }
         SimdOp::I32x4Bitmask => {
             scalar!([i32; 4], |a| (0..4).fold(0, |mask, i| mask | u32::from(a[i] < 0) << i))
         }
@@ -293,7 +331,9 @@ pub(crate) fn execute(
         SimdOp::I32x4MaxU => lanewise!([u32; 4], |x, y| x.max(y)),
         SimdOp::I64x2Abs => lanewise!([i64; 2], |x| x.wrapping_abs()),
         SimdOp::I64x2Neg => lanewise!([i64; 2], |x| x.wrapping_neg()),
-        SimdOp::I64x2AllTrue => scalar!([u64; 2], |a| a.iter().all(|&x| x != 0) as u32),
+        SimdOp::I64x2AllTrue => {
+            scalar!([u64; 2], |a| a.iter().fold(1, |all, &x| all & u32::from(x != 0)))
+        }
         SimdOp::I64x2Bitmask => {
             scalar!([i64; 2], |a| (0..2).fold(0, |mask, i| mask | u32::from(a[i] < 0) << i))
         }
@@ -343,17 +383,17 @@ pub(crate) fn execute(
         // Float lanes.
         SimdOp::F32x4Abs => lanewise!([u32; 4], |x| x & !(1 << 31)),
         SimdOp::F32x4Neg => lanewise!([u32; 4], |x| x ^ 1 << 31),
-        SimdOp::F32x4Ceil => lanewise!([f32; 4], |x| f32_of(x, x.ceil())),
-        SimdOp::F32x4Floor => lanewise!([f32; 4], |x| f32_of(x, x.floor())),
-        SimdOp::F32x4Trunc => lanewise!([f32; 4], |x| f32_of(x, x.trunc())),
-        SimdOp::F32x4Nearest => lanewise!([f32; 4], |x| f32_of(x, x.round_ties_even())),
-        SimdOp::F32x4Sqrt => lanewise!([f32; 4], |x| f32_of(x, x.sqrt())),
-        SimdOp::F32x4Add => lanewise!([f32; 4], |x, y| f32_of_two(x, y, x + y)),
-        SimdOp::F32x4Sub => lanewise!([f32; 4], |x, y| f32_of_two(x, y, x - y)),
-        SimdOp::F32x4Mul => lanewise!([f32; 4], |x, y| f32_of_two(x, y, x * y)),
-        SimdOp::F32x4Div => lanewise!([f32; 4], |x, y| f32_of_two(x, y, x / y)),
-        SimdOp::F32x4Min => lanewise!([f32; 4], |x, y| f32_of_two(x, y, f32_min(x, y))),
-        SimdOp::F32x4Max => lanewise!([f32; 4], |x, y| f32_of_two(x, y, f32_max(x, y))),
+        SimdOp::F32x4Ceil => float!([f32; 4], f32_of, |x| x.ceil()),
+        SimdOp::F32x4Floor => float!([f32; 4], f32_of, |x| x.floor()),
+        SimdOp::F32x4Trunc => float!([f32; 4], f32_of, |x| x.trunc()),
+        SimdOp::F32x4Nearest => float!([f32; 4], f32_of, |x| x.round_ties_even()),
+        SimdOp::F32x4Sqrt => float!([f32; 4], f32_of, |x| x.sqrt()),
+        SimdOp::F32x4Add => float!([f32; 4], f32_of_two, |x, y| x + y),
+        SimdOp::F32x4Sub => float!([f32; 4], f32_of_two, |x, y| x - y),
+        SimdOp::F32x4Mul => float!([f32; 4], f32_of_two, |x, y| x * y),
+        SimdOp::F32x4Div => float!([f32; 4], f32_of_two, |x, y| x / y),
+        SimdOp::F32x4Min => float!([f32; 4], f32_of_two, |x, y| f32_min(x, y)),
+        SimdOp::F32x4Max => float!([f32; 4], f32_of_two, |x, y| f32_max(x, y)),
         SimdOp::F32x4PMin => {
             lanewise!([f32; 4], |x, y| if y < x { y.to_bits() } else { x.to_bits() })
         }
@@ -362,17 +402,17 @@ pub(crate) fn execute(
         }
         SimdOp::F64x2Abs => lanewise!([u64; 2], |x| x & !(1 << 63)),
         SimdOp::F64x2Neg => lanewise!([u64; 2], |x| x ^ 1 << 63),
-        SimdOp::F64x2Ceil => lanewise!([f64; 2], |x| f64_of(x, x.ceil())),
-        SimdOp::F64x2Floor => lanewise!([f64; 2], |x| f64_of(x, x.floor())),
-        SimdOp::F64x2Trunc => lanewise!([f64; 2], |x| f64_of(x, x.trunc())),
-        SimdOp::F64x2Nearest => lanewise!([f64; 2], |x| f64_of(x, x.round_ties_even())),
-        SimdOp::F64x2Sqrt => lanewise!([f64; 2], |x| f64_of(x, x.sqrt())),
-        SimdOp::F64x2Add => lanewise!([f64; 2], |x, y| f64_of_two(x, y, x + y)),
-        SimdOp::F64x2Sub => lanewise!([f64; 2], |x, y| f64_of_two(x, y, x - y)),
-        SimdOp::F64x2Mul => lanewise!([f64; 2], |x, y| f64_of_two(x, y, x * y)),
-        SimdOp::F64x2Div => lanewise!([f64; 2], |x, y| f64_of_two(x, y, x / y)),
-        SimdOp::F64x2Min => lanewise!([f64; 2], |x, y| f64_of_two(x, y, f64_min(x, y))),
-        SimdOp::F64x2Max => lanewise!([f64; 2], |x, y| f64_of_two(x, y, f64_max(x, y))),
+        SimdOp::F64x2Ceil => float!([f64; 2], f64_of, |x| x.ceil()),
+        SimdOp::F64x2Floor => float!([f64; 2], f64_of, |x| x.floor()),
+        SimdOp::F64x2Trunc => float!([f64; 2], f64_of, |x| x.trunc()),
+        SimdOp::F64x2Nearest => float!([f64; 2], f64_of, |x| x.round_ties_even()),
+        SimdOp::F64x2Sqrt => float!([f64; 2], f64_of, |x| x.sqrt()),
+        SimdOp::F64x2Add => float!([f64; 2], f64_of_two, |x, y| x + y),
+        SimdOp::F64x2Sub => float!([f64; 2], f64_of_two, |x, y| x - y),
+        SimdOp::F64x2Mul => float!([f64; 2], f64_of_two, |x, y| x * y),
+        SimdOp::F64x2Div => float!([f64; 2], f64_of_two, |x, y| x / y),
+        SimdOp::F64x2Min => float!([f64; 2], f64_of_two, |x, y| f64_min(x, y)),
+        SimdOp::F64x2Max => float!([f64; 2], f64_of_two, |x, y| f64_max(x, y)),
         SimdOp::F64x2PMin => {
             lanewise!([f64; 2], |x, y| if y < x { y.to_bits() } else { x.to_bits() })
         }
@@ -440,7 +480,7 @@ fn replace<T, const N: usize>(mut lanes: [T; N], at: usize, lane: T) -> [T; N] {
 
 #[inline(always)]
 pub(super) fn swizzle(a: [u8; 16], indices: [u8; 16]) -> [u8; 16] {
-    map(indices, |index| a.get(usize::from(index)).copied().unwrap_or(0))
+    map(indices, |index| if index < 16 { a[usize::from(index % 16)] } else { 0 })
 }
 
 /// The product of two numbers with 15 fractional bits, rounded half up. Only

@@ -8,7 +8,7 @@
 //! result together again.
 //!
 //! What the specification leaves open is answered from the operands alone, by
-//! [`freedom`] and [`implementation`], so that a caller that follows another
+//! [`freedom()`] and [`implementation`], so that a caller that follows another
 //! execution can check its results and adopt them.
 //!
 //! | module | subject |
@@ -16,7 +16,7 @@
 //! | `table` | one row per instruction |
 //! | `op` | [`SimdOp`]: the instruction, its types, its [`Nature`] |
 //! | `lanes` | vectors as arrays of lanes |
-//! | `execute` | [`execute`]: what each instruction computes |
+//! | `execute` | [`execute()`]: what each instruction computes |
 //! | `memory` | [`MemOp`]: loads and stores |
 //! | `relaxed` | what each relaxed instruction may compute |
 //! | `choices` | [`implementation`]: which of these a result betrays |
@@ -33,8 +33,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use choices::{Choices, Parameter, implementation};
+#[cfg(test)]
+use choices::Parameter;
+pub(crate) use choices::{Choices, implementation};
 pub(crate) use execute::execute;
 pub(crate) use freedom::{VectorFreedom, freedom};
 pub(crate) use memory::{MemOp, load, simd_mem_op, store};
-pub(crate) use op::{Nature, SimdOp, Ty, simd_op};
+#[cfg(test)]
+use op::Ty;
+pub(crate) use op::{Nature, SimdOp, simd_op};

@@ -1,6 +1,7 @@
 //! The vector instruction as a value.
 
 use super::table::with_simd_ops;
+use wasm_view::ValType;
 use wasmparser::Operator;
 
 /// The type of an operand or a result.
@@ -19,6 +20,18 @@ impl Ty {
         match self {
             Ty::I32 | Ty::I64 | Ty::F32 | Ty::F64 => 1,
             Ty::V128 => 2,
+        }
+    }
+}
+
+impl From<Ty> for ValType {
+    fn from(ty: Ty) -> ValType {
+        match ty {
+            Ty::I32 => ValType::I32,
+            Ty::I64 => ValType::I64,
+            Ty::F32 => ValType::F32,
+            Ty::F64 => ValType::F64,
+            Ty::V128 => ValType::V128,
         }
     }
 }

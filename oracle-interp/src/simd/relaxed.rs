@@ -21,12 +21,13 @@
 //!
 //! Ours is the bold one: what Wasmtime compiles the instruction to on x86-64
 //! with SSE4.1 and FMA, unless told `-W relaxed-simd-deterministic`
-//! (`crates/cranelift/src/translate/code_translator.rs` there). It has not chosen
-//! another function for unsigned truncation, and none of the lane width exists
-//! for `i16x8.relaxed_laneselect`. Hence one deviation from the letter: the core
-//! specification has one `R_laneselect`, and an implementation that selects by
-//! the top bit for some widths and by bits for another is common practice, so
-//! the widths are separate parameters here.
+//! (`crates/cranelift/src/translate/code_translator.rs` there). It compiles unsigned
+//! truncation as the saturating instruction, and x86-64 has no blend by the top
+//! bits of 16-bit lanes. Hence one deviation from the letter: the core
+//! specification has a single `R_laneselect`, under which an implementation that
+//! selects by the top bit for some widths and by bits for others is not allowed.
+//! The proposal's tests do not object to it and it is what engines do, so each
+//! width has a parameter of its own here.
 
 use super::choices::Parameter;
 use super::execute::{bitselect, q15mulr_sat, swizzle};
