@@ -18,6 +18,7 @@
 //! | [`Module`] | the result: types, names, boundaries and their static types |
 //! | [`Oracle`] | store and stack; [`Oracle::step`], [`Oracle::run`] |
 //! | [`StopSet`] | where `run` stops |
+//! | [`Observer`] | what wants to see every instruction that `run_observed` executes |
 //! | [`choice`] | what the specification leaves open |
 //! | [`liveness`] | which slots matter at a boundary |
 //! | `script` | scripts of the specification's suite, with feature `script` |
@@ -56,7 +57,9 @@ pub use error::{
 pub use instantiate::Extern;
 pub use liveness::Liveness;
 pub use module::{Export, ExportKind, Function, Import, ImportKind, Module};
-pub use oracle::{Event, FrameView, HostCall, Limits, LoadError, Oracle, Top};
+pub use oracle::{
+    At, Event, FrameView, HostCall, Limits, LoadError, Observer, Oracle, Top,
+};
 pub use stops::StopSet;
 pub use store::Instance;
 pub use types::{CompositeType, DefinedType, FieldType, StorageType};

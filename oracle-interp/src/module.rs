@@ -465,6 +465,27 @@ impl Module {
         def.body.contains(&offset).then(|| FuncIdx::new(self.num_imported_funcs + defined as u32))
     }
 
+    /// Bytes that the decoded instructions take up: what the vectors of code
+    /// have allocated, without the module file itself and its names.
+    pub fn memory_bytes(&self) -> usize {
+        let Code { ops, offsets, shapes_at, shapes, branches, branch_tables, .. } = &self.code;
+        let Code { constants, rare, handlers, catches, shuffles, .. } = &self.code;
+        let locals: usize = self.functions.iter().map(|def| allocated(&def.locals)).sum();
+        allocated(ops)
+            + allocated(offsets)
+            + allocated(shapes_at)
+            + shapes.memory_bytes()
+            + allocated(branches)
+            + allocated(branch_tables)
+            + allocated(constants)
+            + allocated(rare)
+            + allocated(handlers)
+            + allocated(catches)
+            + allocated(shuffles)
+            + allocated(&self.functions)
+            + locals
+    }
+
     pub(crate) fn operand_types_at(&self, position: OpIdx) -> Vec<ValType> {
         self.code.shapes.types(self.code.shapes_at[position.index()])
     }
@@ -477,4 +498,9 @@ impl Module {
     pub(crate) fn offset_at(&self, position: OpIdx) -> WasmOffset {
         self.code.offsets[position.index()]
     }
+}
+
+/// Bytes that a vector has allocated.
+pub(crate) fn allocated<T>(vec: &Vec<T>) -> usize {
+    vec.capacity() * size_of::<T>()
 }

@@ -114,6 +114,11 @@ impl ShapeBuilder {
 }
 
 impl Shapes {
+    /// Bytes allocated.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        crate::module::allocated(&self.nodes)
+    }
+
     /// Cells of all operands.
     pub(crate) fn cells(&self, shape: Shape) -> u32 {
         self.nodes[shape.0 as usize].cells

@@ -278,7 +278,7 @@ impl Store {
         let to = target.range(destination, length)?;
         target.data[to].copy_from_slice(&segment[from]);
         if length > 0 {
-            self.writes.memory(memory, destination, length);
+            self.writes.note(memory, destination, length);
         }
         Ok(())
     }

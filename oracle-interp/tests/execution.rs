@@ -354,3 +354,28 @@ fn a_run_can_pause_wherever_a_nan_may_arise() {
     assert!(oracle.choice().is_some() && oracle.is_at(&behind));
     assert!(matches!(oracle.run(&pauses, 1000), Event::Finished(_)));
 }
+
+#[test]
+fn indirect_calls_with_locals_recurse_deeply() {
+    // Beyond whatever room for frames there is at first.
+    let wat = "(module
+        (type $t (func (param i32) (result i32)))
+        (table funcref (elem $f $f $f))
+        (func $f (type $t) (local i32 i64 i64)
+            local.get 0
+            i32.eqz
+            if (result i32)
+                local.get 1
+            else
+                (call_indirect (type $t)
+                    (i32.sub (local.get 0) (i32.const 1))
+                    (i32.add (i32.const 1) (i32.and (local.get 0) (i32.const 1))))
+                (local.set 1 (i32.const 7))
+                local.get 0
+                i32.add
+            end))";
+    let (mut oracle, module, func) = oracle(wat);
+    oracle.begin_call(func, &[Value::I32(3000)]).unwrap();
+    let event = oracle.run(&StopSet::new(&module), u64::MAX);
+    assert_eq!(event, Event::Finished(vec![Value::I32(3000 * 3001 / 2)]));
+}

@@ -381,6 +381,19 @@ impl Body<'_> {
         Ok(())
     }
 
+    /// Emits a call of a function of type `ty`, with `extra` operands on top of
+    /// its arguments.
+    pub(super) fn call(&mut self, op: Op, ty: TypeIdx, extra: usize) -> Result<()> {
+        // Calls are many: the type is not copied but put aside.
+        let types = std::mem::take(&mut self.module.types);
+        let emitted = match types.get(ty.index()).and_then(|ty| ty.as_func()) {
+            Some(ty) => self.plain(op, ty.params.len() + extra, &ty.results),
+            None => Ok(()),
+        };
+        self.module.types = types;
+        emitted
+    }
+
     pub(super) fn func_type(&self, ty: TypeIdx) -> (Vec<ValType>, Vec<ValType>) {
         self.module
             .func_type_of(ty)

@@ -120,18 +120,16 @@ impl Body<'_> {
             Operator::Call { function_index } => {
                 let func = FuncIdx::new(*function_index);
                 let ty = self.module.func_type_index(func).unwrap_or_default();
-                let (params, results) = self.func_type(ty);
                 let op = match function_index.checked_sub(self.module.num_imported_funcs) {
                     Some(defined) => Op::Call(defined),
                     None => Op::CallImport(*function_index),
                 };
-                self.plain(op, params.len(), &results)
+                self.call(op, ty, 0)
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let table = small(at, *table_index)?;
-                let (params, results) = self.func_type(TypeIdx::new(*type_index));
                 let op = Op::CallIndirect { table, ty: *type_index };
-                self.plain(op, params.len() + 1, &results)
+                self.call(op, TypeIdx::new(*type_index), 1)
             }
             Operator::LocalGet { local_index } => {
                 let (cell, ty) = self.local(*local_index);

@@ -158,6 +158,9 @@ fn decode(bytes: &[u8]) -> Result<Module> {
                 "component model (component)".to_string(),
             ));
         }
+        if let Payload::CodeSectionStart { range, .. } = &payload {
+            reserve(&mut decoder.module.code, range.len().min(bytes.len()));
+        }
         match validator.payload(&payload)? {
             ValidPayload::Func(to_validate, body) => decoder.function(to_validate, &body)?,
             ValidPayload::Ok | ValidPayload::End(_) => decoder.section(payload)?,
@@ -173,6 +176,16 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     module.finish_names();
     shrink(&mut module.code);
     Ok(module)
+}
+
+/// Makes room for the instructions of `bytes` bytes of code, of which few have
+/// less than two bytes on average. Growing by and by would copy everything
+/// several times. A refusal shows when the room is really needed.
+fn reserve(code: &mut Code, bytes: usize) {
+    let ops = bytes / 2;
+    let _ = code.ops.try_reserve_exact(ops);
+    let _ = code.offsets.try_reserve_exact(ops);
+    let _ = code.shapes_at.try_reserve_exact(ops);
 }
 
 fn shrink(code: &mut Code) {

@@ -34,7 +34,7 @@ impl Oracle {
     fn store_bytes(&mut self, memory: MemoryId, at: usize, bytes: &[u8]) {
         let data = &mut self.store.memories[memory.index()].data;
         data[at..at + bytes.len()].copy_from_slice(bytes);
-        self.store.writes.memory(memory, at as u64, bytes.len() as u64);
+        self.store.writes.note(memory, at as u64, bytes.len() as u64);
     }
 
     /// A load or store of the fast loop's kind.

@@ -18,11 +18,13 @@ mod calls;
 mod exceptions;
 mod interpret;
 mod objects;
+mod observer;
 mod rare;
 mod save;
 mod slow;
 mod view;
 
+pub use observer::{At, Observer};
 pub use save::LoadError;
 pub use view::{FrameView, Top};
 
@@ -169,6 +171,8 @@ pub struct Oracle {
     caught: Vec<Caught>,
     /// Fewest frames since [`Oracle::mark_depth`].
     lowest: usize,
+    /// The slow path has entered a function.
+    entered: bool,
 }
 
 impl Oracle {
@@ -188,6 +192,7 @@ impl Oracle {
             relaxed: Vec::new(),
             caught: Vec::new(),
             lowest: 0,
+            entered: false,
         }
     }
 
@@ -326,7 +331,7 @@ impl Oracle {
         })?;
         target.data[range].copy_from_slice(bytes);
         if length > 0 {
-            self.store.writes.memory(memory, address, length);
+            self.store.writes.note(memory, address, length);
         }
         Ok(())
     }
@@ -351,6 +356,12 @@ impl Oracle {
             let count = count.min(size.checked_sub(first)?);
             (count > 0).then_some((table, first, count))
         })
+    }
+
+    /// Whether writes are logged, as they are from the beginning. Who never
+    /// asks for [`Oracle::writes`] runs faster without.
+    pub fn set_write_log(&mut self, on: bool) {
+        self.store.writes.set_on(on);
     }
 
     /// Forgets which memory and table elements were written.
@@ -465,6 +476,10 @@ impl Oracle {
     /// Executes exactly the instruction at the present boundary. When a host
     /// call is pending, or there is nothing to execute, says so again.
     pub fn step(&mut self) -> Event {
+        self.step_observed(&mut ())
+    }
+
+    fn step_observed(&mut self, observer: &mut impl Observer) -> Event {
         self.choice = None;
         self.grown = None;
         let State::Running = self.state else {
@@ -473,9 +488,9 @@ impl Oracle {
         let freedom = self.freedom();
         // Nearly every instruction stays in the fast loop.
         let mut left = 1;
-        let exit = self.interpret(None, &mut left);
+        let exit = self.interpret(None, &mut left, observer);
         if exit != Exit::Fuel {
-            return match self.leave_loop(exit, None, 1, left) {
+            return match self.leave_loop(exit, None, 1, left, observer) {
                 Event::OutOfFuel => Event::Boundary,
                 event => event,
             };
@@ -531,15 +546,26 @@ impl Oracle {
     /// Executes at least one instruction, and at most `fuel`; stops at the
     /// next boundary of `stops`. Freedoms used on the way are not reported.
     pub fn run(&mut self, stops: &StopSet, fuel: u64) -> Event {
+        self.run_observed(&mut (), stops, fuel)
+    }
+
+    /// As [`Oracle::run`], telling `observer` what is executed.
+    pub fn run_observed(
+        &mut self,
+        observer: &mut impl Observer,
+        stops: &StopSet,
+        fuel: u64,
+    ) -> Event {
         if fuel == 0 && matches!(self.state, State::Running) {
             return Event::OutOfFuel;
         }
         if stops.is_all() {
-            return self.step();
+            return self.step_observed(observer);
         }
-        let mut event = self.step();
-        if event == Event::Boundary {
-            event = self.go(Some(stops), fuel - 1);
+        // The first one is executed even at a stop.
+        let mut event = self.go(None, 1, observer);
+        if event == Event::OutOfFuel && fuel > 1 {
+            event = self.go(Some(stops), fuel - 1, observer);
         }
         if event == Event::OutOfFuel && self.is_at(stops) {
             event = Event::Boundary;
@@ -560,13 +586,13 @@ impl Oracle {
         })
     }
 
-    fn go(&mut self, stops: Option<&StopSet>, fuel: u64) -> Event {
+    fn go(&mut self, stops: Option<&StopSet>, fuel: u64, observer: &mut impl Observer) -> Event {
         let State::Running = self.state else {
             return self.standing_event();
         };
         let mut left = fuel;
-        let exit = self.interpret(stops, &mut left);
-        self.leave_loop(exit, stops, fuel, left)
+        let exit = self.interpret(stops, &mut left, observer);
+        self.leave_loop(exit, stops, fuel, left, observer)
     }
 
     /// The loop around the fast loop, entered when that has returned: executes
@@ -577,6 +603,7 @@ impl Oracle {
         stops: Option<&StopSet>,
         fuel: u64,
         mut left: u64,
+        observer: &mut impl Observer,
     ) -> Event {
         let mut exit = exit;
         let event = loop {
@@ -584,7 +611,7 @@ impl Oracle {
                 Exit::Fuel => break Event::OutOfFuel,
                 Exit::Stop => break Event::Boundary,
                 Exit::OtherInstance => {}
-                Exit::Slow => match self.slow_instruction() {
+                Exit::Slow => match self.slow_observed(observer) {
                     Ok(None) => left -= 1,
                     Ok(Some(event)) => {
                         // At a limit nothing was executed.
@@ -595,16 +622,41 @@ impl Oracle {
                     }
                     Err(trap) => {
                         left -= 1;
+                        observer.trap(trap);
                         break self.trap_now(trap);
                     }
                 },
                 Exit::Finished => break self.finish(),
-                Exit::Trap(trap) => break self.trap_now(trap),
+                Exit::Broken => panic!("decoded code is not as validation left it"),
+                Exit::Trap(trap) => {
+                    observer.trap(trap);
+                    break self.trap_now(trap);
+                }
             }
-            exit = self.interpret(stops, &mut left);
+            exit = self.interpret(stops, &mut left, observer);
         };
         self.executed += fuel - left;
         event
+    }
+
+    /// Executes what the fast loop does not, and tells of it.
+    fn slow_observed(&mut self, observer: &mut impl Observer) -> Result<Option<Event>, Trap> {
+        self.entered = false;
+        self.store.writes.take_last();
+        let event = self.slow_instruction()?;
+        if let Some((memory, address, length)) = self.store.writes.take_last() {
+            observer.memory_write(memory, address, length);
+        }
+        match (&event, self.frames.last()) {
+            (Some(Event::HostCall(call)), _) => {
+                observer.call(FuncAddr { instance: call.instance, func: call.func });
+            }
+            (_, Some(frame)) if self.entered => {
+                observer.call(FuncAddr { instance: frame.instance, func: frame.func });
+            }
+            _ => {}
+        }
+        Ok(event)
     }
 
     /// Returns from the outermost frame: its results are the topmost operands.
@@ -840,6 +892,7 @@ impl Oracle {
         });
         self.pc = first;
         self.sp = base + locals;
+        self.entered = true;
         Ok(())
     }
 }

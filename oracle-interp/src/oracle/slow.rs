@@ -216,7 +216,7 @@ impl Oracle {
             target.data[range].copy_from_slice(&origin.data[from]);
         }
         if length > 0 {
-            self.store.writes.memory(target, to, length);
+            self.store.writes.note(target, to, length);
         }
         self.sp -= 3;
         Ok(())
@@ -229,7 +229,7 @@ impl Oracle {
         let range = target.range(destination, length)?;
         target.data[range].fill(value as u8);
         if length > 0 {
-            self.store.writes.memory(memory, destination, length);
+            self.store.writes.note(memory, destination, length);
         }
         self.sp -= 3;
         Ok(())
