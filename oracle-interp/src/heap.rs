@@ -60,6 +60,19 @@ impl<T> Arena<T> {
         self.items.get(at)?.as_ref()
     }
 
+    fn all(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.items.iter().enumerate().filter_map(|(at, item)| Some((at, item.as_ref()?)))
+    }
+
+    fn restore(&mut self, at: usize, item: T) {
+        while self.items.len() <= at {
+            self.free.push(self.items.len() as u32);
+            self.items.push(None);
+        }
+        self.free.retain(|&free| free as usize != at);
+        self.items[at] = Some(item);
+    }
+
     /// Frees everything that is not marked.
     fn sweep(&mut self, marks: &[bool]) {
         for (at, item) in self.items.iter_mut().enumerate() {
@@ -143,6 +156,33 @@ impl Heap {
 
     pub(crate) fn exception(&self, exn: ExnId) -> Option<&Exception> {
         self.exceptions.get(exn.index())
+    }
+
+    /// All objects with their numbers.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectId, &Object)> {
+        self.objects.all().map(|(at, object)| (ObjectId::from_index(at), object))
+    }
+
+    /// All exceptions with their numbers.
+    pub(crate) fn exceptions(&self) -> impl Iterator<Item = (ExnId, &Exception)> {
+        self.exceptions.all().map(|(at, exception)| (ExnId::from_index(at), exception))
+    }
+
+    /// What the host has seen.
+    pub(crate) fn pins(&self) -> impl Iterator<Item = Target> + '_ {
+        self.pins.iter().copied()
+    }
+
+    /// Puts an object where it was in another heap.
+    pub(crate) fn restore_object(&mut self, id: ObjectId, object: Object) {
+        self.used += object.bytes.len() + Self::OVERHEAD;
+        self.objects.restore(id.index(), object);
+    }
+
+    /// Puts an exception where it was in another heap.
+    pub(crate) fn restore_exception(&mut self, id: ExnId, exception: Exception) {
+        self.used += exception.args.len() * 8 + Self::OVERHEAD;
+        self.exceptions.restore(id.index(), exception);
     }
 
     /// Keeps what a cell of this type leads to for good.

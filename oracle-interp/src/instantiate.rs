@@ -78,14 +78,18 @@ impl Oracle {
         let limits = *self.limits();
         let store = self.store_mut();
         let id = InstanceId::from_index(store.instances.len());
-        let mut instance = store.link(id, &module, imports)?;
-        store.check_limits(&module, &limits)?;
-        // Not undone on failure: types and objects, which nobody sees.
+        let types = store.types.len();
+        let linked = store
+            .link(id, &module, imports)
+            .and_then(|instance| store.check_limits(&module, &limits).map(|()| instance));
+        let mut instance = linked.inspect_err(|_| store.types.truncate(types))?;
+        // Objects made until then are nobody's.
         let before = (store.memories.len(), store.tables.len(), store.globals.len());
         let offsets = store.define(&module, &mut instance, &limits).map_err(|limit| {
             store.memories.truncate(before.0);
             store.tables.truncate(before.1);
             store.globals.truncate(before.2);
+            store.types.truncate(types);
             InstantiateError::Limit(limit)
         })?;
         store.instances.push(instance);

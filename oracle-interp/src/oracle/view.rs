@@ -4,8 +4,7 @@ use super::{FrameRecord, Oracle, State};
 use crate::module::{Module, OpIdx};
 use crate::op::Op;
 use std::sync::Arc;
-use wasm_view::view::InstanceView;
-use wasm_view::{Boundary, Cell, Frame, GlobalId, StoreView, ValType, Value};
+use wasm_view::{Boundary, Cell, Frame, ValType, Value};
 
 /// The innermost frame, as it stands at a boundary.
 pub type Top<'a> = FrameView<'a>;
@@ -112,31 +111,6 @@ impl Oracle {
     /// a host call to finish.
     pub fn is_active(&self) -> bool {
         matches!(self.state, State::Running | State::HostCall(_))
-    }
-
-    /// A copy of everything.
-    pub fn view(&self) -> StoreView {
-        StoreView {
-            instances: self
-                .store
-                .instances
-                .iter()
-                .map(|instance| InstanceView {
-                    memories: instance.memories.clone(),
-                    tables: instance.tables.clone(),
-                    globals: instance.globals.clone(),
-                    dropped_data: instance.dropped_data().collect(),
-                    dropped_elems: instance.dropped_elements().collect(),
-                })
-                .collect(),
-            memories: self.store.memories.iter().map(|memory| memory.data.clone()).collect(),
-            tables: self.store.tables.iter().map(|table| table.elements.clone()).collect(),
-            globals: (0..self.num_globals())
-                .map(GlobalId::from_index)
-                .map(|global| (self.global(global).0, self.global_value(global)))
-                .collect(),
-            frames: self.frames(),
-        }
     }
 
     #[inline]

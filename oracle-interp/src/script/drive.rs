@@ -1,10 +1,10 @@
 //! Ways of executing a call to its end.
 
 use super::{Driver, Outcome};
-use crate::{Event, Limits, Liveness, Oracle, StopSet, selfcheck};
+use crate::{Event, Limits, Liveness, Module, Oracle, StopSet, selfcheck};
 use std::collections::HashMap;
 use std::sync::Arc;
-use wasm_view::{FuncAddr, FuncIdx, ValType, Value};
+use wasm_view::{FuncAddr, FuncIdx, MemoryId, TableId, ValType, Value};
 
 /// One instruction at a time, checking each boundary.
 #[derive(Debug)]
@@ -129,4 +129,69 @@ fn outcome(oracle: &mut Oracle, event: &Event) -> Result<Option<Outcome>, String
         }
         other => return Err(format!("unexpected {other:?}")),
     })
+}
+
+/// One instruction at a time; now and then the oracle is replaced by another
+/// one that was loaded from its view.
+#[derive(Debug, Default)]
+pub struct Reloading {
+    steps: u64,
+    reloads: u32,
+}
+
+impl Reloading {
+    /// Instructions between two replacements: coprime to the length of most
+    /// loops, so that each of their boundaries has its turn.
+    const PERIOD: u64 = 7;
+    /// Most replacements: some scripts have millions of instructions.
+    const MOST: u32 = 1000;
+    /// Largest store that is copied each time, in bytes of memory and elements
+    /// of tables.
+    const LARGEST: usize = 1 << 20;
+
+    fn reload(oracle: &mut Oracle) -> Result<(), String> {
+        let view = oracle.view();
+        let modules: Vec<Arc<Module>> =
+            oracle.instances().iter().map(|instance| Arc::clone(&instance.module)).collect();
+        let mut loaded = Oracle::load(*oracle.limits(), &modules, &view)
+            .map_err(|error| format!("a view cannot be loaded: {error}"))?;
+        if loaded.view() != view {
+            return Err("a loaded view is another one".to_string());
+        }
+        *oracle = loaded;
+        Ok(())
+    }
+
+    fn is_small(oracle: &Oracle) -> bool {
+        let bytes: usize = (0..oracle.num_memories())
+            .map(|index| oracle.memory(MemoryId::from_index(index)).len())
+            .sum();
+        let elements: usize = (0..oracle.num_tables())
+            .map(|index| oracle.table(TableId::from_index(index)).len())
+            .sum();
+        bytes + elements <= Self::LARGEST && oracle.depth() < 100
+    }
+}
+
+impl Driver for Reloading {
+    fn call(
+        &mut self,
+        oracle: &mut Oracle,
+        func: FuncAddr,
+        args: &[Value],
+    ) -> Result<Outcome, String> {
+        let mut event = begin(oracle, func, args)?;
+        loop {
+            if let Some(outcome) = outcome(oracle, &event)? {
+                return Ok(outcome);
+            }
+            self.steps += 1;
+            let due = self.reloads < Self::MOST && self.steps.is_multiple_of(Self::PERIOD);
+            if due && Self::is_small(oracle) {
+                Self::reload(oracle)?;
+                self.reloads += 1;
+            }
+            event = oracle.step();
+        }
+    }
 }

@@ -13,7 +13,7 @@
 mod drive;
 mod values;
 
-pub use drive::{Running, Scrambling, Stepping};
+pub use drive::{Reloading, Running, Scrambling, Stepping};
 
 use crate::{DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle};
 use std::collections::{BTreeMap, HashMap};
