@@ -22,6 +22,7 @@
 //! | [`choice`] | what the specification leaves open |
 //! | [`liveness`] | which slots matter at a boundary |
 //! | `script` | scripts of the specification's suite, with feature `script` |
+//! | [`exercise`] | arbitrary bytes, executed: the logic of a fuzz target |
 //! | [`selfcheck`] | the interpreter's own invariants, checked from outside |
 //!
 //! Invariant: knows nothing of native code.
@@ -30,6 +31,7 @@
 pub mod choice;
 mod decode;
 mod error;
+pub mod exercise;
 mod heap;
 mod instantiate;
 pub mod liveness;
