@@ -82,6 +82,32 @@ impl Module {
     }
 }
 
+impl Module {
+    /// The first thing in the module that these features do not include: where
+    /// it is, the proposal it is of and, in parentheses, the construct. For
+    /// whoever executes less than this interpreter.
+    pub fn first_beyond(&self, features: WasmFeatures) -> Option<(WasmOffset, String)> {
+        let check =
+            |features| Validator::new_with_features(features).validate_all(self.bytes()).err();
+        let error = check(features)?;
+        // Where the validator does not say what it misses, it is what removes
+        // this very error.
+        let removes = |more: &WasmFeatures| {
+            check(features | *more).is_none_or(|other| other.offset() != error.offset())
+        };
+        let missing = error
+            .missing_wasm_feature()
+            .or_else(|| Self::FEATURES.difference(features).iter().find(removes))?;
+        let offset = wasm_offset(error.offset());
+        let instruction = self.func_at(offset).and_then(|func| self.operator(func, offset));
+        let construct = match &instruction {
+            Some(operator) => instruction_name(operator),
+            None => error.message().to_string(),
+        };
+        Some((offset, unsupported::feature(missing, &construct)))
+    }
+}
+
 /// Offsets are below the file's length, which fits 32 bits.
 fn wasm_offset(position: usize) -> WasmOffset {
     WasmOffset::new(u32::try_from(position).unwrap_or(u32::MAX))
