@@ -30,6 +30,8 @@ pub enum Command {
     Compile(CompileArgs),
     /// Print or check the map of an image
     Map(MapArgs),
+    /// Run scripts of the specification's test suite
+    Wast(WastArgs),
     /// Put faults into programs and see whether they are caught
     Selftest(SelftestArgs),
     /// What the contract names and this version has not built
@@ -38,18 +40,23 @@ pub enum Command {
 }
 
 /// Subcommands of the contract that are not built yet.
-pub const NOT_BUILT: &[&str] = &[
-    "wast",
-    "migrate",
-    "snapshot",
-    "bisect",
-    "gate",
-    "report",
-    "debug",
-    "fuzz",
-    "instrument",
-    "explain",
-];
+pub const NOT_BUILT: &[&str] =
+    &["migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument", "explain"];
+
+/// `wdiff wast`
+#[derive(Debug, Args)]
+pub struct WastArgs {
+    /// Scripts
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Run them on the oracle alone
+    #[arg(long)]
+    pub oracle_only: bool,
+    /// Version of WebAssembly that the scripts were written for: what later versions allow is
+    /// then counted apart where a script calls it invalid
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub standard: Option<u8>,
+}
 
 /// `--opt`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

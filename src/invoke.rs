@@ -120,9 +120,11 @@ pub fn parse(ty: ValType, text: &str) -> Option<Value> {
             Some(bits) => bits,
             None => text.parse::<f64>().ok()?.to_bits(),
         }),
-        ValType::Ref(RefType::Func) => (text == "null").then_some(Value::FuncRef(None))?,
-        ValType::Ref(RefType::Extern) if text == "null" => Value::ExternRef(None),
-        ValType::Ref(RefType::Extern) => Value::ExternRef(Some(text.parse().ok()?)),
+        ValType::Ref(RefType::FUNC) => (text == "null").then_some(Value::FuncRef(None))?,
+        ValType::Ref(RefType::EXTERN) if text == "null" => Value::ExternRef(None),
+        ValType::Ref(RefType::EXTERN) => Value::host(text.parse().ok()?),
+        // The backend refuses modules with others.
+        ValType::V128 | ValType::Ref(_) => return None,
     })
 }
 

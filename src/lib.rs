@@ -23,6 +23,7 @@ pub mod run;
 pub mod selftest;
 pub mod session;
 pub mod source;
+pub mod wast;
 pub mod watch;
 pub mod witness;
 pub mod world;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Compile(args) => compile::main(&args),
         Command::Map(args) => map::main(&args),
+        Command::Wast(args) => wast::main(&args),
         Command::Selftest(args) => selftest::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
@@ -89,7 +91,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, selftest"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

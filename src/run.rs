@@ -152,9 +152,13 @@ pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image
     aot_backend::compile(&program.wasm, options).map_err(|error| {
         let path = program.path.display();
         match error {
-            CompileError::Unsupported { offset, feature } => CommandError::unsupported(
-                format_args!("{path}: not supported yet, at byte offset {offset}: {feature}"),
-            ),
+            CompileError::Unsupported { offset, feature } => {
+                let named = program.module.first_beyond(aot_backend::features());
+                let (offset, feature) = named.unwrap_or((offset, feature));
+                CommandError::unsupported(format_args!(
+                    "{path}: not supported yet, at byte offset {offset}: {feature}"
+                ))
+            }
             CompileError::Invalid { .. } => CommandError::input(format_args!("{path}: {error}")),
             CompileError::TooLarge { .. } => {
                 CommandError::Inconclusive { reason: "limit", detail: format!("{path}: {error}") }

@@ -70,6 +70,7 @@ fn limits() -> Limits {
         max_value_cells: 64 << 20,
         max_memory_pages: MemoryType::MAX_PAGES,
         max_table_elements: MAX_TABLE_ELEMENTS,
+        ..Limits::default()
     }
 }
 
@@ -208,7 +209,7 @@ impl Session<'_> {
                                     "{path}: unknown import {name}; wdiff provides the functions of wasi_snapshot_preview1"
                                 ))
                             })?;
-                        match module.types().get(ty.index()) {
+                        match module.func_type_of(*ty) {
                             Some(actual) if *actual == expected => Ok(Extern::HostFunc),
                             Some(actual) => Err(CommandError::input(format_args!(
                                 "{path}: import {name} has type {actual}; WASI defines it as {expected}"

@@ -84,6 +84,7 @@ fn run_on(program: &Program, oracle: &mut Oracle, event: Event) -> Result<Visibl
             Ok(Visible::HostCall(format!("{}.{}", import.module, import.name), call.args))
         }
         Event::Trapped(trap) => Ok(Visible::Trapped(trap)),
+        Event::Thrown(exn) => Err(cannot(format_args!("the oracle threw {exn}"))),
         Event::Finished(values) => Ok(Visible::Returned(values)),
         Event::OutOfFuel => Err(cannot(format_args!(
             "nothing visible happens within {FUEL} instructions of the oracle"
@@ -376,8 +377,10 @@ fn wasmi_type(ty: ValType) -> wasmi::ValType {
         ValType::I64 => wasmi::ValType::I64,
         ValType::F32 => wasmi::ValType::F32,
         ValType::F64 => wasmi::ValType::F64,
-        ValType::Ref(RefType::Func) => wasmi::ValType::FuncRef,
-        ValType::Ref(RefType::Extern) => wasmi::ValType::ExternRef,
+        ValType::Ref(RefType::FUNC) => wasmi::ValType::FuncRef,
+        ValType::V128 => wasmi::ValType::V128,
+        // Others are refused by the backend; wasmi has none of them.
+        ValType::Ref(_) => wasmi::ValType::ExternRef,
     }
 }
 
@@ -387,8 +390,11 @@ fn wasmi_value(value: Value) -> Val {
         Value::I64(bits) => Val::I64(bits as i64),
         Value::F32(bits) => Val::F32(wasmi::F32::from_bits(bits)),
         Value::F64(bits) => Val::F64(wasmi::F64::from_bits(bits)),
+        Value::V128(bits) => Val::V128(wasmi::V128::from(bits)),
         Value::FuncRef(_) => Val::FuncRef(wasmi::Nullable::Null),
-        Value::ExternRef(_) => Val::ExternRef(wasmi::Nullable::Null),
+        Value::ExternRef(_) | Value::AnyRef(_) | Value::ExnRef(_) => {
+            Val::ExternRef(wasmi::Nullable::Null)
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn native_type(ty: ValType) -> Type {
         ValType::I64 => types::I64,
         ValType::F32 => types::F32,
         ValType::F64 => types::F64,
+        ValType::V128 => types::I8X16,
         ValType::Ref(_) => POINTER,
     }
 }

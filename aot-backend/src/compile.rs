@@ -57,8 +57,8 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
     compiler.finish(wasm)
 }
 
-/// What may be used. Whatever else a valid module uses is refused by name.
-fn features() -> WasmFeatures {
+/// What a module may use. Whatever else a valid one uses is refused by name.
+pub fn features() -> WasmFeatures {
     (WasmFeatures::WASM2 - WasmFeatures::SIMD) | WasmFeatures::EXTENDED_CONST
 }
 

@@ -43,7 +43,7 @@ mod options;
 mod thunks;
 mod translate;
 
-pub use compile::compile;
+pub use compile::{compile, features};
 pub use error::{CompileError, ImageError};
 pub use image::Image;
 pub use listing::Listing;

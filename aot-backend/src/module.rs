@@ -237,7 +237,7 @@ pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
 
 /// With the features that are enabled, only two reference types validate.
 fn ref_type(ty: wasmparser::RefType) -> RefType {
-    if ty == wasmparser::RefType::EXTERNREF { RefType::Extern } else { RefType::Func }
+    if ty == wasmparser::RefType::EXTERNREF { RefType::EXTERN } else { RefType::FUNC }
 }
 
 fn func_type(ty: &wasmparser::FuncType) -> FuncType {

@@ -8,7 +8,7 @@
 
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use wasm_view::Value;
+use wasm_view::{InternalRef, Value};
 
 /// Something is wrong with the corpus on disk or with a manifest's text.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +217,7 @@ fn value(text: &str) -> Option<Value> {
         ("f64", None) => Value::F64(number.parse::<f64>().ok()?.to_bits()),
         ("externref", None) => Value::ExternRef(match number {
             "null" => None,
-            handle => Some(handle.parse().ok()?),
+            handle => Some(InternalRef::Host(handle.parse().ok()?)),
         }),
         ("funcref", None) if number == "null" => Value::FuncRef(None),
         _ => return None,
@@ -238,7 +238,7 @@ mod tests {
             ("f32:1.5", Value::F32(0x3fc0_0000)),
             ("f64:0x8000000000000000", Value::F64(1 << 63)),
             ("externref:null", Value::ExternRef(None)),
-            ("externref:3", Value::ExternRef(Some(3))),
+            ("externref:3", Value::host(3)),
             ("funcref:null", Value::FuncRef(None)),
         ] {
             assert_eq!(value(text), Some(expected), "{text}");

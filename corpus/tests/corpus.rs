@@ -51,10 +51,24 @@ fn names_are_unique_and_every_file_is_there() {
     assert!(corpus::quick().len() >= 90);
 }
 
+/// Traps of proposals that no compiler here has: objects, exceptions, threads.
+const WITHOUT_PROGRAM: &[Trap] = &[
+    Trap::NullReference,
+    Trap::NullFunctionReference,
+    Trap::NullStructureReference,
+    Trap::NullArrayReference,
+    Trap::NullI31Reference,
+    Trap::NullExceptionReference,
+    Trap::CastFailure,
+    Trap::ArrayOutOfBounds,
+    Trap::UnalignedAtomic,
+    Trap::ExpectedSharedMemory,
+];
+
 #[test]
 fn every_trap_has_a_program() {
     let programs = manifest();
-    for trap in Trap::ALL {
+    for trap in Trap::ALL.iter().filter(|trap| !WITHOUT_PROGRAM.contains(trap)) {
         let expected = Expected::Trap(trap.text().to_owned());
         assert!(programs.iter().any(|program| program.expected == expected), "{trap}");
     }

@@ -120,6 +120,14 @@ pub enum ImportMismatch {
         /// Given.
         given: GlobalType,
     },
+    /// A tag of another type.
+    #[error("incompatible import type: tag type {expected} is declared, {given} was given")]
+    TagType {
+        /// Declared.
+        expected: FuncType,
+        /// Given.
+        given: FuncType,
+    },
     /// The store has no such definition.
     #[error("the store has no such {0}")]
     Unknown(&'static str),
@@ -149,9 +157,6 @@ pub enum CallError {
     /// The innermost frame has no such slot.
     #[error("there is no {0}")]
     NoSuchSlot(SlotIdx),
-    /// A function reference to no function of the store.
-    #[error("{0} refers to no function of the store")]
-    DanglingReference(FuncAddr),
 }
 
 /// Why a value was not adopted.
@@ -160,9 +165,12 @@ pub enum AdoptError {
     /// The last step took no choice, or another one.
     #[error("the last step did not take this choice")]
     Stale,
-    /// The specification does not allow this result.
+    /// The specification does not allow this result (the low half of a vector).
     #[error("the specification does not allow {0:?} here")]
     NotAllowed(Cell),
+    /// A relaxed instruction that computes another function than before.
+    #[error("a relaxed instruction computes another function than before")]
+    Inconsistent,
 }
 
 /// A host access beyond a memory's end.

@@ -5,6 +5,8 @@
 //! depends on it. This is strong liveness: a value that is only copied or
 //! computed with, towards a slot that is itself dead, is dead too.
 //!
+//! A vector is two cells, both live or both dead; what follows speaks of cells.
+//!
 //! Observable uses:
 //! - what is stored: to memory, to a global, to a table;
 //! - addresses and indices, also of loads, which may trap;
@@ -30,15 +32,19 @@
 //! | trapping numeric, loads, `table.get` | every operand := live |
 //! | `drop` | operand := dead |
 //! | branches | what is carried along := its place at the target |
+//! | calls, throws | also what is live where a handler of this function continues |
 
 use crate::module::{FunctionDef, Module, OpIdx};
 use crate::op::{Branch, Nature, Op};
-use wasm_view::{FuncIdx, SlotIdx, WasmOffset};
+use crate::rare::Rare;
+use wasm_view::{FuncIdx, SlotIdx, TypeIdx, ValType, WasmOffset};
 
 /// The live slots at every boundary of one function.
 #[derive(Clone, Debug)]
 pub struct Liveness {
     offsets: Vec<WasmOffset>,
+    /// First cell of each slot, per boundary where that is not its number.
+    cells: Option<Vec<Vec<u32>>>,
     /// Slots at each boundary.
     counts: Vec<u32>,
     /// `words` words per boundary, a bit per slot.
@@ -81,18 +87,30 @@ impl Liveness {
         let mut analysis = Analysis {
             module,
             def,
-            locals: def.locals.len(),
+            locals: def.local_cells as usize,
             words,
             rows: vec![0; size],
             current: vec![0; words],
             work: 0,
         };
         while analysis.pass()? {}
-        let counts = (def.ops.clone())
-            .map(|op| def.locals.len() as u32 + module.operand_height_at(OpIdx(op)))
-            .collect();
+        let types = |op: u32| {
+            let operands = module.operand_types_at(OpIdx(op));
+            def.locals.iter().copied().chain(operands)
+        };
+        let counts = def.ops.clone().map(|op| types(op).count() as u32).collect();
+        let wide = def.ops.clone().any(|op| types(op).any(|ty| ty.cells() > 1));
+        let first_cells = |op: u32| {
+            types(op).scan(0, |next, ty| {
+                let first = *next;
+                *next += ty.cells() as u32;
+                Some(first)
+            })
+        };
+        let cells = wide.then(|| def.ops.clone().map(|op| first_cells(op).collect()).collect());
         Some(Liveness {
             offsets: function.boundaries().collect(),
+            cells,
             counts,
             rows: analysis.rows,
             words,
@@ -102,20 +120,26 @@ impl Liveness {
     /// Whether a slot is live at the boundary at `offset`. Slots and
     /// boundaries that do not exist are not.
     pub fn is_live(&self, offset: WasmOffset, slot: SlotIdx) -> bool {
-        self.row(offset).is_some_and(|(row, count)| slot.get() < count && get(row, slot.index()))
+        self.offsets
+            .binary_search(&offset)
+            .is_ok_and(|index| slot.get() < self.counts[index] && self.at(index, slot.index()))
     }
 
     /// Liveness of every slot at the boundary at `offset`, locals first; empty
     /// if there is no such boundary.
     pub fn slots(&self, offset: WasmOffset) -> impl Iterator<Item = bool> + '_ {
-        let (row, count) = self.row(offset).unwrap_or((&[], 0));
-        (0..count as usize).map(move |slot| get(row, slot))
+        let index = self.offsets.binary_search(&offset).ok();
+        index.into_iter().flat_map(move |index| {
+            (0..self.counts[index] as usize).map(move |slot| self.at(index, slot))
+        })
     }
 
-    fn row(&self, offset: WasmOffset) -> Option<(&Row, u32)> {
-        let index = self.offsets.binary_search(&offset).ok()?;
-        let start = index * self.words;
-        Some((&self.rows[start..start + self.words], self.counts[index]))
+    fn at(&self, index: usize, slot: usize) -> bool {
+        let row = &self.rows[index * self.words..(index + 1) * self.words];
+        match &self.cells {
+            Some(cells) => get(row, cells[index][slot] as usize),
+            None => get(row, slot),
+        }
     }
 }
 
@@ -134,7 +158,7 @@ struct Analysis<'m> {
 /// What an instruction does to the slots.
 enum Effect {
     /// Operands are as live as the result.
-    Pure { pops: usize },
+    Pure { pops: usize, pushes: usize },
     /// All operands are used.
     Uses { pops: usize, pushes: usize },
     /// Special; see the module's table.
@@ -175,7 +199,7 @@ impl Analysis<'_> {
     /// Sets `current` to what is live before the instruction.
     fn transfer(&mut self, position: OpIdx) {
         let op = self.module.code.ops[position.index()];
-        let height = self.module.operand_height_at(position) as usize;
+        let height = self.module.operand_cells_at(position) as usize;
         let sp = self.locals + height;
         let next = OpIdx(position.0 + 1);
         match op {
@@ -204,7 +228,7 @@ impl Analysis<'_> {
             }
             Op::Return | Op::FuncEnd => {
                 self.current.fill(0);
-                self.mark(sp - self.def.results as usize..sp);
+                self.mark(sp - self.def.result_cells as usize..sp);
             }
             Op::LocalGet(local) => {
                 self.load(next);
@@ -224,17 +248,42 @@ impl Analysis<'_> {
                 set(&mut self.current, local as usize, false);
                 self.merge_into(sp - 1, live);
             }
+            Op::LocalGet2(local) => {
+                self.load(next);
+                for cell in 0..2 {
+                    let live = get(&self.current, sp + cell);
+                    self.merge_into(local as usize + cell, live);
+                    set(&mut self.current, sp + cell, false);
+                }
+            }
+            Op::LocalSet2(local) | Op::LocalTee2(local) => {
+                self.load(next);
+                for cell in 0..2 {
+                    let (local, operand) = (local as usize + cell, sp - 2 + cell);
+                    let tee = matches!(op, Op::LocalTee2(_)) && get(&self.current, operand);
+                    let live = get(&self.current, local) || tee;
+                    set(&mut self.current, local, false);
+                    set(&mut self.current, operand, live);
+                }
+            }
             Op::Drop => {
                 self.load(next);
                 set(&mut self.current, sp - 1, false);
             }
+            Op::Drop2 => {
+                self.load(next);
+                set(&mut self.current, sp - 1, false);
+                set(&mut self.current, sp - 2, false);
+            }
+            Op::Rare(index) => self.rare(position, index, sp),
             op => {
                 self.load(next);
                 match self.effect(op) {
-                    Effect::Pure { pops } => {
-                        let live = get(&self.current, sp - pops);
-                        for slot in sp - pops..sp.max(sp - pops + 1) {
-                            set(&mut self.current, slot, live && slot < sp);
+                    Effect::Pure { pops, pushes } => {
+                        let results = sp - pops..sp - pops + pushes;
+                        let live = results.clone().any(|cell| get(&self.current, cell));
+                        for cell in sp - pops..sp.max(results.end) {
+                            set(&mut self.current, cell, live && cell < sp);
                         }
                     }
                     Effect::Uses { pops, pushes } => {
@@ -245,7 +294,87 @@ impl Analysis<'_> {
                     }
                     Effect::Other => {}
                 }
+                if matches!(op, Op::Call(_) | Op::CallImport(_) | Op::CallIndirect { .. }) {
+                    self.merge_handlers(position);
+                }
             }
+        }
+    }
+
+    /// [`Analysis::transfer`] of an instruction of the rare pool.
+    fn rare(&mut self, position: OpIdx, index: u32, sp: usize) {
+        let pooled = self.module.code.rare[index as usize];
+        let (pops, pushes) = (pooled.pops as usize, pooled.pushes as usize);
+        let next = OpIdx(position.0 + 1);
+        match pooled.rare {
+            Rare::BrOnNull(branch) => {
+                self.load(next);
+                self.merge_branch(branch, sp - 1);
+                self.mark(sp - 1..sp);
+            }
+            Rare::BrOnNonNull(branch)
+            | Rare::BrOnCast { branch, .. }
+            | Rare::BrOnCastFail { branch, .. } => {
+                self.load(next);
+                self.merge_branch(branch, sp);
+                self.mark(sp - 1..sp);
+            }
+            Rare::ReturnCall(_)
+            | Rare::ReturnCallImport(_)
+            | Rare::ReturnCallIndirect { .. }
+            | Rare::ReturnCallRef(_) => {
+                self.current.fill(0);
+                self.mark(sp - pops..sp);
+            }
+            Rare::Throw(_) | Rare::ThrowRef | Rare::Rethrow(_) => {
+                self.current.fill(0);
+                self.mark(sp - pops..sp);
+                self.merge_handlers(position);
+            }
+            rare => {
+                self.load(next);
+                for cell in sp - pops..sp - pops + pushes {
+                    set(&mut self.current, cell, false);
+                }
+                self.mark(sp - pops..sp);
+                if matches!(rare, Rare::CallRef(_)) {
+                    self.merge_handlers(position);
+                }
+            }
+        }
+    }
+
+    /// Adds what is live where an exception from `position` may continue in
+    /// this function. Its arguments are not the frame's.
+    fn merge_handlers(&mut self, position: OpIdx) {
+        let code = &self.module.code;
+        let inside = |&handler: &u32| {
+            let handler = &code.handlers[handler as usize];
+            (handler.start..handler.end).contains(&position.0)
+        };
+        let mut next = self.def.handlers.clone().rev().find(inside);
+        while let Some(number) = next {
+            let handler = code.handlers[number as usize];
+            for clause in handler.first_catch..handler.last_catch {
+                let branch = code.catches[clause as usize].branch;
+                let Branch { target, height, .. } = code.branches[branch as usize];
+                if target != Branch::RETURN {
+                    self.merge_below(target, self.locals + height as usize);
+                }
+            }
+            next = handler.parent;
+        }
+    }
+
+    /// Adds the cells below `to` that are live at `target`.
+    fn merge_below(&mut self, target: OpIdx, to: usize) {
+        self.work = self.work.saturating_add(to / 64 + 1);
+        let start = self.start(target);
+        for (index, word) in self.current[..to.div_ceil(64)].iter_mut().enumerate() {
+            // The last word may hold slots above `to` as well.
+            let below = to - index * 64;
+            let mask = if below < 64 { (1 << below) - 1 } else { u64::MAX };
+            *word |= self.rows[start + index] & mask;
         }
     }
 
@@ -283,14 +412,8 @@ impl Analysis<'_> {
             return;
         }
         let to = self.locals + height as usize;
-        self.work = self.work.saturating_add(to / 64 + keep + 1);
-        let start = self.start(target);
-        for (index, word) in self.current[..to.div_ceil(64)].iter_mut().enumerate() {
-            // The last word may hold slots above `to` as well.
-            let below = to - index * 64;
-            let mask = if below < 64 { (1 << below) - 1 } else { u64::MAX };
-            *word |= self.rows[start + index] & mask;
-        }
+        self.work = self.work.saturating_add(keep);
+        self.merge_below(target, to);
         for index in 0..keep {
             let live = get(self.row(target), to + index);
             self.merge_into(sp - keep + index, live);
@@ -300,19 +423,23 @@ impl Analysis<'_> {
     fn effect(&self, op: Op) -> Effect {
         let uses = |pops, pushes| Effect::Uses { pops, pushes };
         let call = |ty: u32, extra: usize| {
-            let ty = &self.module.types[ty as usize];
-            uses(ty.params.len() + extra, ty.results.len())
+            let ty = self.module.func_type_of(TypeIdx::new(ty));
+            ty.map_or(Effect::Other, |ty| {
+                uses(ValType::cells_of(&ty.params) + extra, ValType::cells_of(&ty.results))
+            })
         };
+        let pure = |pops, pushes| Effect::Pure { pops, pushes };
         if let Some((pops, nature)) = op.simple() {
             let pops = pops as usize;
             return match nature {
                 Nature::Traps => uses(pops, 1),
-                _ => Effect::Pure { pops },
+                _ => pure(pops, 1),
             };
         }
         match op {
-            Op::Select => Effect::Pure { pops: 3 },
-            Op::RefIsNull => Effect::Pure { pops: 1 },
+            Op::Select => pure(3, 1),
+            Op::Select2 => pure(5, 2),
+            Op::RefIsNull => pure(1, 1),
             Op::ConstI32(_)
             | Op::ConstI64(_)
             | Op::ConstPool(_)
@@ -320,7 +447,16 @@ impl Analysis<'_> {
             | Op::RefFunc(_)
             | Op::GlobalGet(_)
             | Op::MemorySize
-            | Op::TableSize(_) => Effect::Pure { pops: 0 },
+            | Op::TableSize(_) => pure(0, 1),
+            Op::ConstVector(_) | Op::GlobalGet2(_) => pure(0, 2),
+            Op::Simd { op, .. } => {
+                let (params, result) = op.signature();
+                pure(params.iter().map(|ty| ty.cells()).sum(), result.cells())
+            }
+            Op::SimdMemory { op, .. } => {
+                let pops = if op.has_vector_operand() { 3 } else { 1 };
+                uses(pops, if op.is_store() { 0 } else { 2 })
+            }
             Op::I32Load(_)
             | Op::I64Load(_)
             | Op::I32Load8S(_)
@@ -331,15 +467,16 @@ impl Analysis<'_> {
             | Op::I64Load16S(_)
             | Op::I64Load32S(_)
             | Op::TableGet(_)
-            | Op::MemoryGrow => uses(1, 1),
+            | Op::MemoryGrow(_) => uses(1, 1),
             Op::Store8(_) | Op::Store16(_) | Op::Store32(_) | Op::Store64(_) | Op::TableSet(_) => {
                 uses(2, 0)
             }
             Op::GlobalSet(_) => uses(1, 0),
+            Op::GlobalSet2(_) => uses(2, 0),
             Op::TableGrow(_) => uses(2, 1),
-            Op::MemoryCopy
-            | Op::MemoryFill
-            | Op::MemoryInit(_)
+            Op::MemoryCopy { .. }
+            | Op::MemoryFill(_)
+            | Op::MemoryInit { .. }
             | Op::TableFill(_)
             | Op::TableCopy { .. }
             | Op::TableInit { .. } => uses(3, 0),

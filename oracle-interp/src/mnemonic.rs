@@ -8,7 +8,6 @@ use crate::module::Module;
 use wasm_view::{FuncIdx, WasmOffset};
 use wasmparser::{
     BinaryReader, BlockType, FrameKind, FrameStack, HeapType, MemArg, Operator, RefType,
-    WasmFeatures,
 };
 
 /// Lets `else` and `end` be read out of their context.
@@ -28,7 +27,7 @@ impl Module {
         function.position(offset)?;
         let (start, end) = (offset.get() as usize, function.body().end.get() as usize);
         let bytes = self.bytes().get(start..end)?;
-        let reader = BinaryReader::new_features(bytes, start, WasmFeatures::default());
+        let reader = BinaryReader::new_features(bytes, start, Module::FEATURES);
         reader.peek_operator(&AnyContext).ok()
     }
 

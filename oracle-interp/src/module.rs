@@ -6,12 +6,14 @@
 //! offsets rise with positions, so an offset is found by binary search.
 
 use crate::op::{Branch, Op};
+use crate::rare::{CatchClause, Handler, Pooled};
 use crate::shapes::{Shape, Shapes};
+use crate::types::DefinedType;
 use std::ops::Range;
 use std::sync::Arc;
 use wasm_view::{
     Cell, DataIdx, ElemIdx, FuncIdx, FuncType, GlobalIdx, GlobalType, LocalIdx, MemoryIdx,
-    MemoryType, TableIdx, TableType, TypeIdx, ValType, WasmOffset,
+    MemoryType, RefType, TableIdx, TableType, TypeIdx, ValType, WasmOffset,
 };
 
 /// A position in a module's instruction array.
@@ -30,9 +32,9 @@ pub struct Module {
     /// Distinguishes modules, so that a stop set finds its own again.
     pub(crate) identity: u64,
     pub(crate) bytes: Arc<[u8]>,
-    pub(crate) types: Vec<FuncType>,
-    /// Per type, the first type equal to it.
-    pub(crate) canonical_types: Vec<u32>,
+    pub(crate) types: Vec<DefinedType>,
+    /// The recursion groups, ranges of `types`.
+    pub(crate) rec_groups: Vec<Range<u32>>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
     /// Type of every function, imports first.
@@ -43,6 +45,11 @@ pub struct Module {
     pub(crate) num_imported_memories: u32,
     pub(crate) tables: Vec<TableType>,
     pub(crate) num_imported_tables: u32,
+    /// Initial elements of the tables that the module defines, where it says.
+    pub(crate) table_inits: Vec<Option<ConstExpr>>,
+    /// Type of every tag, imports first.
+    pub(crate) tags: Vec<TypeIdx>,
+    pub(crate) num_imported_tags: u32,
     pub(crate) globals: Vec<GlobalType>,
     /// Initialisers of the globals that the module defines.
     pub(crate) global_inits: Vec<ConstExpr>,
@@ -67,6 +74,11 @@ pub(crate) struct Code {
     /// Per `br_table`, its entries in `branches`, the default last.
     pub(crate) branch_tables: Vec<Range<u32>>,
     pub(crate) constants: Vec<Cell>,
+    pub(crate) rare: Vec<Pooled>,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) catches: Vec<CatchClause>,
+    /// Lanes of `i8x16.shuffle`.
+    pub(crate) shuffles: Vec<[u8; 16]>,
 }
 
 /// An imported definition.
@@ -91,6 +103,8 @@ pub enum ImportKind {
     Table(TableType),
     /// A global.
     Global(GlobalType),
+    /// An exception tag of this type.
+    Tag(TypeIdx),
 }
 
 impl ImportKind {
@@ -101,6 +115,7 @@ impl ImportKind {
             ImportKind::Memory(_) => "memory",
             ImportKind::Table(_) => "table",
             ImportKind::Global(_) => "global",
+            ImportKind::Tag(_) => "tag",
         }
     }
 }
@@ -127,12 +142,15 @@ pub enum ExportKind {
     Table,
     /// A global.
     Global,
+    /// An exception tag.
+    Tag,
 }
 
 /// One instruction of a constant expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConstOp {
     Value(Cell),
+    Vector(u128),
     GlobalGet(GlobalIdx),
     RefFunc(FuncIdx),
     I32Add,
@@ -141,6 +159,12 @@ pub(crate) enum ConstOp {
     I64Add,
     I64Sub,
     I64Mul,
+    RefI31,
+    StructNew(TypeIdx),
+    StructNewDefault(TypeIdx),
+    ArrayNew(TypeIdx),
+    ArrayNewDefault(TypeIdx),
+    ArrayNewFixed(TypeIdx, u32),
 }
 
 /// A constant expression, to be evaluated on a stack.
@@ -148,6 +172,7 @@ pub(crate) type ConstExpr = Vec<ConstOp>;
 
 #[derive(Debug)]
 pub(crate) struct ElementSegment {
+    pub(crate) ty: RefType,
     pub(crate) mode: SegmentMode<TableIdx>,
     pub(crate) items: ElementItems,
 }
@@ -172,15 +197,29 @@ pub(crate) enum SegmentMode<Target> {
     Active { target: Target, offset: ConstExpr },
 }
 
+impl<Target> SegmentMode<Target> {
+    /// Where an active segment goes.
+    pub(crate) fn offset(&self) -> Option<&ConstExpr> {
+        match self {
+            SegmentMode::Active { offset, .. } => Some(offset),
+            _ => None,
+        }
+    }
+}
+
 /// A function that a module defines, as decoded.
 #[derive(Debug)]
 pub(crate) struct FunctionDef {
     pub(crate) body: Range<WasmOffset>,
     pub(crate) locals: Vec<ValType>,
-    pub(crate) params: u32,
-    pub(crate) results: u32,
-    /// Locals and the highest operand stack, in cells.
+    /// Cells of the parameters, of the results and of all locals.
+    pub(crate) param_cells: u32,
+    pub(crate) result_cells: u32,
+    pub(crate) local_cells: u32,
+    /// Cells of the locals and of the highest operand stack.
     pub(crate) cells: u32,
+    /// Its range of the handlers.
+    pub(crate) handlers: Range<u32>,
     /// Its range of the instruction array.
     pub(crate) ops: Range<u32>,
 }
@@ -243,14 +282,19 @@ impl<'m> Function<'m> {
 }
 
 impl Module {
-    /// The function types of the type section.
-    pub fn types(&self) -> &[FuncType] {
+    /// The types of the type section.
+    pub fn types(&self) -> &[DefinedType] {
         &self.types
+    }
+
+    /// The function type that a type is, if it is one.
+    pub fn func_type_of(&self, ty: TypeIdx) -> Option<&FuncType> {
+        self.types.get(ty.index())?.as_func()
     }
 
     /// The type of a function.
     pub fn func_type(&self, func: FuncIdx) -> Option<&FuncType> {
-        self.types.get(self.func_type_index(func)?.index())
+        self.func_type_of(self.func_type_index(func)?)
     }
 
     /// The type of a function as an index of the type section.
@@ -318,6 +362,16 @@ impl Module {
     /// How many globals are imported: the first ones of the index space.
     pub fn num_imported_globals(&self) -> u32 {
         self.num_imported_globals
+    }
+
+    /// Types of the exception tags, imports first.
+    pub fn tags(&self) -> &[TypeIdx] {
+        &self.tags
+    }
+
+    /// How many tags are imported: the first ones of the index space.
+    pub fn num_imported_tags(&self) -> u32 {
+        self.num_imported_tags
     }
 
     /// How many functions there are, imports included.
@@ -411,16 +465,42 @@ impl Module {
         def.body.contains(&offset).then(|| FuncIdx::new(self.num_imported_funcs + defined as u32))
     }
 
+    /// Bytes that the decoded instructions take up: what the vectors of code
+    /// have allocated, without the module file itself and its names.
+    pub fn memory_bytes(&self) -> usize {
+        let Code { ops, offsets, shapes_at, shapes, branches, branch_tables, .. } = &self.code;
+        let Code { constants, rare, handlers, catches, shuffles, .. } = &self.code;
+        let locals: usize = self.functions.iter().map(|def| allocated(&def.locals)).sum();
+        allocated(ops)
+            + allocated(offsets)
+            + allocated(shapes_at)
+            + shapes.memory_bytes()
+            + allocated(branches)
+            + allocated(branch_tables)
+            + allocated(constants)
+            + allocated(rare)
+            + allocated(handlers)
+            + allocated(catches)
+            + allocated(shuffles)
+            + allocated(&self.functions)
+            + locals
+    }
+
     pub(crate) fn operand_types_at(&self, position: OpIdx) -> Vec<ValType> {
         self.code.shapes.types(self.code.shapes_at[position.index()])
     }
 
-    /// Height of the operand stack before an instruction.
-    pub(crate) fn operand_height_at(&self, position: OpIdx) -> u32 {
-        self.code.shapes.height(self.code.shapes_at[position.index()])
+    /// Cells of the operand stack before an instruction.
+    pub(crate) fn operand_cells_at(&self, position: OpIdx) -> u32 {
+        self.code.shapes.cells(self.code.shapes_at[position.index()])
     }
 
     pub(crate) fn offset_at(&self, position: OpIdx) -> WasmOffset {
         self.code.offsets[position.index()]
     }
+}
+
+/// Bytes that a vector has allocated.
+pub(crate) fn allocated<T>(vec: &Vec<T>) -> usize {
+    vec.capacity() * size_of::<T>()
 }

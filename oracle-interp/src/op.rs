@@ -3,12 +3,14 @@
 //! Every statically reachable Wasm instruction becomes exactly one [`Op`] of
 //! eight bytes, also those that do nothing at run time (`block`, `nop`, `end`):
 //! a position in the op stream *is* a boundary. Immediates that do not fit lie
-//! in side pools of the module. Numeric instructions without immediates, the
+//! in side pools of the module, and so do rare instructions, see
+//! [`crate::rare`]. Locals are named by their first cell. Numeric instructions without immediates, the
 //! bulk of the instruction set, come from one table that also says how many
 //! operands each takes and what is special about it; the decoder, the NaN rule
 //! and the liveness analysis all read that table.
 
 use crate::module::OpIdx;
+use crate::simd::{MemOp, SimdOp};
 
 /// What is special about a numeric instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ macro_rules! simple_ops {
             Call(u32),
             /// Call of an imported function.
             CallImport(u32),
-            CallIndirect { table: u8, ty: u32 },
+            CallIndirect { table: u16, ty: u32 },
             // Parametric, variables
             Drop,
             Select,
@@ -67,11 +69,21 @@ macro_rules! simple_ops {
             LocalTee(u32),
             GlobalGet(u32),
             GlobalSet(u32),
+            // The same with values of two cells
+            Drop2,
+            Select2,
+            LocalGet2(u32),
+            LocalSet2(u32),
+            LocalTee2(u32),
+            GlobalGet2(u32),
+            GlobalSet2(u32),
             // Constants. `ConstI32` is zero-extended, `ConstI64` sign-extended.
             ConstI32(u32),
             ConstI64(i32),
             /// Index of the module's pool of 64-bit constants.
             ConstPool(u32),
+            /// Index of the first of two in that pool.
+            ConstVector(u32),
             RefNull,
             RefIsNull,
             RefFunc(u32),
@@ -90,23 +102,188 @@ macro_rules! simple_ops {
             Store16(u32),
             Store32(u32),
             Store64(u32),
+            /// Of the first memory; its pages are of 64 KiB.
+            MemorySize,
+            // By memory or table; bulk operations as they stand in the text.
+            MemoryGrow(u32),
+            MemoryCopy { destination: u16, source: u32 },
+            MemoryFill(u32),
+            MemoryInit { memory: u16, data: u32 },
+            DataDrop(u32),
+            TableGet(u32),
+            TableSet(u32),
+            TableSize(u32),
+            TableGrow(u32),
+            TableFill(u32),
+            TableCopy { destination: u16, source: u32 },
+            TableInit { table: u16, elem: u32 },
+            ElemDrop(u32),
+            /// A vector instruction without memory access; the immediate is a
+            /// lane, or the index of a shuffle.
+            Simd { op: SimdOp, immediate: u32 },
+            /// A vector access to the first memory; the immediate is the offset.
+            SimdMemory { op: MemOp, lane: u8, offset: u32 },
+            /// Index of the pool of rare instructions.
+            Rare(u32),
+            /// Not an instruction: what a stop set puts over one.
+            Stop,
+            $($name,)*
+        }
+
+        /// An [`Op`] without its immediates; a number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Tag {
+            Unreachable,
+            Nop,
+            Block,
+            Loop,
+            If,
+            Else,
+            End,
+            FuncEnd,
+            BrPlain,
+            Br,
+            BrIfPlain,
+            BrIf,
+            BrTable,
+            Return,
+            Call,
+            CallImport,
+            CallIndirect,
+            Drop,
+            Select,
+            LocalGet,
+            LocalSet,
+            LocalTee,
+            GlobalGet,
+            GlobalSet,
+            Drop2,
+            Select2,
+            LocalGet2,
+            LocalSet2,
+            LocalTee2,
+            GlobalGet2,
+            GlobalSet2,
+            ConstI32,
+            ConstI64,
+            ConstPool,
+            ConstVector,
+            RefNull,
+            RefIsNull,
+            RefFunc,
+            I32Load,
+            I64Load,
+            I32Load8S,
+            I32Load8U,
+            I32Load16S,
+            I32Load16U,
+            I64Load8S,
+            I64Load16S,
+            I64Load32S,
+            Store8,
+            Store16,
+            Store32,
+            Store64,
             MemorySize,
             MemoryGrow,
             MemoryCopy,
             MemoryFill,
-            MemoryInit(u32),
-            DataDrop(u32),
-            TableGet(u8),
-            TableSet(u8),
-            TableSize(u8),
-            TableGrow(u8),
-            TableFill(u8),
-            TableCopy { destination: u8, source: u8 },
-            TableInit { table: u8, elem: u32 },
-            ElemDrop(u32),
-            /// Not an instruction: what a stop set puts over one.
+            MemoryInit,
+            DataDrop,
+            TableGet,
+            TableSet,
+            TableSize,
+            TableGrow,
+            TableFill,
+            TableCopy,
+            TableInit,
+            ElemDrop,
+            Simd,
+            SimdMemory,
+            Rare,
             Stop,
             $($name,)*
+        }
+
+        impl Op {
+            /// Which op it is. In the order of declaration, so that this is
+            /// no table but the number which is there anyway.
+            #[inline(always)]
+            pub(crate) const fn tag(self) -> Tag {
+                match self {
+                    Op::Unreachable => Tag::Unreachable,
+                    Op::Nop => Tag::Nop,
+                    Op::Block => Tag::Block,
+                    Op::Loop => Tag::Loop,
+                    Op::If { .. } => Tag::If,
+                    Op::Else { .. } => Tag::Else,
+                    Op::End => Tag::End,
+                    Op::FuncEnd => Tag::FuncEnd,
+                    Op::BrPlain { .. } => Tag::BrPlain,
+                    Op::Br { .. } => Tag::Br,
+                    Op::BrIfPlain { .. } => Tag::BrIfPlain,
+                    Op::BrIf { .. } => Tag::BrIf,
+                    Op::BrTable { .. } => Tag::BrTable,
+                    Op::Return => Tag::Return,
+                    Op::Call { .. } => Tag::Call,
+                    Op::CallImport { .. } => Tag::CallImport,
+                    Op::CallIndirect { .. } => Tag::CallIndirect,
+                    Op::Drop => Tag::Drop,
+                    Op::Select => Tag::Select,
+                    Op::LocalGet { .. } => Tag::LocalGet,
+                    Op::LocalSet { .. } => Tag::LocalSet,
+                    Op::LocalTee { .. } => Tag::LocalTee,
+                    Op::GlobalGet { .. } => Tag::GlobalGet,
+                    Op::GlobalSet { .. } => Tag::GlobalSet,
+                    Op::Drop2 => Tag::Drop2,
+                    Op::Select2 => Tag::Select2,
+                    Op::LocalGet2 { .. } => Tag::LocalGet2,
+                    Op::LocalSet2 { .. } => Tag::LocalSet2,
+                    Op::LocalTee2 { .. } => Tag::LocalTee2,
+                    Op::GlobalGet2 { .. } => Tag::GlobalGet2,
+                    Op::GlobalSet2 { .. } => Tag::GlobalSet2,
+                    Op::ConstI32 { .. } => Tag::ConstI32,
+                    Op::ConstI64 { .. } => Tag::ConstI64,
+                    Op::ConstPool { .. } => Tag::ConstPool,
+                    Op::ConstVector { .. } => Tag::ConstVector,
+                    Op::RefNull => Tag::RefNull,
+                    Op::RefIsNull => Tag::RefIsNull,
+                    Op::RefFunc { .. } => Tag::RefFunc,
+                    Op::I32Load { .. } => Tag::I32Load,
+                    Op::I64Load { .. } => Tag::I64Load,
+                    Op::I32Load8S { .. } => Tag::I32Load8S,
+                    Op::I32Load8U { .. } => Tag::I32Load8U,
+                    Op::I32Load16S { .. } => Tag::I32Load16S,
+                    Op::I32Load16U { .. } => Tag::I32Load16U,
+                    Op::I64Load8S { .. } => Tag::I64Load8S,
+                    Op::I64Load16S { .. } => Tag::I64Load16S,
+                    Op::I64Load32S { .. } => Tag::I64Load32S,
+                    Op::Store8 { .. } => Tag::Store8,
+                    Op::Store16 { .. } => Tag::Store16,
+                    Op::Store32 { .. } => Tag::Store32,
+                    Op::Store64 { .. } => Tag::Store64,
+                    Op::MemorySize => Tag::MemorySize,
+                    Op::MemoryGrow { .. } => Tag::MemoryGrow,
+                    Op::MemoryCopy { .. } => Tag::MemoryCopy,
+                    Op::MemoryFill { .. } => Tag::MemoryFill,
+                    Op::MemoryInit { .. } => Tag::MemoryInit,
+                    Op::DataDrop { .. } => Tag::DataDrop,
+                    Op::TableGet { .. } => Tag::TableGet,
+                    Op::TableSet { .. } => Tag::TableSet,
+                    Op::TableSize { .. } => Tag::TableSize,
+                    Op::TableGrow { .. } => Tag::TableGrow,
+                    Op::TableFill { .. } => Tag::TableFill,
+                    Op::TableCopy { .. } => Tag::TableCopy,
+                    Op::TableInit { .. } => Tag::TableInit,
+                    Op::ElemDrop { .. } => Tag::ElemDrop,
+                    Op::Simd { .. } => Tag::Simd,
+                    Op::SimdMemory { .. } => Tag::SimdMemory,
+                    Op::Rare { .. } => Tag::Rare,
+                    Op::Stop => Tag::Stop,
+                    $(Op::$name => Tag::$name,)*
+                }
+            }
         }
 
         /// The op of an instruction of the table.
@@ -274,9 +451,9 @@ simple_ops! {
 pub(crate) struct Branch {
     /// Where to; [`Branch::RETURN`] for the function's caller.
     pub(crate) target: OpIdx,
-    /// Operands carried along, from the top of the stack.
+    /// Cells carried along, from the top of the stack.
     pub(crate) keep: u32,
-    /// Operands of the function that stay below those.
+    /// Cells of the function's operands that stay below those.
     pub(crate) height: u32,
 }
 

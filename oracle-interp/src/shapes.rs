@@ -6,6 +6,7 @@
 //! topmost operand. Equal stacks are the same node, an instruction stores one
 //! 32-bit index, and run-time values need no tags.
 
+use std::collections::HashMap;
 use wasm_view::ValType;
 
 /// A static operand stack.
@@ -21,6 +22,7 @@ impl Shape {
 struct Node {
     parent: u32,
     height: u32,
+    cells: u32,
     top: ValType,
 }
 
@@ -34,17 +36,21 @@ pub(crate) struct Shapes {
 #[derive(Debug)]
 pub(crate) struct ShapeBuilder {
     shapes: Shapes,
-    children: Vec<[u32; 6]>,
+    /// Per node, its children by the type of their topmost operand, 0 for none.
+    children: Vec<[u32; 5]>,
+    /// Children whose topmost operand is a reference.
+    references: HashMap<(u32, ValType), u32>,
 }
 
-const fn type_code(ty: ValType) -> usize {
+/// Position among a node's children.
+const fn number_code(ty: ValType) -> Option<usize> {
     match ty {
-        ValType::I32 => 0,
-        ValType::I64 => 1,
-        ValType::F32 => 2,
-        ValType::F64 => 3,
-        ValType::FUNCREF => 4,
-        ValType::EXTERNREF => 5,
+        ValType::I32 => Some(0),
+        ValType::I64 => Some(1),
+        ValType::F32 => Some(2),
+        ValType::F64 => Some(3),
+        ValType::V128 => Some(4),
+        ValType::Ref(_) => None,
     }
 }
 
@@ -52,22 +58,33 @@ impl ShapeBuilder {
     /// Only the empty stack.
     pub(crate) fn new() -> Self {
         // The root's type is never read: its height is 0.
-        let root = Node { parent: 0, height: 0, top: ValType::I32 };
-        Self { shapes: Shapes { nodes: vec![root] }, children: vec![[0; 6]] }
+        let root = Node { parent: 0, height: 0, cells: 0, top: ValType::I32 };
+        let shapes = Shapes { nodes: vec![root] };
+        Self { shapes, children: vec![[0; 5]], references: HashMap::new() }
     }
 
     /// `shape` with one more operand; `None` when there are 2^32 shapes.
     pub(crate) fn push(&mut self, shape: Shape, top: ValType) -> Option<Shape> {
-        let slot = &mut self.children[shape.0 as usize][type_code(top)];
+        let slot = match number_code(top) {
+            Some(code) => &mut self.children[shape.0 as usize][code],
+            None => self.references.entry((shape.0, top)).or_insert(0),
+        };
         if *slot == 0 {
             let new = u32::try_from(self.shapes.nodes.len()).ok()?;
             *slot = new;
-            let height = self.shapes.nodes[shape.0 as usize].height + 1;
-            self.shapes.nodes.push(Node { parent: shape.0, height, top });
-            self.children.push([0; 6]);
+            let Node { height, cells, .. } = self.shapes.nodes[shape.0 as usize];
+            let cells = cells + top.cells() as u32;
+            self.shapes.nodes.push(Node { parent: shape.0, height: height + 1, cells, top });
+            self.children.push([0; 5]);
             return Some(Shape(new));
         }
         Some(Shape(*slot))
+    }
+
+    /// Type of the topmost operand, if there is one.
+    pub(crate) fn top(&self, shape: Shape) -> Option<ValType> {
+        let node = &self.shapes.nodes[shape.0 as usize];
+        (node.height > 0).then_some(node.top)
     }
 
     /// `shape` with these operands on top, the last of them topmost.
@@ -84,9 +101,9 @@ impl ShapeBuilder {
         shape
     }
 
-    /// See [`Shapes::height`].
-    pub(crate) fn height(&self, shape: Shape) -> u32 {
-        self.shapes.height(shape)
+    /// See [`Shapes::cells`].
+    pub(crate) fn cells(&self, shape: Shape) -> u32 {
+        self.shapes.cells(shape)
     }
 
     /// The finished shapes.
@@ -97,9 +114,14 @@ impl ShapeBuilder {
 }
 
 impl Shapes {
-    /// Number of operands.
-    pub(crate) fn height(&self, shape: Shape) -> u32 {
-        self.nodes[shape.0 as usize].height
+    /// Bytes allocated.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        crate::module::allocated(&self.nodes)
+    }
+
+    /// Cells of all operands.
+    pub(crate) fn cells(&self, shape: Shape) -> u32 {
+        self.nodes[shape.0 as usize].cells
     }
 
     /// The operands' types, bottom first.
@@ -122,7 +144,7 @@ mod tests {
     #[test]
     fn equal_stacks_are_one_shape() {
         let mut builder = ShapeBuilder::new();
-        let types = [ValType::I32, ValType::FUNCREF, ValType::F64];
+        let types = [ValType::V128, ValType::FUNCREF, ValType::F64];
         let a = builder.push_all(Shape::EMPTY, &types).unwrap();
         let b = builder.push_all(Shape::EMPTY, &types).unwrap();
         assert_eq!(a, b);
@@ -130,6 +152,6 @@ mod tests {
         assert_eq!(builder.pop(Shape::EMPTY, 1), Shape::EMPTY);
         let shapes = builder.finish();
         assert_eq!(shapes.types(a), types);
-        assert_eq!(shapes.height(a), 3);
+        assert_eq!(shapes.cells(a), 4);
     }
 }

@@ -50,8 +50,8 @@ impl StopSet {
         }
     }
 
-    /// Adds every instruction whose result may be a NaN of the executor's
-    /// choice, so that none passes unseen (see [`crate::Oracle::choice`]).
+    /// Adds every instruction whose result may be of the executor's choice,
+    /// such as a NaN, so that none passes unseen (see [`crate::Oracle::choice`]).
     pub fn insert_nan_freedoms(&mut self) {
         self.insert_nan(0);
     }
@@ -68,7 +68,7 @@ impl StopSet {
         };
         // None of them is its function's last instruction.
         for (op, original) in ops.iter_mut().skip(distance).zip(&module.code.ops) {
-            if crate::choice::has_nan_freedom(*original) {
+            if crate::choice::has_freedom(*original) {
                 *op = Op::Stop;
             }
         }

@@ -3,12 +3,15 @@
 //! What two instances share by import exists once here, under one id; an
 //! instance holds the ids that its module's index spaces stand for.
 
+use crate::heap::Heap;
 use crate::module::Module;
+use crate::types::{Types, map_val};
 use crate::writes::Writes;
 use std::sync::Arc;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncAddr, FuncIdx, GlobalId, GlobalType, InstanceId, MemoryId,
-    MemoryType, TableId, TableType, Trap, ValType, Value,
+    Cell, DataIdx, ElemIdx, FuncAddr, FuncIdx, FuncType, GlobalId, GlobalType, HeapType,
+    InstanceId, InternalRef, MemoryId, MemoryType, RefType, TableId, TableType, TagId, Trap,
+    TypeIdx, ValType, Value,
 };
 
 /// A linear memory.
@@ -21,7 +24,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Present size.
     pub(crate) fn pages(&self) -> u64 {
-        self.data.len() as u64 / MemoryType::PAGE
+        self.data.len() as u64 >> self.ty.page_log2
     }
 
     /// The positions of `length` bytes at `address`, if they exist.
@@ -30,7 +33,7 @@ impl Memory {
     }
 }
 
-/// A table.
+/// A table. The type of its elements is one of the store's.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) ty: TableType,
@@ -51,11 +54,13 @@ pub(crate) fn range_within(len: usize, first: u64, count: u64) -> Option<std::op
     (end <= len as u64).then_some(first as usize..end as usize)
 }
 
-/// A global.
+/// A global. Its type is one of the store's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Global {
     pub(crate) ty: GlobalType,
     pub(crate) value: Cell,
+    /// The second cell of a vector.
+    pub(crate) high: Cell,
 }
 
 /// An instance of a module.
@@ -70,6 +75,10 @@ pub struct Instance {
     pub tables: Vec<TableId>,
     /// Its globals, by index.
     pub globals: Vec<GlobalId>,
+    /// Its exception tags, by index.
+    pub tags: Vec<TagId>,
+    /// The module's types in the store's table.
+    pub(crate) type_ids: Vec<TypeIdx>,
     /// What its imported functions are.
     pub(crate) imported_funcs: Vec<FuncAddr>,
     pub(crate) dropped_data: Vec<bool>,
@@ -97,6 +106,14 @@ impl Instance {
     /// Contents of an element segment; a dropped one is empty.
     pub fn element_segment(&self, elem: ElemIdx) -> &[Cell] {
         self.elements.get(elem.index()).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Contents of a data segment; a dropped one is empty.
+    pub fn data_segment(&self, data: DataIdx) -> &[u8] {
+        match self.dropped_data.get(data.index()) {
+            Some(false) => self.module.data_segment(data).unwrap_or_default(),
+            _ => &[],
+        }
     }
 
     /// Whether a data segment was dropped.
@@ -127,6 +144,10 @@ pub(crate) struct Store {
     pub(crate) memories: Vec<Memory>,
     pub(crate) tables: Vec<Table>,
     pub(crate) globals: Vec<Global>,
+    /// Type of every tag.
+    pub(crate) tags: Vec<TypeIdx>,
+    pub(crate) types: Types,
+    pub(crate) heap: Heap,
     pub(crate) writes: Writes,
 }
 
@@ -137,18 +158,100 @@ impl Store {
         (addr.func.get() < instance.module.num_funcs()).then_some(instance)
     }
 
-    /// The function reference that values stand for, if they are references,
-    /// is one that the store has.
-    pub(crate) fn check_reference(&self, value: Value) -> Result<(), FuncAddr> {
-        match value {
-            Value::FuncRef(Some(addr)) if self.instance_of(addr).is_none() => Err(addr),
-            _ => Ok(()),
+    /// The type of a function, in the store's table.
+    pub(crate) fn func_type_id(&self, addr: FuncAddr) -> Option<TypeIdx> {
+        let instance = self.instance_of(addr)?;
+        let ty = instance.module.func_type_index(addr.func)?;
+        instance.type_ids.get(ty.index()).copied()
+    }
+
+    /// The type of a function, with types of the store's table.
+    pub(crate) fn func_type(&self, addr: FuncAddr) -> Option<&FuncType> {
+        self.types.func(self.func_type_id(addr)?)
+    }
+
+    /// A type of a module as one of the store's.
+    pub(crate) fn localise(&self, instance: InstanceId, ty: ValType) -> ValType {
+        let ids = &self.instances[instance.index()].type_ids;
+        map_val(ty, &|index| ids[index.index()])
+    }
+
+    /// The value in these cells, of a type of the store's.
+    pub(crate) fn value(&self, ty: ValType, cells: &[Cell]) -> Value {
+        match ty {
+            ValType::Ref(RefType { heap: HeapType::Concrete(index), .. }) => {
+                let abstraction = match self.types.func(index) {
+                    Some(_) => HeapType::Func,
+                    None => HeapType::Any,
+                };
+                Value::from_cells(ValType::Ref(RefType::nullable(abstraction)), cells)
+            }
+            ty => Value::from_cells(ty, cells),
         }
     }
 
-    /// Pages of all memories.
-    pub(crate) fn total_pages(&self) -> u64 {
-        self.memories.iter().map(Memory::pages).sum()
+    /// The values of these types in their cells, one after the other.
+    pub(crate) fn values(&self, types: &[ValType], cells: &[Cell]) -> Vec<Value> {
+        let mut rest = cells;
+        let mut values = Vec::with_capacity(types.len());
+        for &ty in types {
+            values.push(self.value(ty, rest));
+            rest = &rest[ty.cells()..];
+        }
+        values
+    }
+
+    /// Whether a value is one of this type of the store's.
+    pub(crate) fn is_of(&self, value: Value, ty: ValType) -> bool {
+        let ValType::Ref(expected) = ty else { return value.ty() == ty };
+        let is_func = |heap| match heap {
+            HeapType::Func | HeapType::NoFunc => true,
+            HeapType::Concrete(index) => self.types.func(index).is_some(),
+            _ => false,
+        };
+        let (is_extern, is_exn) = (
+            matches!(expected.heap, HeapType::Extern | HeapType::NoExtern),
+            matches!(expected.heap, HeapType::Exn | HeapType::NoExn),
+        );
+        if value.is_null() {
+            return expected.nullable
+                && match value {
+                    Value::FuncRef(_) => is_func(expected.heap),
+                    Value::ExternRef(_) => is_extern,
+                    Value::ExnRef(_) => is_exn,
+                    _ => !is_func(expected.heap) && !is_extern && !is_exn,
+                };
+        }
+        match value {
+            Value::FuncRef(Some(addr)) => self
+                .func_type_id(addr)
+                .is_some_and(|ty| self.types.is_sub_heap(HeapType::Concrete(ty), expected.heap)),
+            Value::ExternRef(Some(target)) => {
+                expected.heap == HeapType::Extern && self.heap_type(target).is_some()
+            }
+            Value::AnyRef(Some(target)) => self
+                .heap_type(target)
+                .is_some_and(|heap| self.types.is_sub_heap(heap, expected.heap)),
+            Value::ExnRef(Some(exn)) => {
+                expected.heap == HeapType::Exn && self.heap.exception(exn).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The most special type of something internal; `None` if it does not
+    /// exist.
+    pub(crate) fn heap_type(&self, target: InternalRef) -> Option<HeapType> {
+        Some(match target {
+            InternalRef::Host(_) => HeapType::Any,
+            InternalRef::I31(_) => HeapType::I31,
+            InternalRef::Object(object) => HeapType::Concrete(self.heap.object(object)?.ty),
+        })
+    }
+
+    /// Bytes of all memories.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.memories.iter().map(|memory| memory.data.len() as u64).sum()
     }
 
     /// Elements of all tables.
@@ -175,7 +278,7 @@ impl Store {
         let to = target.range(destination, length)?;
         target.data[to].copy_from_slice(&segment[from]);
         if length > 0 {
-            self.writes.memory(memory, destination, length);
+            self.writes.note(memory, destination, length);
         }
         Ok(())
     }
@@ -209,11 +312,5 @@ impl Store {
         let instance = &mut self.instances[instance.index()];
         instance.elements[elem.index()] = Vec::new();
         instance.dropped_elements[elem.index()] = true;
-    }
-
-    /// Type and value of a global.
-    pub(crate) fn global(&self, global: GlobalId) -> (ValType, Cell) {
-        let global = &self.globals[global.index()];
-        (global.ty.content, global.value)
     }
 }

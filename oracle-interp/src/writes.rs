@@ -12,6 +12,9 @@ use wasm_view::{MemoryId, TableId};
 /// The log of writes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Writes {
+    off: bool,
+    /// The last memory write, of which only the slow path makes use.
+    last: Option<(MemoryId, u64, u64)>,
     exact: Vec<(MemoryId, u64, u64)>,
     /// Empty while the log is exact.
     pages: Vec<PageSet>,
@@ -48,6 +51,32 @@ impl Writes {
     pub(crate) const EXACT: usize = 4096;
     /// log2 of the bytes of a page of the coalesced log.
     const PAGE_SHIFT: u32 = 12;
+
+    /// Switches the log on or off; off, it is empty and stays so.
+    pub(crate) fn set_on(&mut self, on: bool) {
+        if !on {
+            self.clear();
+        }
+        self.off = !on;
+    }
+
+    /// Whether writes are logged.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.off
+    }
+
+    /// Takes the last write that [`Writes::note`] was told, logged or not.
+    pub(crate) fn take_last(&mut self) -> Option<(MemoryId, u64, u64)> {
+        self.last.take()
+    }
+
+    /// As [`Writes::memory`], if the log is on, and remembers it as the last.
+    pub(crate) fn note(&mut self, memory: MemoryId, address: u64, length: u64) {
+        self.last = Some((memory, address, length));
+        if !self.off {
+            self.memory(memory, address, length);
+        }
+    }
 
     /// Logs `length > 0` bytes at `address`, which lie within the memory.
     #[inline]
@@ -89,6 +118,9 @@ impl Writes {
 
     /// Logs `count > 0` elements from `first` on.
     pub(crate) fn table(&mut self, table: TableId, first: u64, count: u64) {
+        if self.off {
+            return;
+        }
         if self.table_hulls.is_empty() && self.tables.len() < Self::EXACT {
             self.tables.push((table, first, count));
             return;

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
-use wasm_view::{Cell, RefType, ValType, Value};
+use wasm_view::{Cell, HeapType, RefType, ValType, Value};
 
 /// One compared thing and the two values it had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +120,10 @@ pub enum SlotType {
     Funcref,
     /// External reference as its cell: 16 digits.
     Externref,
+    /// Reference of the `any` hierarchy as its cell: 16 digits.
+    Anyref,
+    /// Exception reference as its cell: 16 digits.
+    Exnref,
     /// Bytes in address order: two digits each.
     Bytes,
     /// A count or a code that is no Wasm value: 16 digits.
@@ -153,6 +157,8 @@ impl SlotType {
             SlotType::V128 => "v128",
             SlotType::Funcref => "funcref",
             SlotType::Externref => "externref",
+            SlotType::Anyref => "anyref",
+            SlotType::Exnref => "exnref",
             SlotType::Bytes => "bytes",
             SlotType::U64 => "u64",
             SlotType::Offset => "offset",
@@ -196,6 +202,8 @@ impl SlotType {
             SlotType::F64 => ValType::F64,
             SlotType::Funcref => ValType::FUNCREF,
             SlotType::Externref => ValType::EXTERNREF,
+            SlotType::Anyref => ValType::Ref(RefType::nullable(HeapType::Any)),
+            SlotType::Exnref => ValType::Ref(RefType::nullable(HeapType::Exn)),
             SlotType::U64 => return Some(parse_hex(value)?.to_string()),
             // One byte is a number; more are a sequence.
             SlotType::Bytes if value.len() == 4 => return Some(parse_hex(value)?.to_string()),
@@ -221,8 +229,15 @@ impl From<ValType> for SlotType {
             ValType::I64 => SlotType::I64,
             ValType::F32 => SlotType::F32,
             ValType::F64 => SlotType::F64,
-            ValType::Ref(RefType::Func) => SlotType::Funcref,
-            ValType::Ref(RefType::Extern) => SlotType::Externref,
+            ValType::V128 => SlotType::V128,
+            ValType::Ref(RefType { heap: HeapType::Func | HeapType::NoFunc, .. }) => {
+                SlotType::Funcref
+            }
+            ValType::Ref(RefType { heap: HeapType::Extern | HeapType::NoExtern, .. }) => {
+                SlotType::Externref
+            }
+            ValType::Ref(RefType { heap: HeapType::Exn | HeapType::NoExn, .. }) => SlotType::Exnref,
+            ValType::Ref(_) => SlotType::Anyref,
         }
     }
 }

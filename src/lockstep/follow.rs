@@ -469,6 +469,7 @@ impl<'a> Lockstep<'a> {
                 "the oracle returned from the function that was called".into(),
             ),
             Event::Trapped(trap) => (DivergenceKind::Trap, format!("the oracle trapped: {trap}")),
+            Event::Thrown(exn) => (DivergenceKind::Trap, format!("the oracle threw {exn}")),
             Event::OutOfFuel => {
                 return Ok(Next::End(match self.control.request() {
                     Some(request) => self.asked(request),

@@ -11,7 +11,7 @@ use aot_backend::Image;
 use dwarf_map::unwind::{CfaRule, Unwinder};
 use dwarf_map::{Anchor, CodeOffset, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
 use std::collections::HashMap;
-use wasm_view::{FuncIdx, RefType, Trap, ValType, WasmOffset};
+use wasm_view::{FuncIdx, HeapType, RefType, Trap, ValType, WasmOffset};
 
 /// What the code holds at a trap instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,9 @@ impl Width {
     pub fn of(ty: ValType) -> Width {
         match ty {
             ValType::I32 | ValType::F32 => Width::Word,
-            ValType::I64 | ValType::F64 | ValType::Ref(RefType::Extern) => Width::Double,
-            ValType::Ref(RefType::Func) => Width::FuncRef,
+            ValType::Ref(RefType { heap: HeapType::Func | HeapType::NoFunc, .. }) => Width::FuncRef,
+            // Vectors and other references are refused by the backend.
+            ValType::I64 | ValType::F64 | ValType::V128 | ValType::Ref(_) => Width::Double,
         }
     }
 }

@@ -177,7 +177,7 @@ impl Space {
     /// The native form of a value: what a register or table element holds.
     pub fn native(&self, ty: ValType, cell: Cell) -> u64 {
         match (ty, FuncAddr::from_cell(cell)) {
-            (ValType::Ref(RefType::Func), Some(address)) => {
+            (ValType::Ref(RefType::FUNC), Some(address)) => {
                 self.descriptors
                     + u64::from(address.func.get()) * u64::from(InstanceLayout::DESCRIPTOR_SIZE)
             }
@@ -203,7 +203,7 @@ impl Space {
     pub fn cell(&self, ty: ValType, native: u64) -> Cell {
         match ty {
             ValType::I32 | ValType::F32 => Cell(native & 0xffff_ffff),
-            ValType::Ref(RefType::Func) => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
+            ValType::Ref(RefType::FUNC) => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
             _ => Cell(native),
         }
     }
@@ -307,6 +307,8 @@ impl Space {
         let mut signatures: HashMap<&FuncType, u32> = HashMap::new();
         for (index, ty) in module.types().iter().enumerate() {
             let next = signatures.len() as u32;
+            // The backend refuses other types.
+            let Some(ty) = ty.as_func() else { continue };
             let number = *signatures.entry(ty).or_insert(next);
             let offset = layout.signature(TypeIdx::from_index(index));
             subject

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasi_host::{OperationLog, Output, Stdin, World};
-use wasm_view::Value;
+use wasm_view::{InternalRef, Value};
 
 /// What one execution may take at most; the programs take about a second.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -107,8 +107,8 @@ impl Candidate {
 /// A value as `--invoke` reads it.
 fn parameter(value: &Value) -> OsString {
     match value {
-        Value::FuncRef(_) | Value::ExternRef(None) => "null".into(),
-        Value::ExternRef(Some(handle)) => handle.to_string().into(),
+        Value::ExternRef(Some(InternalRef::Host(handle))) => handle.to_string().into(),
+        Value::FuncRef(_) | Value::ExternRef(_) => "null".into(),
         number => number.hex().into(),
     }
 }

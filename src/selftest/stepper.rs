@@ -233,7 +233,7 @@ fn bits(
     };
     Ok(word.map(|word| match ty {
         ValType::I32 | ValType::F32 => word & 0xffff_ffff,
-        ValType::I64 | ValType::F64 | ValType::Ref(_) => word,
+        ValType::I64 | ValType::F64 | ValType::V128 | ValType::Ref(_) => word,
     }))
 }
 

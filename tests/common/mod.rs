@@ -130,10 +130,10 @@ trait Parameter {
 
 impl Parameter for wasm_view::Value {
     fn hex_or_null(&self) -> OsString {
-        use wasm_view::Value;
+        use wasm_view::{InternalRef, Value};
         match self {
-            Value::FuncRef(_) | Value::ExternRef(None) => "null".into(),
-            Value::ExternRef(Some(handle)) => handle.to_string().into(),
+            Value::ExternRef(Some(InternalRef::Host(handle))) => handle.to_string().into(),
+            Value::FuncRef(_) | Value::ExternRef(_) => "null".into(),
             number => number.hex().into(),
         }
     }

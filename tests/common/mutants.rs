@@ -174,10 +174,10 @@ pub fn arguments(program: &Program, file: &Path) -> RunArgs {
 }
 
 fn parameter(value: &wasm_view::Value) -> String {
-    use wasm_view::Value;
+    use wasm_view::{InternalRef, Value};
     match value {
-        Value::FuncRef(_) | Value::ExternRef(None) => "null".into(),
-        Value::ExternRef(Some(handle)) => handle.to_string(),
+        Value::ExternRef(Some(InternalRef::Host(handle))) => handle.to_string(),
+        Value::FuncRef(_) | Value::ExternRef(_) => "null".into(),
         number => number.hex(),
     }
 }

@@ -274,7 +274,7 @@ fn variables_of(
         {
             expected.insert(
                 variable.name.clone(),
-                (*ty, *cell, *location, live.get(at) == Some(&true)),
+                (*ty, cell.to_cell(), *location, live.get(at) == Some(&true)),
             );
         }
     }
@@ -332,7 +332,7 @@ fn locations<'a>(
 /// A value as native code holds it.
 fn native(image: &Image, ty: ValType, cell: Cell) -> u64 {
     match (ty, FuncAddr::from_cell(cell)) {
-        (ValType::Ref(RefType::Func), Some(address)) => {
+        (ValType::Ref(RefType::FUNC), Some(address)) => {
             let layout: InstanceLayout = image.map.layout;
             INSTANCE_DATA + u64::from(layout.descriptor(address.func))
         }

@@ -36,7 +36,7 @@ macro_rules! define_index {
 }
 
 define_index! {
-    /// A function type of a module.
+    /// A defined type of a module, or of a store.
     TypeIdx, "type#";
     /// A function of a module, imports first.
     FuncIdx, "#";
@@ -46,6 +46,8 @@ define_index! {
     MemoryIdx, "memory#";
     /// A global of a module, imports first.
     GlobalIdx, "global#";
+    /// An exception tag of a module, imports first.
+    TagIdx, "tag#";
     /// An element segment of a module.
     ElemIdx, "elem#";
     /// A data segment of a module.
@@ -64,6 +66,12 @@ define_index! {
     TableId, "tab@";
     /// A global of a store.
     GlobalId, "glob@";
+    /// An exception tag of a store.
+    TagId, "tag@";
+    /// A structure or array of a store.
+    ObjectId, "object@";
+    /// An exception of a store.
+    ExnId, "exn@";
 }
 
 /// A byte offset in a module file: the address of a Wasm instruction

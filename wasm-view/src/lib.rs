@@ -27,10 +27,12 @@ pub mod value;
 pub mod view;
 
 pub use index::{
-    DataIdx, ElemIdx, FuncIdx, GlobalId, GlobalIdx, InstanceId, LocalIdx, MemoryId, MemoryIdx,
-    SlotIdx, TableId, TableIdx, TypeIdx, WasmOffset,
+    DataIdx, ElemIdx, ExnId, FuncIdx, GlobalId, GlobalIdx, InstanceId, LocalIdx, MemoryId,
+    MemoryIdx, ObjectId, SlotIdx, TableId, TableIdx, TagId, TagIdx, TypeIdx, WasmOffset,
 };
 pub use trap::Trap;
-pub use types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};
-pub use value::{Cell, FuncAddr, Value};
+pub use types::{
+    AddressType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
+};
+pub use value::{Cell, FuncAddr, InternalRef, Value};
 pub use view::{Boundary, Frame, StoreView};

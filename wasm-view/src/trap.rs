@@ -46,6 +46,26 @@ traps! {
     InvalidConversionToInteger = 9, "invalid conversion to integer";
     /// Too many frames, or frames too large.
     CallStackExhausted = 10, "call stack exhausted";
+    /// Null where `ref.as_non_null` wants something.
+    NullReference = 11, "null reference";
+    /// `call_ref` of null.
+    NullFunctionReference = 12, "null function reference";
+    /// A structure access through null.
+    NullStructureReference = 13, "null structure reference";
+    /// An array access through null.
+    NullArrayReference = 14, "null array reference";
+    /// `i31.get` of null.
+    NullI31Reference = 15, "null i31 reference";
+    /// `throw_ref` of null.
+    NullExceptionReference = 16, "null exception reference";
+    /// `ref.cast` to a type that the value does not have.
+    CastFailure = 17, "cast failure";
+    /// An array access reached beyond the array's length.
+    ArrayOutOfBounds = 18, "out of bounds array access";
+    /// An atomic access to an address that its width does not divide.
+    UnalignedAtomic = 19, "unaligned atomic";
+    /// `memory.atomic.wait` on a memory that is not shared.
+    ExpectedSharedMemory = 20, "expected shared memory";
 }
 
 impl fmt::Display for Trap {

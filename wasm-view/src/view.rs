@@ -6,7 +6,8 @@
 //! frames, each standing at a *boundary*, the point just before an instruction.
 
 use crate::{
-    Cell, DataIdx, ElemIdx, FuncIdx, GlobalId, InstanceId, MemoryId, TableId, ValType, WasmOffset,
+    DataIdx, ElemIdx, ExnId, FuncAddr, FuncIdx, GlobalId, GlobalType, InstanceId, MemoryId,
+    MemoryType, ObjectId, TableId, TableType, TagId, TypeIdx, ValType, Value, WasmOffset,
 };
 
 /// The point just before the Wasm instruction at `offset`.
@@ -27,37 +28,105 @@ pub struct Frame {
     /// instruction, arguments already popped, results not yet pushed.
     pub boundary: Boundary,
     /// Locals with their types, parameters first.
-    pub locals: Vec<(ValType, Cell)>,
+    pub locals: Vec<(ValType, Value)>,
     /// Operand stack with types, bottom first.
-    pub operands: Vec<(ValType, Cell)>,
+    pub operands: Vec<(ValType, Value)>,
 }
 
 /// One instance's part of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct InstanceView {
+    /// What its imported functions are.
+    pub imported_funcs: Vec<FuncAddr>,
     /// Its memories, by index.
     pub memories: Vec<MemoryId>,
     /// Its tables, by index.
     pub tables: Vec<TableId>,
     /// Its globals, by index.
     pub globals: Vec<GlobalId>,
+    /// Its exception tags, by index.
+    pub tags: Vec<TagId>,
     /// Data segments that were dropped.
     pub dropped_data: Vec<DataIdx>,
     /// Element segments that were dropped.
     pub dropped_elems: Vec<ElemIdx>,
+    /// Contents of the element segments, by index; dropped ones are empty.
+    pub elements: Vec<Vec<Value>>,
+}
+
+/// A linear memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryView {
+    /// As it was defined.
+    pub ty: MemoryType,
+    /// Its bytes; their number is a multiple of the page size.
+    pub bytes: Vec<u8>,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableView {
+    /// As it was defined.
+    pub ty: TableType,
+    /// Its elements.
+    pub elements: Vec<Value>,
+}
+
+/// A structure or array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectView {
+    /// Its type.
+    pub ty: TypeIdx,
+    /// Its fields, or elements; packed ones zero-extended.
+    pub fields: Vec<Value>,
+}
+
+/// An exception.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExceptionView {
+    /// Its tag.
+    pub tag: TagId,
+    /// Its arguments.
+    pub args: Vec<Value>,
+}
+
+/// An exception that a clause of the legacy kind has caught, for `rethrow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaughtView {
+    /// Position of the frame, 0 is the outermost.
+    pub frame: u32,
+    /// Which of the module's `try` instructions, counted over all functions.
+    pub handler: u32,
+    /// The exception.
+    pub exn: ExnId,
 }
 
 /// A whole store with its stack.
+///
+/// Type indices in it are those of the store: each recursion group gets the
+/// next numbers when a module that has it is first instantiated.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StoreView {
     /// Instances, by [`InstanceId`].
     pub instances: Vec<InstanceView>,
-    /// Memory contents, by [`MemoryId`].
-    pub memories: Vec<Vec<u8>>,
-    /// Table contents, by [`TableId`].
-    pub tables: Vec<Vec<Cell>>,
+    /// Memories, by [`MemoryId`].
+    pub memories: Vec<MemoryView>,
+    /// Tables, by [`TableId`].
+    pub tables: Vec<TableView>,
     /// Globals, by [`GlobalId`].
-    pub globals: Vec<(ValType, Cell)>,
+    pub globals: Vec<(GlobalType, Value)>,
+    /// Types of the exception tags, by [`TagId`].
+    pub tags: Vec<TypeIdx>,
+    /// Structures and arrays.
+    pub objects: Vec<(ObjectId, ObjectView)>,
+    /// Exceptions.
+    pub exceptions: Vec<(ExnId, ExceptionView)>,
+    /// What the host has references to.
+    pub held: Vec<Value>,
     /// Frames, outermost first.
     pub frames: Vec<Frame>,
+    /// What clauses of the legacy kind have caught.
+    pub caught: Vec<CaughtView>,
+    /// The function of the host's that is being called, with its arguments.
+    pub host_call: Option<(FuncAddr, Vec<Value>)>,
 }

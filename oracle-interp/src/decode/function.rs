@@ -10,14 +10,17 @@
 //! although the code before it may not be: that of an `if` without `else`,
 //! where the false condition continues.
 
-use super::sections::{heap_type, val_type};
-use super::{Decoder, Problem, Result, unsupported, wasm_offset};
+use super::types::val_type;
+use super::{Decoder, Problem, Result, wasm_offset};
 use crate::module::{FunctionDef, Module, OpIdx};
 use crate::op::{Branch, Op, simple_op};
+use crate::rare::{CatchClause, Handler, Pooled, Rare};
 use crate::shapes::{Shape, ShapeBuilder};
-use wasm_view::{Cell, FuncIdx, FuncType, ValType, WasmOffset};
+use crate::types::DefinedType;
+use wasm_view::{Cell, TagIdx, TypeIdx, ValType, WasmOffset};
 use wasmparser::{
-    BlockType, FuncToValidate, FuncValidator, FunctionBody, Operator, ValidatorResources,
+    BlockType, Catch, FuncToValidate, FuncValidator, FunctionBody, Operator, TryTable,
+    ValidatorResources,
 };
 
 type Validator = FuncValidator<ValidatorResources>;
@@ -31,6 +34,10 @@ enum Kind {
     /// With the position of its `If` op, if that was emitted.
     If(Option<OpIdx>),
     Else,
+    /// The body of `try_table`, or of the legacy `try`, with its handler.
+    Try(Option<u32>),
+    /// Behind a legacy `catch`, with the handler that came here.
+    Catch(Option<u32>),
 }
 
 /// A construct's type, small.
@@ -42,18 +49,19 @@ enum Signature {
 }
 
 impl Signature {
-    fn params(self, types: &[FuncType]) -> &[ValType] {
-        match self {
-            Signature::Type(index) => types.get(index as usize).map_or(&[], |ty| &ty.params),
-            _ => &[],
-        }
+    fn params(self, types: &[DefinedType]) -> &[ValType] {
+        let Signature::Type(index) = self else { return &[] };
+        types.get(index as usize).and_then(DefinedType::as_func).map_or(&[], |ty| &ty.params)
     }
 
-    fn results<'a>(&'a self, types: &'a [FuncType]) -> &'a [ValType] {
+    fn results<'a>(&'a self, types: &'a [DefinedType]) -> &'a [ValType] {
         match self {
             Signature::Empty => &[],
             Signature::One(ty) => std::slice::from_ref(ty),
-            Signature::Type(index) => types.get(*index as usize).map_or(&[], |ty| &ty.results),
+            Signature::Type(index) => types
+                .get(*index as usize)
+                .and_then(DefinedType::as_func)
+                .map_or(&[], |ty| &ty.results),
         }
     }
 }
@@ -74,17 +82,21 @@ struct Label {
     /// Whether the construct's first instruction is reachable.
     entered: bool,
     patches: Vec<Patch>,
+    /// Clauses of a legacy `try` so far.
+    clauses: Vec<CatchClause>,
 }
 
 /// A function body in the making.
-struct Body<'a> {
-    module: &'a mut Module,
-    shapes: &'a mut ShapeBuilder,
-    locals: Vec<ValType>,
+pub(super) struct Body<'a> {
+    pub(super) module: &'a mut Module,
+    pub(super) shapes: &'a mut ShapeBuilder,
+    pub(super) locals: Vec<ValType>,
+    /// First cell of each local.
+    pub(super) local_cells: Vec<u32>,
     labels: Vec<Label>,
-    shape: Shape,
+    pub(super) shape: Shape,
     highest: u32,
-    live: bool,
+    pub(super) live: bool,
     offset: WasmOffset,
 }
 
@@ -102,6 +114,20 @@ impl Decoder {
         decoded
     }
 
+    /// Types of all locals, parameters first. The validator has read them.
+    fn local_types(&self, ty: u32, body: &FunctionBody<'_>) -> Result<Vec<ValType>> {
+        let params = self.module.func_type_of(TypeIdx::new(ty)).map(|ty| ty.params.clone());
+        let mut locals = params.unwrap_or_default();
+        let mut reader = body.get_locals_reader()?;
+        for _ in 0..reader.get_count() {
+            let at = reader.original_position();
+            let (count, ty) = reader.read()?;
+            let ty = val_type(at, ty)?;
+            locals.extend(std::iter::repeat_n(ty, count as usize));
+        }
+        Ok(locals)
+    }
+
     fn function_body(
         &mut self,
         validator: &mut Validator,
@@ -110,20 +136,29 @@ impl Decoder {
     ) -> Result<()> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader)?;
-        let locals = local_types(validator, reader.original_position());
+        let locals = self.local_types(ty, body);
         let locals = self.note(locals)?;
         let mut operators = body.get_operators_reader()?;
         let first = self.module.code.ops.len() as u32;
+        let first_handler = self.module.code.handlers.len() as u32;
+        let mut local_cells = Vec::with_capacity(locals.len());
+        let mut cells = 0;
+        for ty in &locals {
+            local_cells.push(cells);
+            cells += ty.cells() as u32;
+        }
         let mut decoding = Body {
             module: &mut self.module,
             shapes: &mut self.shapes,
             locals,
+            local_cells,
             labels: vec![Label {
                 kind: Kind::Function,
                 signature: Signature::Type(ty),
                 below: Shape::EMPTY,
                 entered: true,
                 patches: Vec::new(),
+                clauses: Vec::new(),
             }],
             shape: Shape::EMPTY,
             highest: 0,
@@ -148,37 +183,31 @@ impl Decoder {
         if self.unsupported.is_some() {
             return Ok(());
         }
-        let (params, results) = self
-            .module
-            .types
-            .get(ty as usize)
-            .map_or((0, 0), |ty| (ty.params.len() as u32, ty.results.len() as u32));
+        let ty = self.module.func_type_of(TypeIdx::new(ty));
+        let count = |types: &[ValType]| ValType::cells_of(types) as u32;
+        let (param_cells, result_cells) =
+            ty.map_or((0, 0), |ty| (count(&ty.params), count(&ty.results)));
         let range = body.range();
         self.module.functions.push(FunctionDef {
             body: wasm_offset(range.start)..wasm_offset(range.end),
-            cells: (locals.len() as u32).saturating_add(highest),
             locals,
-            params,
-            results,
+            param_cells,
+            result_cells,
+            local_cells: cells,
+            cells: cells.saturating_add(highest),
+            handlers: first_handler..self.module.code.handlers.len() as u32,
             ops: first..self.module.code.ops.len() as u32,
         });
         Ok(())
     }
 }
 
-fn local_types(validator: &Validator, at: usize) -> Result<Vec<ValType>> {
-    (0..validator.len_locals())
-        .filter_map(|index| validator.get_local_type(index))
-        .map(|ty| val_type(at, ty))
-        .collect()
-}
-
 impl Body<'_> {
-    fn next(&self) -> OpIdx {
+    pub(super) fn next(&self) -> OpIdx {
         OpIdx(self.module.code.ops.len() as u32)
     }
 
-    fn emit(&mut self, op: Op) -> OpIdx {
+    pub(super) fn emit(&mut self, op: Op) -> OpIdx {
         let position = self.next();
         self.module.code.ops.push(op);
         self.module.code.offsets.push(self.offset);
@@ -186,23 +215,23 @@ impl Body<'_> {
         position
     }
 
-    fn pop(&mut self, count: usize) {
+    pub(super) fn pop(&mut self, count: usize) {
         self.shape = self.shapes.pop(self.shape, count as u32);
     }
 
-    fn push_all(&mut self, types: &[ValType]) -> Result<()> {
+    pub(super) fn push_all(&mut self, types: &[ValType]) -> Result<()> {
         self.shape = self
             .shapes
             .push_all(self.shape, types)
             .ok_or(Problem::Limit(0, "2^32 different operand stacks"))?;
-        self.highest = self.highest.max(self.shapes.height(self.shape));
+        self.highest = self.highest.max(self.shapes.cells(self.shape));
         Ok(())
     }
 
     /// Emits an instruction that takes `pops` operands and has these results.
     /// Does nothing in unreachable code, which is only looked at to refuse
     /// what is unsupported.
-    fn plain(&mut self, op: Op, pops: usize, results: &[ValType]) -> Result<()> {
+    pub(super) fn plain(&mut self, op: Op, pops: usize, results: &[ValType]) -> Result<()> {
         if !self.live {
             return Ok(());
         }
@@ -223,7 +252,14 @@ impl Body<'_> {
     fn open(&mut self, kind: Kind, signature: Signature) {
         let params = signature.params(&self.module.types).len();
         let below = if self.live { self.shapes.pop(self.shape, params as u32) } else { self.shape };
-        self.labels.push(Label { kind, signature, below, entered: self.live, patches: Vec::new() });
+        self.labels.push(Label {
+            kind,
+            signature,
+            below,
+            entered: self.live,
+            patches: Vec::new(),
+            clauses: Vec::new(),
+        });
     }
 
     /// Makes the stack that of `label`'s construct at its start or past its end.
@@ -271,11 +307,12 @@ impl Body<'_> {
         };
         let types = &self.module.types;
         let (target, keep) = match label.kind {
-            Kind::Function => (Branch::RETURN, label.signature.results(types).len()),
-            Kind::Loop(start) => (start, label.signature.params(types).len()),
-            _ => (OpIdx(0), label.signature.results(types).len()),
+            Kind::Function => (Branch::RETURN, label.signature.results(types)),
+            Kind::Loop(start) => (start, label.signature.params(types)),
+            _ => (OpIdx(0), label.signature.results(types)),
         };
-        Branch { target, keep: keep as u32, height: self.shapes.height(label.below) }
+        let keep = ValType::cells_of(keep) as u32;
+        Branch { target, keep, height: self.shapes.cells(label.below) }
     }
 
     fn is_forward(&mut self, depth: u32) -> bool {
@@ -284,7 +321,7 @@ impl Body<'_> {
     }
 
     /// Adds a side table entry for a branch.
-    fn side_table_entry(&mut self, depth: u32) -> u32 {
+    pub(super) fn side_table_entry(&mut self, depth: u32) -> u32 {
         let branch = self.branch(depth);
         let index = self.module.code.branches.len() as u32;
         self.module.code.branches.push(branch);
@@ -305,7 +342,7 @@ impl Body<'_> {
         full: fn(u32) -> Op,
     ) {
         let branch = self.branch(depth);
-        let unwinds = self.shapes.height(self.shape) != branch.height + branch.keep;
+        let unwinds = self.shapes.cells(self.shape) != branch.height + branch.keep;
         let after = std::mem::replace(&mut self.shape, before);
         if unwinds || branch.target == Branch::RETURN {
             let entry = self.side_table_entry(depth);
@@ -321,16 +358,51 @@ impl Body<'_> {
         self.shape = after;
     }
 
-    fn func_type(&self, ty: u32) -> (Vec<ValType>, Vec<ValType>) {
+    /// Types that a branch to the label at `depth` carries along.
+    pub(super) fn label_types(&self, depth: u32) -> Vec<ValType> {
+        let index = self.labels.len().checked_sub(1 + depth as usize);
+        let Some(label) = index.and_then(|index| self.labels.get(index)) else {
+            return Vec::new();
+        };
+        let types = &self.module.types;
+        match label.kind {
+            Kind::Loop(_) => label.signature.params(types).to_vec(),
+            _ => label.signature.results(types).to_vec(),
+        }
+    }
+
+    /// Gives the topmost operands the types that a conditional branch carries
+    /// along: validation forgets what else it knew of them.
+    pub(super) fn retype(&mut self, types: &[ValType]) -> Result<()> {
+        if types.iter().any(|ty| matches!(ty, ValType::Ref(_))) {
+            self.pop(types.len());
+            self.push_all(types)?;
+        }
+        Ok(())
+    }
+
+    /// Emits a call of a function of type `ty`, with `extra` operands on top of
+    /// its arguments.
+    pub(super) fn call(&mut self, op: Op, ty: TypeIdx, extra: usize) -> Result<()> {
+        // Calls are many: the type is not copied but put aside.
+        let types = std::mem::take(&mut self.module.types);
+        let emitted = match types.get(ty.index()).and_then(|ty| ty.as_func()) {
+            Some(ty) => self.plain(op, ty.params.len() + extra, &ty.results),
+            None => Ok(()),
+        };
+        self.module.types = types;
+        emitted
+    }
+
+    pub(super) fn func_type(&self, ty: TypeIdx) -> (Vec<ValType>, Vec<ValType>) {
         self.module
-            .types
-            .get(ty as usize)
+            .func_type_of(ty)
             .map(|ty| (ty.params.clone(), ty.results.clone()))
             .unwrap_or_default()
     }
 
     /// A constant of 64 bits, inline where it is the sign extension of 32.
-    fn constant(&mut self, bits: u64, ty: ValType) -> Result<()> {
+    pub(super) fn constant(&mut self, bits: u64, ty: ValType) -> Result<()> {
         let op = match i32::try_from(bits as i64) {
             Ok(small) => Op::ConstI64(small),
             Err(_) => {
@@ -341,24 +413,135 @@ impl Body<'_> {
         self.plain(op, 0, &[ty])
     }
 
-    fn memory_op(
-        &mut self,
-        memarg: &wasmparser::MemArg,
-        op: fn(u32) -> Op,
-        result: Option<ValType>,
-    ) -> Result<()> {
-        // The validator holds offsets of 32-bit memories to 32 bits.
-        let op = op(memarg.offset as u32);
-        match result {
-            Some(ty) => self.plain(op, 1, &[ty]),
-            None => self.plain(op, 2, &[]),
+    /// Adds an instruction to the pool of rare ones. `pops` is in operands.
+    pub(super) fn pooled(&mut self, rare: Rare, pops: usize, results: &[ValType]) -> Op {
+        let left = self.shapes.pop(self.shape, pops as u32);
+        let pops = self.shapes.cells(self.shape) - self.shapes.cells(left);
+        let pushes = ValType::cells_of(results) as u32;
+        self.module.code.rare.push(Pooled { rare, pops, pushes });
+        Op::Rare(self.module.code.rare.len() as u32 - 1)
+    }
+
+    /// [`Body::plain`] of a rare instruction.
+    pub(super) fn rare(&mut self, rare: Rare, pops: usize, results: &[ValType]) -> Result<()> {
+        if !self.live {
+            return Ok(());
+        }
+        let op = self.pooled(rare, pops, results);
+        self.plain(op, pops, results)
+    }
+
+    /// A rare instruction that does not continue behind itself.
+    pub(super) fn rare_end(&mut self, rare: Rare, pops: usize) {
+        if self.live {
+            let op = self.pooled(rare, pops, &[]);
+            self.emit(op);
+            self.live = false;
         }
     }
 
-    fn table(&self, at: usize, table: u32) -> Result<(u8, ValType)> {
-        let small = u8::try_from(table).map_err(|_| Problem::Limit(at, "more than 256 tables"))?;
-        let ty = self.module.tables.get(table as usize);
-        Ok((small, ty.map_or(ValType::FUNCREF, |ty| ValType::Ref(ty.element))))
+    /// The handler that is asked first for an exception inside the label at
+    /// this position.
+    fn handler_around(&self, index: usize) -> Option<u32> {
+        self.labels[..=index].iter().rev().find_map(|label| match label.kind {
+            Kind::Try(handler) => handler,
+            _ => None,
+        })
+    }
+
+    /// Begins a region that catches exceptions, at the next instruction.
+    fn new_handler(&mut self) -> u32 {
+        let parent = self.handler_around(self.labels.len() - 1);
+        let start = self.next().0;
+        let handler = Handler { start, end: start, parent, first_catch: 0, last_catch: 0 };
+        self.module.code.handlers.push(handler);
+        self.module.code.handlers.len() as u32 - 1
+    }
+
+    fn set_catches(&mut self, handler: u32, clauses: Vec<CatchClause>) {
+        let first_catch = self.module.code.catches.len() as u32;
+        self.module.code.catches.extend(clauses);
+        let last_catch = self.module.code.catches.len() as u32;
+        let handler = &mut self.module.code.handlers[handler as usize];
+        (handler.first_catch, handler.last_catch) = (first_catch, last_catch);
+    }
+
+    fn end_handler(&mut self, handler: u32) {
+        self.module.code.handlers[handler as usize].end = self.next().0;
+    }
+
+    /// `try_table`. Its clauses name labels around it.
+    fn enter_try_table(&mut self, at: usize, table: &TryTable) -> Result<()> {
+        let signature = self.signature(at, table.ty)?;
+        let handler = if self.live {
+            self.emit(Op::Block);
+            let handler = self.new_handler();
+            let clauses = table.catches.iter().map(|clause| {
+                let (tag, label, with_ref) = match *clause {
+                    Catch::One { tag, label } => (Some(tag), label, false),
+                    Catch::OneRef { tag, label } => (Some(tag), label, true),
+                    Catch::All { label } => (None, label, false),
+                    Catch::AllRef { label } => (None, label, true),
+                };
+                let branch = self.side_table_entry(label);
+                CatchClause { tag: tag.map(TagIdx::new), with_ref, legacy: false, branch }
+            });
+            let clauses = clauses.collect();
+            self.set_catches(handler, clauses);
+            Some(handler)
+        } else {
+            None
+        };
+        self.open(Kind::Try(handler), signature);
+        Ok(())
+    }
+
+    /// Legacy `catch` and `catch_all`: the end of what came before, and where
+    /// an exception arrives.
+    fn enter_catch(&mut self, tag: Option<u32>) -> Result<()> {
+        let Some(mut label) = self.labels.pop() else {
+            return Ok(());
+        };
+        let handler = match label.kind {
+            Kind::Try(handler) | Kind::Catch(handler) => handler,
+            _ => None,
+        };
+        if let (Kind::Try(_), Some(handler)) = (label.kind, handler) {
+            self.end_handler(handler);
+        }
+        if self.live {
+            let position = self.emit(Op::Else(OpIdx(0)));
+            label.patches.push(Patch::Op(position));
+        }
+        label.kind = Kind::Catch(handler);
+        self.live = label.entered;
+        if self.live {
+            let tag = tag.map(TagIdx::new);
+            let ty = tag.and_then(|tag| self.module.tags.get(tag.index()).copied());
+            let types = ty.map_or(Vec::new(), |ty| self.func_type(ty).0);
+            let keep = ValType::cells_of(&types) as u32;
+            let height = self.shapes.cells(label.below);
+            let branch = self.module.code.branches.len() as u32;
+            self.module.code.branches.push(Branch { target: self.next(), keep, height });
+            label.clauses.push(CatchClause { tag, with_ref: false, legacy: true, branch });
+            self.shape = label.below;
+            self.push_all(&types)?;
+        }
+        self.labels.push(label);
+        Ok(())
+    }
+
+    /// Legacy `delegate`: the end of a `try` whose exceptions go to another
+    /// handler.
+    fn delegate(&mut self, depth: u32) -> Result<()> {
+        let outside = self.labels.len().checked_sub(2 + depth as usize);
+        if let (Some(Label { kind: Kind::Try(Some(handler)), .. }), Some(outside)) =
+            (self.labels.last(), outside)
+        {
+            let handler = *handler as usize;
+            self.module.code.handlers[handler].parent = self.handler_around(outside);
+        }
+        self.end()
     }
 
     /// Takes over one validated instruction.
@@ -411,6 +594,27 @@ impl Body<'_> {
                 });
                 self.open(Kind::If(position), signature);
             }
+            Operator::Try { blockty } => {
+                let signature = self.signature(at, *blockty)?;
+                let handler = self.live.then(|| {
+                    self.emit(Op::Block);
+                    self.new_handler()
+                });
+                self.open(Kind::Try(handler), signature);
+            }
+            Operator::TryTable { try_table } => self.enter_try_table(at, try_table)?,
+            Operator::Catch { tag_index } => self.enter_catch(Some(*tag_index))?,
+            Operator::CatchAll => self.enter_catch(None)?,
+            Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
+            Operator::Rethrow { relative_depth } => {
+                let index = self.labels.len().checked_sub(1 + *relative_depth as usize);
+                let label = index.and_then(|index| self.labels.get(index));
+                // In reachable code the construct was entered.
+                if let Some(Label { kind: Kind::Catch(Some(handler)), .. }) = label {
+                    self.rare_end(Rare::Rethrow(*handler), 0);
+                }
+                self.live = false;
+            }
             Operator::Else => self.enter_else()?,
             Operator::End => self.end()?,
             Operator::Br { .. }
@@ -434,7 +638,7 @@ impl Body<'_> {
                 let before = self.shape;
                 self.pop(1);
                 self.emit_branch(*relative_depth, before, Op::BrIfPlain, Op::BrIf);
-                return Ok(());
+                return self.retype(&self.label_types(*relative_depth));
             }
             Operator::Br { relative_depth } => {
                 self.emit_branch(*relative_depth, self.shape, Op::BrPlain, Op::Br);
@@ -486,6 +690,12 @@ impl Body<'_> {
         let Some(mut label) = self.labels.pop() else {
             return Ok(());
         };
+        if let Kind::Try(Some(handler)) = label.kind {
+            self.end_handler(handler);
+        }
+        if let Kind::Catch(Some(handler)) = label.kind {
+            self.set_catches(handler, std::mem::take(&mut label.clauses));
+        }
         match label.kind {
             Kind::Function => {
                 if self.live {
@@ -514,123 +724,5 @@ impl Body<'_> {
             self.restack(&label, false)?;
         }
         Ok(())
-    }
-
-    /// Everything with an immediate that is not control.
-    fn other(&mut self, operator: &Operator<'_>, at: usize) -> Result<()> {
-        use ValType::{F32, F64, I32, I64};
-        match operator {
-            Operator::Nop => self.plain(Op::Nop, 0, &[]),
-            Operator::Drop => self.plain(Op::Drop, 1, &[]),
-            Operator::Select => self.plain(Op::Select, 2, &[]),
-            Operator::TypedSelect { ty } => {
-                let ty = val_type(at, *ty)?;
-                self.plain(Op::Select, 3, &[ty])
-            }
-            Operator::Call { function_index } => {
-                let func = FuncIdx::new(*function_index);
-                let ty = self.module.func_type_index(func).map_or(0, |ty| ty.get());
-                let (params, results) = self.func_type(ty);
-                let op = match function_index.checked_sub(self.module.num_imported_funcs) {
-                    Some(defined) => Op::Call(defined),
-                    None => Op::CallImport(*function_index),
-                };
-                self.plain(op, params.len(), &results)
-            }
-            Operator::CallIndirect { type_index, table_index } => {
-                let (table, _) = self.table(at, *table_index)?;
-                let (params, results) = self.func_type(*type_index);
-                let op = Op::CallIndirect { table, ty: *type_index };
-                self.plain(op, params.len() + 1, &results)
-            }
-            Operator::LocalGet { local_index } => {
-                let ty = self.locals.get(*local_index as usize).copied().unwrap_or(I32);
-                self.plain(Op::LocalGet(*local_index), 0, &[ty])
-            }
-            Operator::LocalSet { local_index } => self.plain(Op::LocalSet(*local_index), 1, &[]),
-            Operator::LocalTee { local_index } => self.plain(Op::LocalTee(*local_index), 0, &[]),
-            Operator::GlobalGet { global_index } => {
-                let ty = self.module.globals.get(*global_index as usize);
-                let ty = ty.map_or(I32, |ty| ty.content);
-                self.plain(Op::GlobalGet(*global_index), 0, &[ty])
-            }
-            Operator::GlobalSet { global_index } => {
-                self.plain(Op::GlobalSet(*global_index), 1, &[])
-            }
-            Operator::I32Const { value } => self.plain(Op::ConstI32(*value as u32), 0, &[I32]),
-            Operator::I64Const { value } => self.constant(*value as u64, I64),
-            Operator::F32Const { value } => self.plain(Op::ConstI32(value.bits()), 0, &[F32]),
-            Operator::F64Const { value } => self.constant(value.bits(), F64),
-            Operator::RefNull { hty } => {
-                let ty = ValType::Ref(heap_type(at, *hty)?);
-                self.plain(Op::RefNull, 0, &[ty])
-            }
-            Operator::RefIsNull => self.plain(Op::RefIsNull, 1, &[I32]),
-            Operator::RefFunc { function_index } => {
-                self.plain(Op::RefFunc(*function_index), 0, &[ValType::FUNCREF])
-            }
-            Operator::I32Load { memarg } => self.memory_op(memarg, Op::I32Load, Some(I32)),
-            Operator::I64Load { memarg } => self.memory_op(memarg, Op::I64Load, Some(I64)),
-            Operator::F32Load { memarg } => self.memory_op(memarg, Op::I32Load, Some(F32)),
-            Operator::F64Load { memarg } => self.memory_op(memarg, Op::I64Load, Some(F64)),
-            Operator::I32Load8S { memarg } => self.memory_op(memarg, Op::I32Load8S, Some(I32)),
-            Operator::I32Load8U { memarg } => self.memory_op(memarg, Op::I32Load8U, Some(I32)),
-            Operator::I32Load16S { memarg } => self.memory_op(memarg, Op::I32Load16S, Some(I32)),
-            Operator::I32Load16U { memarg } => self.memory_op(memarg, Op::I32Load16U, Some(I32)),
-            Operator::I64Load8S { memarg } => self.memory_op(memarg, Op::I64Load8S, Some(I64)),
-            // Zero-extending loads are the same cell for either type.
-            Operator::I64Load8U { memarg } => self.memory_op(memarg, Op::I32Load8U, Some(I64)),
-            Operator::I64Load16S { memarg } => self.memory_op(memarg, Op::I64Load16S, Some(I64)),
-            Operator::I64Load16U { memarg } => self.memory_op(memarg, Op::I32Load16U, Some(I64)),
-            Operator::I64Load32S { memarg } => self.memory_op(memarg, Op::I64Load32S, Some(I64)),
-            Operator::I64Load32U { memarg } => self.memory_op(memarg, Op::I32Load, Some(I64)),
-            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => {
-                self.memory_op(memarg, Op::Store8, None)
-            }
-            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => {
-                self.memory_op(memarg, Op::Store16, None)
-            }
-            Operator::I32Store { memarg }
-            | Operator::F32Store { memarg }
-            | Operator::I64Store32 { memarg } => self.memory_op(memarg, Op::Store32, None),
-            Operator::I64Store { memarg } | Operator::F64Store { memarg } => {
-                self.memory_op(memarg, Op::Store64, None)
-            }
-            Operator::MemorySize { .. } => self.plain(Op::MemorySize, 0, &[I32]),
-            Operator::MemoryGrow { .. } => self.plain(Op::MemoryGrow, 1, &[I32]),
-            Operator::MemoryCopy { .. } => self.plain(Op::MemoryCopy, 3, &[]),
-            Operator::MemoryFill { .. } => self.plain(Op::MemoryFill, 3, &[]),
-            Operator::MemoryInit { data_index, .. } => {
-                self.plain(Op::MemoryInit(*data_index), 3, &[])
-            }
-            Operator::DataDrop { data_index } => self.plain(Op::DataDrop(*data_index), 0, &[]),
-            Operator::TableGet { table } => {
-                let (table, ty) = self.table(at, *table)?;
-                self.plain(Op::TableGet(table), 1, &[ty])
-            }
-            Operator::TableSet { table } => {
-                self.plain(Op::TableSet(self.table(at, *table)?.0), 2, &[])
-            }
-            Operator::TableSize { table } => {
-                self.plain(Op::TableSize(self.table(at, *table)?.0), 0, &[I32])
-            }
-            Operator::TableGrow { table } => {
-                self.plain(Op::TableGrow(self.table(at, *table)?.0), 2, &[I32])
-            }
-            Operator::TableFill { table } => {
-                self.plain(Op::TableFill(self.table(at, *table)?.0), 3, &[])
-            }
-            Operator::TableCopy { dst_table, src_table } => {
-                let destination = self.table(at, *dst_table)?.0;
-                let source = self.table(at, *src_table)?.0;
-                self.plain(Op::TableCopy { destination, source }, 3, &[])
-            }
-            Operator::TableInit { elem_index, table } => {
-                let table = self.table(at, *table)?.0;
-                self.plain(Op::TableInit { table, elem: *elem_index }, 3, &[])
-            }
-            Operator::ElemDrop { elem_index } => self.plain(Op::ElemDrop(*elem_index), 0, &[]),
-            other => Err(Problem::Unsupported(at, unsupported::instruction(other))),
-        }
     }
 }

@@ -7,11 +7,15 @@
 //! ```text
 //! bytes -> wasmparser::Parser -> Validator (all finished proposals)
 //!                            \-> sections.rs: types, imports, .. segments
-//!                             \-> function.rs: body -> ops, offsets, shapes
+//!                             \-> function.rs: control flow of a body
+//!                                 instruction.rs, rare.rs: the rest -> ops
 //! ```
 
 mod function;
+mod instruction;
+mod rare;
 mod sections;
+mod types;
 mod unsupported;
 
 pub(crate) use unsupported::instruction_name;
@@ -46,6 +50,14 @@ impl From<wasmparser::Error> for Problem {
 type Result<T> = std::result::Result<T, Problem>;
 
 impl Module {
+    /// What is validated and executed: WebAssembly 3.0, threads, and the
+    /// finished or widely used proposals besides.
+    pub const FEATURES: WasmFeatures = WasmFeatures::WASM3
+        .union(WasmFeatures::THREADS)
+        .union(WasmFeatures::LEGACY_EXCEPTIONS)
+        .union(WasmFeatures::WIDE_ARITHMETIC)
+        .union(WasmFeatures::CUSTOM_PAGE_SIZES);
+
     /// Validates and decodes a module in the binary format.
     ///
     /// # Errors
@@ -70,6 +82,32 @@ impl Module {
     }
 }
 
+impl Module {
+    /// The first thing in the module that these features do not include: where
+    /// it is, the proposal it is of and, in parentheses, the construct. For
+    /// whoever executes less than this interpreter.
+    pub fn first_beyond(&self, features: WasmFeatures) -> Option<(WasmOffset, String)> {
+        let check =
+            |features| Validator::new_with_features(features).validate_all(self.bytes()).err();
+        let error = check(features)?;
+        // Where the validator does not say what it misses, it is what removes
+        // this very error.
+        let removes = |more: &WasmFeatures| {
+            check(features | *more).is_none_or(|other| other.offset() != error.offset())
+        };
+        let missing = error
+            .missing_wasm_feature()
+            .or_else(|| Self::FEATURES.difference(features).iter().find(removes))?;
+        let offset = wasm_offset(error.offset());
+        let instruction = self.func_at(offset).and_then(|func| self.operator(func, offset));
+        let construct = match &instruction {
+            Some(operator) => instruction_name(operator),
+            None => error.message().to_string(),
+        };
+        Some((offset, unsupported::feature(missing, &construct)))
+    }
+}
+
 /// Offsets are below the file's length, which fits 32 bits.
 fn wasm_offset(position: usize) -> WasmOffset {
     WasmOffset::new(u32::try_from(position).unwrap_or(u32::MAX))
@@ -77,7 +115,7 @@ fn wasm_offset(position: usize) -> WasmOffset {
 
 /// Whether a module that lacks these features only lacks features.
 fn is_valid_with(bytes: &[u8], missing: WasmFeatures) -> bool {
-    let mut features = WasmFeatures::default() | missing;
+    let mut features = Module::FEATURES | missing;
     loop {
         match Validator::new_with_features(features).validate_all(bytes) {
             Ok(_) => return true,
@@ -128,7 +166,7 @@ impl Decoder {
 
 fn decode(bytes: &[u8]) -> Result<Module> {
     static NEXT_IDENTITY: AtomicU64 = AtomicU64::new(0);
-    let features = WasmFeatures::default();
+    let features = Module::FEATURES;
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -145,6 +183,9 @@ fn decode(bytes: &[u8]) -> Result<Module> {
                 range.start,
                 "component model (component)".to_string(),
             ));
+        }
+        if let Payload::CodeSectionStart { range, .. } = &payload {
+            reserve(&mut decoder.module.code, range.len().min(bytes.len()));
         }
         match validator.payload(&payload)? {
             ValidPayload::Func(to_validate, body) => decoder.function(to_validate, &body)?,
@@ -163,9 +204,21 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     Ok(module)
 }
 
+/// Makes room for the instructions of `bytes` bytes of code, of which few have
+/// less than two bytes on average. Growing by and by would copy everything
+/// several times. A refusal shows when the room is really needed.
+fn reserve(code: &mut Code, bytes: usize) {
+    let ops = bytes / 2;
+    let _ = code.ops.try_reserve_exact(ops);
+    let _ = code.offsets.try_reserve_exact(ops);
+    let _ = code.shapes_at.try_reserve_exact(ops);
+}
+
 fn shrink(code: &mut Code) {
     code.ops.shrink_to_fit();
     code.offsets.shrink_to_fit();
     code.shapes_at.shrink_to_fit();
     code.branches.shrink_to_fit();
+    code.rare.shrink_to_fit();
+    code.constants.shrink_to_fit();
 }

@@ -1,24 +1,23 @@
 //! All sections but the code section's bodies.
 //!
 //! The validator has accepted a section before it comes here, so what remains
-//! is to take it over, and to refuse by name the types and constructs that are
-//! beyond WebAssembly 2.0 without SIMD.
+//! is to take it over, and to refuse by name what is of proposals that are not
+//! executed here.
 
+use super::types::{defined_type, global_type, memory_type, ref_type, table_type, unsupported_at};
 use super::{Decoder, Problem, Result, unsupported, wasm_offset};
 use crate::module::{
     Code, ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExportKind,
     Import, ImportKind, Module, SegmentMode,
 };
 use crate::shapes::ShapeBuilder;
-use std::collections::HashMap;
+use crate::types::DefinedType;
 use std::sync::Arc;
 use wasm_view::{
-    Cell, FuncIdx, FuncType, GlobalIdx, GlobalType, LocalIdx, MemoryIdx, MemoryType, RefType,
-    TableIdx, TableType, TypeIdx, ValType,
+    Cell, FuncIdx, FuncType, GlobalIdx, LocalIdx, MemoryIdx, RefType, TableIdx, TypeIdx,
 };
 use wasmparser::{
-    AbstractHeapType, CompositeInnerType, DataKind, ElementKind, ExternalKind, HeapType,
-    KnownCustom, Name, Operator, Payload, TableInit, TypeRef,
+    DataKind, ElementKind, ExternalKind, KnownCustom, Name, Operator, Payload, TableInit, TypeRef,
 };
 
 /// A module with nothing in it.
@@ -27,7 +26,7 @@ pub(super) fn empty_module(identity: u64) -> Module {
         identity,
         bytes: Arc::from([]),
         types: Vec::new(),
-        canonical_types: Vec::new(),
+        rec_groups: Vec::new(),
         imports: Vec::new(),
         exports: Vec::new(),
         func_types: Vec::new(),
@@ -37,6 +36,9 @@ pub(super) fn empty_module(identity: u64) -> Module {
         num_imported_memories: 0,
         tables: Vec::new(),
         num_imported_tables: 0,
+        table_inits: Vec::new(),
+        tags: Vec::new(),
+        num_imported_tags: 0,
         globals: Vec::new(),
         global_inits: Vec::new(),
         start: None,
@@ -52,6 +54,10 @@ pub(super) fn empty_module(identity: u64) -> Module {
             branches: Vec::new(),
             branch_tables: Vec::new(),
             constants: Vec::new(),
+            rare: Vec::new(),
+            handlers: Vec::new(),
+            catches: Vec::new(),
+            shuffles: Vec::new(),
         },
         func_names: Vec::new(),
         local_names: Vec::new(),
@@ -65,19 +71,16 @@ impl Decoder {
             Payload::TypeSection(reader) => {
                 for group in reader.into_iter_with_offsets() {
                     let (at, group) = group?;
-                    let single = group.types().len() == 1 && !group.is_explicit_rec_group();
+                    let first = self.module.types.len() as u32;
                     for ty in group.into_types() {
-                        let func_type = match func_type(at, &ty) {
-                            Ok(_) if !single => {
-                                Err(unsupported_at(at, "GC (recursive type group)"))
-                            }
-                            other => other,
-                        };
-                        let func_type = self.note(func_type)?;
-                        self.module.types.push(func_type);
+                        let ty = defined_type(at, &ty).map(Some);
+                        let ty = self.note(ty)?;
+                        // Types behind a refused one keep their numbers.
+                        let none = DefinedType::function(FuncType::default());
+                        self.module.types.push(ty.unwrap_or(none));
                     }
+                    self.module.rec_groups.push(first..self.module.types.len() as u32);
                 }
-                self.module.canonical_types = canonical_types(&self.module.types);
             }
             Payload::ImportSection(reader) => {
                 for import in reader.into_imports_with_offsets() {
@@ -100,29 +103,27 @@ impl Decoder {
             Payload::TableSection(reader) => {
                 for table in reader.into_iter_with_offsets() {
                     let (at, table) = table?;
-                    if let TableInit::Expr(_) = table.init {
-                        self.note::<()>(Err(unsupported_at(
-                            at,
-                            "typed function references (table with an initializer)",
-                        )))?;
-                    }
                     let ty = table_type(at, table.ty).map(Some);
                     let ty = self.note(ty)?;
                     self.module.tables.extend(ty);
+                    let init = match &table.init {
+                        TableInit::RefNull => None,
+                        TableInit::Expr(expr) => {
+                            let init = const_expr(expr);
+                            Some(self.note(init)?)
+                        }
+                    };
+                    self.module.table_inits.push(init);
                 }
             }
             Payload::MemorySection(reader) => {
-                for memory in reader.into_iter_with_offsets() {
-                    let (at, memory) = memory?;
-                    let ty = memory_type(at, memory).map(Some);
-                    let ty = self.note(ty)?;
-                    self.memory(at, ty);
+                for memory in reader {
+                    self.module.memories.push(memory_type(memory?));
                 }
             }
             Payload::TagSection(reader) => {
-                let at = reader.range().start;
-                if reader.count() > 0 {
-                    self.note::<()>(Err(unsupported_at(at, "exception handling (tag)")))?;
+                for tag in reader {
+                    self.module.tags.push(TypeIdx::new(tag?.func_type_idx));
                 }
             }
             Payload::GlobalSection(reader) => {
@@ -137,21 +138,18 @@ impl Decoder {
                 }
             }
             Payload::ExportSection(reader) => {
-                for export in reader.into_iter_with_offsets() {
-                    let (at, export) = export?;
+                for export in reader {
+                    let export = export?;
                     let kind = match export.kind {
-                        ExternalKind::Func | ExternalKind::FuncExact => Some(ExportKind::Func),
-                        ExternalKind::Memory => Some(ExportKind::Memory),
-                        ExternalKind::Table => Some(ExportKind::Table),
-                        ExternalKind::Global => Some(ExportKind::Global),
-                        ExternalKind::Tag => {
-                            self.note::<()>(Err(unsupported_at(at, "exception handling (tag)")))?;
-                            None
-                        }
+                        ExternalKind::Func | ExternalKind::FuncExact => ExportKind::Func,
+                        ExternalKind::Memory => ExportKind::Memory,
+                        ExternalKind::Table => ExportKind::Table,
+                        ExternalKind::Global => ExportKind::Global,
+                        ExternalKind::Tag => ExportKind::Tag,
                     };
                     let name = export.name.to_string();
                     let index = export.index;
-                    self.module.exports.extend(kind.map(|kind| Export { name, kind, index }));
+                    self.module.exports.push(Export { name, kind, index });
                 }
             }
             Payload::StartSection { func, .. } => self.module.start = Some(FuncIdx::new(func)),
@@ -208,8 +206,8 @@ impl Decoder {
                 ImportKind::Func(ty)
             }
             TypeRef::Memory(ty) => {
-                let ty = memory_type(at, ty)?;
-                self.memory(at, Some(ty));
+                let ty = memory_type(ty);
+                self.module.memories.push(ty);
                 self.module.num_imported_memories += 1;
                 ImportKind::Memory(ty)
             }
@@ -225,18 +223,16 @@ impl Decoder {
                 self.module.num_imported_globals += 1;
                 ImportKind::Global(ty)
             }
-            TypeRef::Tag(_) => return Err(unsupported_at(at, "exception handling (tag)")),
+            TypeRef::Tag(ty) => {
+                let ty = TypeIdx::new(ty.func_type_idx);
+                self.module.tags.push(ty);
+                self.module.num_imported_tags += 1;
+                ImportKind::Tag(ty)
+            }
             TypeRef::FuncExact(_) => {
                 return Err(unsupported_at(at, "custom descriptors (exact function import)"));
             }
         })
-    }
-
-    fn memory(&mut self, at: usize, ty: Option<MemoryType>) {
-        self.module.memories.extend(ty);
-        if self.module.memories.len() > 1 {
-            self.unsupported.get_or_insert(unsupported_at(at, "multi-memory (second memory)"));
-        }
     }
 
     fn names(&mut self, name: Name<'_>) {
@@ -288,115 +284,6 @@ impl Module {
     }
 }
 
-pub(super) fn unsupported_at(at: usize, what: &str) -> Problem {
-    Problem::Unsupported(at, what.to_string())
-}
-
-fn canonical_types(types: &[FuncType]) -> Vec<u32> {
-    let mut first = HashMap::new();
-    (0u32..).zip(types).map(|(index, ty)| *first.entry(ty).or_insert(index)).collect()
-}
-
-fn func_type(at: usize, ty: &wasmparser::SubType) -> Result<FuncType> {
-    if !ty.is_final || ty.supertype_idx.is_some() {
-        return Err(unsupported_at(at, "GC (subtype declaration)"));
-    }
-    if ty.composite_type.shared {
-        return Err(unsupported_at(at, "shared-everything threads (shared type)"));
-    }
-    match &ty.composite_type.inner {
-        CompositeInnerType::Func(func) => Ok(FuncType {
-            params: val_types(at, func.params())?,
-            results: val_types(at, func.results())?,
-        }),
-        CompositeInnerType::Array(_) => Err(unsupported_at(at, "GC (array type)")),
-        CompositeInnerType::Struct(_) => Err(unsupported_at(at, "GC (struct type)")),
-        CompositeInnerType::Cont(_) => {
-            Err(unsupported_at(at, "stack switching (continuation type)"))
-        }
-    }
-}
-
-fn val_types(at: usize, types: &[wasmparser::ValType]) -> Result<Vec<ValType>> {
-    types.iter().map(|&ty| val_type(at, ty)).collect()
-}
-
-/// A declared value type.
-pub(super) fn val_type(at: usize, ty: wasmparser::ValType) -> Result<ValType> {
-    Ok(match ty {
-        wasmparser::ValType::I32 => ValType::I32,
-        wasmparser::ValType::I64 => ValType::I64,
-        wasmparser::ValType::F32 => ValType::F32,
-        wasmparser::ValType::F64 => ValType::F64,
-        wasmparser::ValType::V128 => return Err(unsupported_at(at, "SIMD (v128)")),
-        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(at, ty)?),
-    })
-}
-
-fn ref_type(at: usize, ty: wasmparser::RefType) -> Result<RefType> {
-    if ty == wasmparser::RefType::FUNCREF {
-        return Ok(RefType::Func);
-    }
-    if ty == wasmparser::RefType::EXTERNREF {
-        return Ok(RefType::Extern);
-    }
-    let proposal = match ty.heap_type() {
-        HeapType::Abstract { shared: true, .. } => "shared-everything threads",
-        HeapType::Abstract { ty: AbstractHeapType::Exn | AbstractHeapType::NoExn, .. } => {
-            "exception handling"
-        }
-        HeapType::Abstract { ty: AbstractHeapType::Cont | AbstractHeapType::NoCont, .. } => {
-            "stack switching"
-        }
-        HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::Extern, .. }
-        | HeapType::Concrete(_) => "typed function references",
-        HeapType::Abstract { .. } => "GC",
-        HeapType::Exact(_) => "custom descriptors",
-    };
-    Err(Problem::Unsupported(at, format!("{proposal} ({ty})")))
-}
-
-/// The heap type of `ref.null`.
-pub(super) fn heap_type(at: usize, ty: HeapType) -> Result<RefType> {
-    match wasmparser::RefType::new(true, ty) {
-        Some(ty) => ref_type(at, ty),
-        None => Err(unsupported_at(at, "typed function references (heap type)")),
-    }
-}
-
-fn memory_type(at: usize, ty: wasmparser::MemoryType) -> Result<MemoryType> {
-    if ty.memory64 {
-        Err(unsupported_at(at, "memory64 (64-bit memory)"))
-    } else if ty.shared {
-        Err(unsupported_at(at, "threads (shared memory)"))
-    } else if ty.page_size_log2.is_some_and(|log2| log2 != 16) {
-        Err(unsupported_at(at, "custom page sizes (memory)"))
-    } else {
-        Ok(MemoryType { minimum: ty.initial, maximum: ty.maximum })
-    }
-}
-
-fn table_type(at: usize, ty: wasmparser::TableType) -> Result<TableType> {
-    if ty.table64 {
-        Err(unsupported_at(at, "memory64 (64-bit table)"))
-    } else if ty.shared {
-        Err(unsupported_at(at, "shared-everything threads (shared table)"))
-    } else {
-        Ok(TableType {
-            element: ref_type(at, ty.element_type)?,
-            minimum: ty.initial,
-            maximum: ty.maximum,
-        })
-    }
-}
-
-fn global_type(at: usize, ty: wasmparser::GlobalType) -> Result<GlobalType> {
-    if ty.shared {
-        return Err(unsupported_at(at, "shared-everything threads (shared global)"));
-    }
-    Ok(GlobalType { content: val_type(at, ty.content_type)?, mutable: ty.mutable })
-}
-
 fn element_segment(at: usize, element: wasmparser::Element<'_>) -> Result<ElementSegment> {
     let mode = match element.kind {
         ElementKind::Passive => SegmentMode::Passive,
@@ -406,22 +293,22 @@ fn element_segment(at: usize, element: wasmparser::Element<'_>) -> Result<Elemen
             offset: const_expr(&offset_expr)?,
         },
     };
-    let items = match element.items {
+    let (ty, items) = match element.items {
         wasmparser::ElementItems::Functions(reader) => {
             let items = reader
                 .into_iter()
                 .map(|func| Ok(FuncIdx::new(func?)))
                 .collect::<Result<Vec<_>>>()?;
-            ElementItems::Functions(items)
+            (RefType::FUNC, ElementItems::Functions(items))
         }
         wasmparser::ElementItems::Expressions(ty, reader) => {
-            ref_type(at, ty)?;
+            let ty = ref_type(at, ty)?;
             let items =
                 reader.into_iter().map(|expr| const_expr(&expr?)).collect::<Result<Vec<_>>>()?;
-            ElementItems::Expressions(items)
+            (ty, ElementItems::Expressions(items))
         }
     };
-    Ok(ElementSegment { mode, items })
+    Ok(ElementSegment { ty, mode, items })
 }
 
 fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
@@ -434,10 +321,26 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
             Operator::I64Const { value } => ConstOp::Value(Cell(value as u64)),
             Operator::F32Const { value } => ConstOp::Value(Cell(u64::from(value.bits()))),
             Operator::F64Const { value } => ConstOp::Value(Cell(value.bits())),
-            Operator::RefNull { hty } => {
-                heap_type(at, hty)?;
-                ConstOp::Value(Cell(0))
+            Operator::RefNull { .. } => ConstOp::Value(Cell(0)),
+            Operator::V128Const { value } => ConstOp::Vector(u128::from_le_bytes(*value.bytes())),
+            Operator::RefI31 => ConstOp::RefI31,
+            Operator::StructNew { struct_type_index } => {
+                ConstOp::StructNew(TypeIdx::new(struct_type_index))
             }
+            Operator::StructNewDefault { struct_type_index } => {
+                ConstOp::StructNewDefault(TypeIdx::new(struct_type_index))
+            }
+            Operator::ArrayNew { array_type_index } => {
+                ConstOp::ArrayNew(TypeIdx::new(array_type_index))
+            }
+            Operator::ArrayNewDefault { array_type_index } => {
+                ConstOp::ArrayNewDefault(TypeIdx::new(array_type_index))
+            }
+            Operator::ArrayNewFixed { array_type_index, array_size } => {
+                ConstOp::ArrayNewFixed(TypeIdx::new(array_type_index), array_size)
+            }
+            // The cell stays the same.
+            Operator::AnyConvertExtern | Operator::ExternConvertAny => continue,
             Operator::RefFunc { function_index } => ConstOp::RefFunc(FuncIdx::new(function_index)),
             Operator::GlobalGet { global_index } => {
                 ConstOp::GlobalGet(GlobalIdx::new(global_index))

@@ -15,6 +15,7 @@ fn proposal_name(proposal: &str) -> &str {
         "exceptions" => "exception handling",
         "legacy_exceptions" => "legacy exception handling",
         "gc" => "GC",
+        "multi_memory" => "multi-memory",
         "tail_call" => "tail calls",
         "threads" => "threads",
         "shared_everything_threads" => "shared-everything threads",

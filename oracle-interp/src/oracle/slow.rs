@@ -5,13 +5,14 @@
 //! Bulk operations check all bounds before they write anything (core spec,
 //! "Memory Instructions", "Table Instructions").
 
-use super::{Event, Grown, HostCall, Limits, Oracle, State};
-use crate::choice::{Choice, ChoiceKind, GROW_FAILED};
+use super::calls::Return;
+use super::{Event, Grown, Limits, Oracle};
+use crate::choice::{Choice, ChoiceKind, GROW_FAILED, GROW_FAILED_64};
 use crate::module::OpIdx;
 use crate::op::Op;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncAddr, FuncIdx, InstanceId, MemoryId, MemoryType, SlotIdx, TableId,
-    Trap, Value,
+    AddressType, Cell, DataIdx, ElemIdx, FuncAddr, FuncIdx, InstanceId, MemoryId, MemoryType,
+    TableId, Trap, TypeIdx,
 };
 
 impl Oracle {
@@ -27,26 +28,35 @@ impl Oracle {
         let imported = module.num_imported_funcs();
         let local = |func: u32| FuncAddr { instance, func: FuncIdx::new(func) };
         match op {
-            Op::Call(defined) => return Ok(self.call(local(imported + defined), 0)),
+            Op::Rare(index) => {
+                let rare = module.code.rare[index as usize].rare;
+                return self.rare_instruction(instance, rare);
+            }
+            Op::Call(defined) => {
+                return Ok(self.call(local(imported + defined), 0, Return::ToCaller));
+            }
             Op::CallImport(func) => {
                 let target = self.instance(instance).resolve(FuncIdx::new(func));
-                return Ok(self.call(target, 0));
+                return Ok(self.call(target, 0, Return::ToCaller));
             }
             Op::CallIndirect { table, ty } => {
-                let target = self.indirect_target(instance, table, ty)?;
-                return Ok(self.call(target, 1));
+                let ty = TypeIdx::new(ty);
+                let target = self.indirect_target(instance, u32::from(table), ty)?;
+                return Ok(self.call(target, 1, Return::ToCaller));
             }
-            Op::MemoryGrow => {
-                let memory = self.memory_of(instance);
+            Op::MemoryGrow(memory) => {
+                let memory = self.memory_of(instance, memory);
                 if let Some(limit) = self.memory_grow(memory) {
                     return Ok(Some(Event::LimitReached(limit)));
                 }
             }
-            Op::MemoryCopy => self.memory_copy(instance)?,
-            Op::MemoryFill => self.memory_fill(instance)?,
-            Op::MemoryInit(data) => {
+            Op::MemoryCopy { destination, source } => {
+                self.memory_copy(instance, u32::from(destination), source)?;
+            }
+            Op::MemoryFill(memory) => self.memory_fill(instance, memory)?,
+            Op::MemoryInit { memory, data } => {
                 let operands = self.operands();
-                let memory = self.memory_of(instance);
+                let memory = self.memory_of(instance, u32::from(memory));
                 self.store.memory_init(instance, memory, DataIdx::new(data), operands)?;
                 self.sp -= 3;
             }
@@ -55,7 +65,9 @@ impl Oracle {
                 let table = self.table_of(instance, table);
                 let [index, value] = self.operands();
                 let elements = &mut self.store.tables[table.index()].elements;
-                *elements.get_mut(index as usize).ok_or(Trap::TableOutOfBounds)? = Cell(value);
+                let index_in = usize::try_from(index).ok();
+                let element = index_in.and_then(|index| elements.get_mut(index));
+                *element.ok_or(Trap::TableOutOfBounds)? = Cell(value);
                 self.store.writes.table(table, index, 1);
                 self.sp -= 2;
             }
@@ -77,11 +89,11 @@ impl Oracle {
                 self.sp -= 3;
             }
             Op::TableCopy { destination, source } => {
-                self.table_copy(instance, destination, source)?;
+                self.table_copy(instance, u32::from(destination), source)?;
             }
             Op::TableInit { table, elem } => {
                 let operands = self.operands();
-                let table = self.table_of(instance, table);
+                let table = self.table_of(instance, u32::from(table));
                 self.store.table_init(instance, table, ElemIdx::new(elem), operands)?;
                 self.sp -= 3;
             }
@@ -92,95 +104,61 @@ impl Oracle {
         Ok(None)
     }
 
-    /// The topmost `N` operands, bottom first.
-    fn operands<const N: usize>(&self) -> [u64; N] {
+    /// The topmost `N` cells, bottom first.
+    pub(super) fn operands<const N: usize>(&self) -> [u64; N] {
         let first = self.sp - N;
         std::array::from_fn(|index| self.stack[first + index].0)
     }
 
-    fn memory_of(&self, instance: InstanceId) -> MemoryId {
-        self.instance(instance).memories[0]
+    pub(super) fn memory_of(&self, instance: InstanceId, memory: u32) -> MemoryId {
+        self.instance(instance).memories[memory as usize]
     }
 
-    fn table_of(&self, instance: InstanceId, table: u8) -> TableId {
-        self.instance(instance).tables[usize::from(table)]
-    }
-
-    /// What `call_indirect` calls. Checked in the order bounds, null, type.
-    fn indirect_target(&self, instance: InstanceId, table: u8, ty: u32) -> Result<FuncAddr, Trap> {
-        let [index] = self.operands();
-        let elements = self.table(self.table_of(instance, table));
-        let element = *elements.get(index as usize).ok_or(Trap::UndefinedElement)?;
-        let target = FuncAddr::from_cell(element).ok_or(Trap::UninitializedElement)?;
-        let expected = self.instance(instance).module.types().get(ty as usize);
-        if self.func_type(target) == expected {
-            Ok(target)
-        } else {
-            Err(Trap::IndirectCallTypeMismatch)
-        }
-    }
-
-    /// Calls a function of any instance or of the host, after dropping the
-    /// `index` operand of an indirect call.
-    fn call(&mut self, target: FuncAddr, index: usize) -> Option<Event> {
-        let pc = self.pc;
-        if self.is_host_function(target) {
-            let params = self.func_type(target).map_or(Vec::new(), |ty| ty.params.clone());
-            self.sp -= index + params.len();
-            let args = params
-                .iter()
-                .zip(&self.stack[self.sp..])
-                .map(|(&ty, &cell)| Value::from_cell(ty, cell))
-                .collect();
-            let call = HostCall { instance: target.instance, func: target.func, args };
-            self.state = State::HostCall(call.clone());
-            return Some(Event::HostCall(call));
-        }
-        if let Some(frame) = self.frames.last_mut() {
-            frame.pc = pc;
-        }
-        self.sp -= index;
-        match self.push_frame(target) {
-            Ok(()) => None,
-            Err(limit) => {
-                self.sp += index;
-                Some(Event::LimitReached(limit))
-            }
-        }
+    pub(super) fn table_of(&self, instance: InstanceId, table: u32) -> TableId {
+        self.instance(instance).tables[table as usize]
     }
 
     /// Writes the result of a `grow` that took `pops` operands, and records
     /// the freedom if it succeeded.
     fn grow_result(&mut self, pops: usize, result: Cell, success: Option<(ChoiceKind, Grown)>) {
-        self.sp -= pops;
-        self.stack[self.sp] = result;
+        self.replace(pops, &[result]);
         if let (Some((kind, grown)), Some(frame)) = (success, self.frames.last()) {
-            let slot = SlotIdx::from_index(self.sp - frame.base);
-            self.choice = Some(Choice { slot, kind });
+            let cell = self.sp - 1 - frame.base;
+            self.choice = Some(Choice { slot: self.slot_of_cell(cell), kind });
             self.grown = Some(grown);
         }
-        self.sp += 1;
     }
 
     /// The name of the limit that prevents it, if one does.
     fn memory_grow(&mut self, memory: MemoryId) -> Option<&'static str> {
         let [delta] = self.operands();
-        let total = self.store.total_pages();
+        let total = self.store.total_bytes();
         let target = &mut self.store.memories[memory.index()];
         let previous = target.pages();
-        let maximum = target.ty.maximum.unwrap_or(MemoryType::MAX_PAGES).min(MemoryType::MAX_PAGES);
-        if previous + delta > maximum {
-            self.grow_result(1, GROW_FAILED, None);
+        let ty = target.ty;
+        let new = previous.checked_add(delta).filter(|&pages| pages <= ty.most_pages());
+        // No machine has more address space.
+        let new =
+            new.filter(|&pages| pages.checked_mul(ty.page_bytes()).is_some_and(|b| b >> 48 == 0));
+        let Some(new) = new else {
+            let failed = match ty.address {
+                AddressType::I32 => GROW_FAILED,
+                AddressType::I64 => GROW_FAILED_64,
+            };
+            self.grow_result(1, failed, None);
             return None;
-        }
-        let bytes = (delta * MemoryType::PAGE) as usize;
-        if total + delta > self.limits.max_memory_pages
-            || target.data.try_reserve_exact(bytes).is_err()
+        };
+        let bytes = (new - previous) * ty.page_bytes();
+        if total + bytes > self.limits.max_memory_pages.saturating_mul(MemoryType::PAGE)
+            || target.data.try_reserve_exact(bytes as usize).is_err()
         {
             return Some(Limits::MEMORY_PAGES);
         }
-        target.data.resize(target.data.len() + bytes, 0);
-        let kind = ChoiceKind::MemoryGrow { previous: previous as u32 };
+        target.data.resize(target.data.len() + bytes as usize, 0);
+        let kind = match ty.address {
+            AddressType::I32 => ChoiceKind::MemoryGrow { previous: previous as u32 },
+            AddressType::I64 => ChoiceKind::Grow64 { previous, table: false },
+        };
         self.grow_result(1, Cell(previous), Some((kind, Grown::Memory(memory))));
         None
     }
@@ -191,47 +169,67 @@ impl Oracle {
         let total = self.store.total_elements();
         let target = &mut self.store.tables[table.index()];
         let previous = target.elements.len() as u64;
-        let maximum = target.ty.maximum.unwrap_or(u64::from(u32::MAX));
-        if previous + delta > maximum.min(u64::from(u32::MAX)) {
-            self.grow_result(2, GROW_FAILED, None);
+        let (space, failed) = match target.ty.address {
+            AddressType::I32 => (u64::from(u32::MAX), GROW_FAILED),
+            // No machine has more address space.
+            AddressType::I64 => (1 << 45, GROW_FAILED_64),
+        };
+        let maximum = target.ty.maximum.unwrap_or(space).min(space);
+        let new = previous.checked_add(delta).filter(|&elements| elements <= maximum);
+        let Some(new) = new else {
+            self.grow_result(2, failed, None);
             return None;
-        }
+        };
         if total + delta > self.limits.max_table_elements
             || target.elements.try_reserve(delta as usize).is_err()
         {
             return Some(Limits::TABLE_ELEMENTS);
         }
-        target.elements.resize((previous + delta) as usize, Cell(value));
+        target.elements.resize(new as usize, Cell(value));
+        let kind = match target.ty.address {
+            AddressType::I32 => ChoiceKind::TableGrow { previous: previous as u32 },
+            AddressType::I64 => ChoiceKind::Grow64 { previous, table: true },
+        };
         if delta > 0 {
             self.store.writes.table(table, previous, delta);
         }
-        let kind = ChoiceKind::TableGrow { previous: previous as u32 };
         self.grow_result(2, Cell(previous), Some((kind, Grown::Table(table))));
         None
     }
 
-    fn memory_copy(&mut self, instance: InstanceId) -> Result<(), Trap> {
-        let [destination, source, length] = self.operands();
-        let memory = self.memory_of(instance);
-        let target = &mut self.store.memories[memory.index()];
-        let from = target.range(source, length)?;
-        let to = target.range(destination, length)?;
-        target.data.copy_within(from, to.start);
+    fn memory_copy(
+        &mut self,
+        instance: InstanceId,
+        destination: u32,
+        source: u32,
+    ) -> Result<(), Trap> {
+        let [to, from, length] = self.operands();
+        let target = self.memory_of(instance, destination);
+        let origin = self.memory_of(instance, source);
+        let from = self.store.memories[origin.index()].range(from, length)?;
+        let range = self.store.memories[target.index()].range(to, length)?;
+        if target == origin {
+            self.store.memories[target.index()].data.copy_within(from, range.start);
+        } else if let Ok([target, origin]) =
+            self.store.memories.get_disjoint_mut([target.index(), origin.index()])
+        {
+            target.data[range].copy_from_slice(&origin.data[from]);
+        }
         if length > 0 {
-            self.store.writes.memory(memory, destination, length);
+            self.store.writes.note(target, to, length);
         }
         self.sp -= 3;
         Ok(())
     }
 
-    fn memory_fill(&mut self, instance: InstanceId) -> Result<(), Trap> {
+    fn memory_fill(&mut self, instance: InstanceId, memory: u32) -> Result<(), Trap> {
         let [destination, value, length] = self.operands();
-        let memory = self.memory_of(instance);
+        let memory = self.memory_of(instance, memory);
         let target = &mut self.store.memories[memory.index()];
         let range = target.range(destination, length)?;
         target.data[range].fill(value as u8);
         if length > 0 {
-            self.store.writes.memory(memory, destination, length);
+            self.store.writes.note(memory, destination, length);
         }
         self.sp -= 3;
         Ok(())
@@ -240,8 +238,8 @@ impl Oracle {
     fn table_copy(
         &mut self,
         instance: InstanceId,
-        destination: u8,
-        source: u8,
+        destination: u32,
+        source: u32,
     ) -> Result<(), Trap> {
         let [first, from, count] = self.operands();
         let destination = self.table_of(instance, destination);

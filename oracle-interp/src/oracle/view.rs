@@ -4,8 +4,7 @@ use super::{FrameRecord, Oracle, State};
 use crate::module::{Module, OpIdx};
 use crate::op::Op;
 use std::sync::Arc;
-use wasm_view::view::InstanceView;
-use wasm_view::{Boundary, Cell, Frame, StoreView, ValType};
+use wasm_view::{Boundary, Cell, Frame, ValType, Value};
 
 /// The innermost frame, as it stands at a boundary.
 pub type Top<'a> = FrameView<'a>;
@@ -37,20 +36,26 @@ impl FrameView<'_> {
     pub fn operand_types(&self) -> Vec<ValType> {
         // While a callee runs the arguments are gone.
         let mut types = self.module.operand_types_at(self.position);
-        types.truncate(self.operands.len());
+        let mut cells = 0;
+        let count = types.iter().take_while(|ty| {
+            cells += ty.cells();
+            cells <= self.operands.len()
+        });
+        let count = count.count();
+        types.truncate(count);
         types
     }
 
-    /// The height that validation gives the operand stack here, arguments of a
+    /// The cells that validation gives the operand stack here, arguments of a
     /// call included.
-    pub fn static_height(&self) -> usize {
-        self.module.operand_height_at(self.position) as usize
+    pub fn static_cells(&self) -> usize {
+        self.module.operand_cells_at(self.position) as usize
     }
 
     /// A copy that stands for itself.
     pub fn to_frame(&self) -> Frame {
         let typed = |types: &[ValType], cells: &[Cell]| {
-            types.iter().copied().zip(cells.iter().copied()).collect()
+            types.iter().copied().zip(Value::list_from_cells(types, cells)).collect()
         };
         Frame {
             boundary: self.boundary,
@@ -106,33 +111,6 @@ impl Oracle {
     /// a host call to finish.
     pub fn is_active(&self) -> bool {
         matches!(self.state, State::Running | State::HostCall(_))
-    }
-
-    /// A copy of everything.
-    pub fn view(&self) -> StoreView {
-        StoreView {
-            instances: self
-                .store
-                .instances
-                .iter()
-                .map(|instance| InstanceView {
-                    memories: instance.memories.clone(),
-                    tables: instance.tables.clone(),
-                    globals: instance.globals.clone(),
-                    dropped_data: instance.dropped_data().collect(),
-                    dropped_elems: instance.dropped_elements().collect(),
-                })
-                .collect(),
-            memories: self.store.memories.iter().map(|memory| memory.data.clone()).collect(),
-            tables: self.store.tables.iter().map(|table| table.elements.clone()).collect(),
-            globals: self
-                .store
-                .globals
-                .iter()
-                .map(|global| (global.ty.content, global.value))
-                .collect(),
-            frames: self.frames(),
-        }
     }
 
     #[inline]
