@@ -101,7 +101,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// The address of an atomic access: bounds are checked before alignment.
+    /// The address of an atomic access. Alignment is checked before bounds, as
+    /// the reference interpreter and Wasmtime do.
     fn atomic_address(
         &self,
         memory: MemoryId,
@@ -109,8 +110,11 @@ impl Oracle {
         offset: u64,
         bytes: usize,
     ) -> Result<usize, Trap> {
-        let at = self.address(memory, operand, offset, bytes)?;
-        if at.is_multiple_of(bytes) { Ok(at) } else { Err(Trap::UnalignedAtomic) }
+        // Where the sum does not fit, its remainder still decides.
+        if !operand.wrapping_add(offset).is_multiple_of(bytes as u64) {
+            return Err(Trap::UnalignedAtomic);
+        }
+        self.address(memory, operand, offset, bytes)
     }
 
     pub(super) fn atomic(

@@ -62,6 +62,7 @@ pub(crate) fn provide(
             (ImportKind::Table(_), Some((id, _))) => {
                 Extern::Table(oracle.instance(id).tables[next(&mut tables)])
             }
+            (ImportKind::Tag(_), _) => return Err("a tag".to_string()),
             (ImportKind::Global(_), Some((id, _))) => {
                 Extern::Global(oracle.instance(id).globals[next(&mut globals)])
             }

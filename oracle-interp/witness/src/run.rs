@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use wasi_host::{Output, Stdin, World, WorldConfig};
-use wasm_view::{FuncAddr, FuncIdx, Value};
+use wasm_view::{FuncAddr, FuncIdx, HeapType, RefType, ValType, Value};
 use wasmtime::{AsContextMut, Engine, Func, Instance, Store, Val};
 
 /// A call to make.
@@ -88,6 +88,7 @@ const LIMITS: Limits = Limits {
     max_value_cells: 1 << 24,
     max_memory_pages: 8 << 10,
     max_table_elements: 1_000_000,
+    max_heap_bytes: 1 << 28,
 };
 
 /// Runs a module on both sides in lockstep. Never fails: what goes wrong is
@@ -190,6 +191,7 @@ impl Run {
             session.outcome.calls += 1;
             session.event = oracle_interp::Event::Trapped(trap);
             session.fresh = true;
+            session.unmade = true;
         } else if let Some(start) = start
             && let Err(halt) = session.begin(start, &[])
         {
@@ -265,7 +267,16 @@ impl Run {
                 for (name, func) in &functions {
                     let params = module.func_type(*func).map(|ty| ty.params.as_slice());
                     let params = params.unwrap_or_default();
-                    let draw = |ty| value::draw(ty, &mut rng, &exported);
+                    let draw = |ty| match (value::draw(ty, &mut rng, &exported), ty) {
+                        // Null of a defined type is one of its hierarchy.
+                        (Value::AnyRef(None), ValType::Ref(RefType { heap, .. }))
+                            if matches!(heap, HeapType::Concrete(index)
+                                if module.func_type_of(index).is_some()) =>
+                        {
+                            Value::FuncRef(None)
+                        }
+                        (value, _) => value,
+                    };
                     let args = params.iter().copied().map(draw).collect();
                     calls.push(Invocation { function: name.clone(), args });
                 }
@@ -324,6 +335,7 @@ impl Run {
                 (None, Some(Ok(results))) => session.returned(&results, store),
                 (None, Some(Err(error))) => match error.downcast_ref::<wasmtime::Trap>() {
                     Some(trap) => session.trapped(*trap, store),
+                    None if error.is::<wasmtime::ThrownException>() => session.threw(store),
                     None => {
                         let text = error.root_cause();
                         Err(Halt::Cannot(format!("Wasmtime ended with `{text}`")))
@@ -372,7 +384,11 @@ impl Run {
 /// Whether an instantiation that failed did so as a program may.
 fn error_is_end(made: &Option<wasmtime::Result<Instance>>) -> bool {
     match made {
-        Some(Err(error)) => error.is::<wasmtime::Trap>() || error.is::<crate::host::Halted>(),
+        Some(Err(error)) => {
+            error.is::<wasmtime::Trap>()
+                || error.is::<wasmtime::ThrownException>()
+                || error.is::<crate::host::Halted>()
+        }
         _ => true,
     }
 }
@@ -385,7 +401,7 @@ impl Session {
             Halt::Budget => count(&mut self.outcome.ends, "budget of instructions"),
             Halt::Exit => count(&mut self.outcome.ends, "exit"),
             Halt::Limit(name) => {
-                count(&mut self.outcome.ends, &format!("the oracle's limit of {name}"));
+                count(&mut self.outcome.ends, &format!("limit of {name}"));
             }
             Halt::Cannot(why) => {
                 count(&mut self.outcome.ends, "not comparable");

@@ -34,15 +34,15 @@ pub struct Features {
 impl Features {
     /// What both sides support today.
     pub const SUPPORTED: Features = Features {
-        simd: false,
-        relaxed_simd: false,
-        tail_calls: false,
-        exceptions: false,
-        memory64: false,
-        multi_memory: false,
-        gc: false,
-        threads: false,
-        wide_arithmetic: false,
+        simd: true,
+        relaxed_simd: true,
+        tail_calls: true,
+        exceptions: true,
+        memory64: true,
+        multi_memory: true,
+        gc: true,
+        threads: true,
+        wide_arithmetic: true,
     };
 
     /// Everything that Wasmtime supports.

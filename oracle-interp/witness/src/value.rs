@@ -9,8 +9,8 @@
 
 use crate::lockstep::Host;
 use std::collections::HashMap;
-use wasm_view::{FuncAddr, RefType, ValType, Value};
-use wasmtime::{AsContextMut, ExternRef, Func, Ref, StoreContextMut, Val};
+use wasm_view::{FuncAddr, InternalRef, RefType, ValType, Value};
+use wasmtime::{AsContext, AsContextMut, ExternRef, Func, Ref, StoreContextMut, Val};
 
 /// Which function of Wasmtime's is which of the oracle's. Exported functions
 /// are known beforehand. The others are paired when they are first met; any
@@ -84,20 +84,54 @@ pub(crate) fn compare(
             (Some(ours), Some(theirs)) => {
                 let data = theirs.data(store.as_context_mut()).ok().flatten();
                 match data.and_then(|data| data.downcast_ref::<u32>()) {
-                    Some(theirs) => Verdict::of(ours == *theirs),
+                    Some(theirs) => Verdict::of(ours == InternalRef::Host(*theirs)),
                     // Made inside of Wasm (`extern.convert_any`).
                     None => Verdict::Partly("identity of an internal external reference"),
                 }
             }
             _ => Verdict::Different,
         },
+        (Value::V128(ours), Val::V128(theirs)) => Verdict::of(ours == theirs.as_u128()),
+        (Value::AnyRef(ours), Val::AnyRef(theirs)) => match (ours, theirs) {
+            (None, None) => Verdict::Same,
+            (Some(InternalRef::I31(ours)), Some(theirs)) => {
+                let theirs = theirs.as_i31(store.as_context()).ok().flatten();
+                Verdict::of(theirs.is_some_and(|theirs| theirs.get_u32() == ours))
+            }
+            (Some(_), Some(theirs)) => match theirs.is_i31(store.as_context()) {
+                Ok(false) => Verdict::Partly("contents of an object"),
+                _ => Verdict::Different,
+            },
+            _ => Verdict::Different,
+        },
+        (Value::ExnRef(ours), Val::ExnRef(theirs)) => match (ours, theirs) {
+            (None, None) => Verdict::Same,
+            (Some(_), Some(_)) => Verdict::Partly("contents of an exception"),
+            _ => Verdict::Different,
+        },
+        // Wasmtime lists a converted reference with the type that it had before.
+        (Value::ExternRef(ours), Val::AnyRef(theirs)) => match (ours, theirs) {
+            (None, None) => Verdict::Same,
+            (Some(_), Some(_)) => Verdict::Partly("a converted reference"),
+            _ => Verdict::Different,
+        },
+        (Value::AnyRef(ours), Val::ExternRef(theirs)) => match (ours, theirs) {
+            (None, None) => Verdict::Same,
+            (Some(_), Some(_)) => Verdict::Partly("a converted reference"),
+            _ => Verdict::Different,
+        },
+        // Null of a defined type, which the oracle does not tell apart.
+        (Value::AnyRef(None), Val::FuncRef(None)) => Verdict::Same,
         (
             Value::I32(_)
             | Value::I64(_)
             | Value::F32(_)
             | Value::F64(_)
+            | Value::V128(_)
             | Value::FuncRef(_)
-            | Value::ExternRef(_),
+            | Value::ExternRef(_)
+            | Value::AnyRef(_)
+            | Value::ExnRef(_),
             _,
         ) => Verdict::Different,
     }
@@ -113,29 +147,38 @@ pub(crate) fn could_be(ours: Value, theirs: &Val) -> bool {
         (Value::I64(ours), Val::I64(theirs)) => ours == *theirs as u64,
         (Value::F32(ours), Val::F32(theirs)) => ours == *theirs,
         (Value::F64(ours), Val::F64(theirs)) => ours == *theirs,
+        (Value::V128(ours), Val::V128(theirs)) => ours == theirs.as_u128(),
+        (Value::AnyRef(ours), Val::AnyRef(theirs)) => ours.is_some() == theirs.is_some(),
+        (Value::ExnRef(ours), Val::ExnRef(theirs)) => ours.is_some() == theirs.is_some(),
+        (Value::AnyRef(None), Val::FuncRef(None)) => true,
+        (Value::ExternRef(ours), Val::AnyRef(theirs)) => ours.is_some() == theirs.is_some(),
+        (Value::AnyRef(ours), Val::ExternRef(theirs)) => ours.is_some() == theirs.is_some(),
         (
             Value::I32(_)
             | Value::I64(_)
             | Value::F32(_)
             | Value::F64(_)
+            | Value::V128(_)
             | Value::FuncRef(_)
-            | Value::ExternRef(_),
+            | Value::ExternRef(_)
+            | Value::AnyRef(_)
+            | Value::ExnRef(_),
             _,
         ) => false,
     }
 }
 
-/// The cell of a number of Wasmtime's, for [`oracle_interp::Oracle::adopt`];
+/// A number or vector of Wasmtime's, for [`oracle_interp::Oracle::adopt`];
 /// `None` for what the specification never leaves open.
-pub(crate) fn number(theirs: &Val) -> Option<wasm_view::Cell> {
-    let value = match theirs {
+pub(crate) fn number(theirs: &Val) -> Option<Value> {
+    Some(match theirs {
         Val::I32(bits) => Value::I32(*bits as u32),
         Val::I64(bits) => Value::I64(*bits as u64),
         Val::F32(bits) => Value::F32(*bits),
         Val::F64(bits) => Value::F64(*bits),
+        Val::V128(bits) => Value::V128(bits.as_u128()),
         _ => return None,
-    };
-    Some(value.to_cell())
+    })
 }
 
 /// The same value for Wasmtime.
@@ -159,9 +202,13 @@ pub(crate) fn to_wasmtime(
             None => wasmtime::bail!("{addr} is not exported"),
         },
         Value::ExternRef(None) => Val::ExternRef(None),
-        Value::ExternRef(Some(handle)) => {
+        Value::ExternRef(Some(InternalRef::Host(handle))) => {
             Val::ExternRef(Some(ExternRef::new(store.as_context_mut(), handle)?))
         }
+        Value::V128(bits) => Val::V128(bits.into()),
+        Value::AnyRef(None) => Val::AnyRef(None),
+        Value::ExnRef(None) => Val::ExnRef(None),
+        other => wasmtime::bail!("{other} has no counterpart"),
     })
 }
 
@@ -212,13 +259,17 @@ pub(crate) fn draw(ty: ValType, rng: &mut corpus::SplitMix64, exported: &[FuncAd
         ValType::I64 => Value::I64(integer),
         ValType::F32 => Value::F32(F32.get(special).copied().unwrap_or(random as u32)),
         ValType::F64 => Value::F64(F64.get(special).copied().unwrap_or(random)),
-        ValType::Ref(RefType::Func) => {
+        ValType::V128 => Value::V128(u128::from(integer) << 64 | u128::from(rng.next_u64())),
+        ValType::Ref(RefType::FUNC) => {
             let some = (random % 2 == 1).then(|| rng.pick(exported)).flatten();
             Value::FuncRef(some.copied())
         }
-        ValType::Ref(RefType::Extern) => {
-            Value::ExternRef((random % 2 == 1).then_some((random >> 8) as u32 % 1000))
-        }
+        ValType::Ref(RefType::EXTERN) => match random % 2 {
+            0 => Value::ExternRef(None),
+            _ => Value::host((random >> 8) as u32 % 1000),
+        },
+        // Others are null, where they can be.
+        ty => Value::default_of(ty),
     }
 }
 
@@ -235,7 +286,9 @@ pub(crate) fn of_ref(element: Ref) -> Val {
 /// A value of the oracle's with type and bits, for a report.
 pub(crate) fn show(value: Value) -> String {
     match value {
-        Value::FuncRef(_) | Value::ExternRef(_) => format!("{} {value}", value.ty()),
+        Value::FuncRef(_) | Value::ExternRef(_) | Value::AnyRef(_) | Value::ExnRef(_) => {
+            format!("{} {value}", value.ty())
+        }
         _ => format!("{} {value} ({})", value.ty(), value.hex()),
     }
 }
@@ -247,6 +300,7 @@ pub(crate) fn show_wasmtime(value: &Val) -> String {
         Val::I64(bits) => show(Value::I64(*bits as u64)),
         Val::F32(bits) => show(Value::F32(*bits)),
         Val::F64(bits) => show(Value::F64(*bits)),
+        Val::V128(bits) => show(Value::V128(bits.as_u128())),
         other => format!("{other:?}"),
     }
 }
