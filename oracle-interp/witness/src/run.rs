@@ -269,12 +269,10 @@ impl Run {
                     let params = params.unwrap_or_default();
                     let draw = |ty| match (value::draw(ty, &mut rng, &exported), ty) {
                         // Null of a defined type is one of its hierarchy.
-                        (Value::AnyRef(None), ValType::Ref(RefType { heap, .. }))
-                            if matches!(heap, HeapType::Concrete(index)
-                                if module.func_type_of(index).is_some()) =>
-                        {
-                            Value::FuncRef(None)
-                        }
+                        (
+                            Value::AnyRef(None),
+                            ValType::Ref(RefType { heap: HeapType::Concrete(index), .. }),
+                        ) if module.func_type_of(index).is_some() => Value::FuncRef(None),
                         (value, _) => value,
                     };
                     let args = params.iter().copied().map(draw).collect();
