@@ -53,7 +53,7 @@
 //!
 //! Invariant: nothing is skipped silently. What could not be compared is
 //! counted under a name in [`Outcome::not_compared`], what was refused in
-//! [`field@Outcome::refused`].
+//! `refused` there.
 #![forbid(unsafe_code)]
 
 mod copies;
