@@ -63,7 +63,6 @@ const CASES: &[Case] = &[
     case("a memory beyond 4 GiB", "run @mem65537.wasm", 2, &["byte offset 0x15", "0x10000"]),
     case("a table beyond room", "run @table11m.wasm", 3, &["byte offset 0x", "10000000"]),
     case("a table of 2^32 - 1", "run @table4g.wasm", 3, &["byte offset 0x", "4294967295"]),
-    case("SIMD", "run @simd.wat", 3, &["SIMD", "i32x4.splat", "byte offset 0x"]),
     case("exceptions", "run @exceptions.wat", 3, &["exception handling", "byte offset 0x"]),
     case("threads", "run @threads.wat", 3, &["threads", "byte offset 0x"]),
     case("tail calls", "run @tail.wat", 3, &["tail calls", "return_call", "byte offset 0x"]),
@@ -321,7 +320,6 @@ fn prepare(root: &Path) {
 }
 
 const TEXTS: &[(&str, &str)] = &[
-    ("simd", r#"(module (func (export "_start") i32.const 1 i32x4.splat drop))"#),
     ("exceptions", r#"(module (tag $t) (func (export "_start") throw $t))"#),
     (
         "threads",

@@ -223,16 +223,16 @@ impl Names {
     }
 }
 
-/// A value type; `None` for one that is not supported.
-pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
-    Some(match ty {
+/// A value type.
+pub(crate) fn val_type(ty: wasmparser::ValType) -> ValType {
+    match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty)),
-        wasmparser::ValType::V128 => return None,
-    })
+        wasmparser::ValType::V128 => ValType::V128,
+    }
 }
 
 /// With the features that are enabled, only two reference types validate.
@@ -241,14 +241,12 @@ fn ref_type(ty: wasmparser::RefType) -> RefType {
 }
 
 fn func_type(ty: &wasmparser::FuncType) -> FuncType {
-    // Vectors do not validate, so nothing is lost here.
-    let list =
-        |types: &[wasmparser::ValType]| types.iter().filter_map(|&ty| val_type(ty)).collect();
+    let list = |types: &[wasmparser::ValType]| types.iter().map(|&ty| val_type(ty)).collect();
     FuncType { params: list(ty.params()), results: list(ty.results()) }
 }
 
 fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
-    GlobalType { content: val_type(ty.content_type).unwrap_or(ValType::I64), mutable: ty.mutable }
+    GlobalType { content: val_type(ty.content_type), mutable: ty.mutable }
 }
 
 /// An offset that the parser reports. Modules of 4 GiB are refused at the door.

@@ -18,6 +18,7 @@ fn supported() -> WasmFeatures {
         | WasmFeatures::BULK_MEMORY
         | WasmFeatures::REFERENCE_TYPES
         | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::SIMD
         | WasmFeatures::FLOATS
         | WasmFeatures::GC_TYPES
 }

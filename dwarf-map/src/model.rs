@@ -23,7 +23,8 @@ pub enum Location {
     Register(DwarfReg),
     /// In memory at the canonical frame address plus this many bytes.
     CfaOffset(i32),
-    /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`).
+    /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`). Of
+    /// a vector it is the low half, and the other half is 0.
     Constant(Cell),
     /// Nowhere, and why.
     Unavailable(Reason),

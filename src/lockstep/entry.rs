@@ -37,7 +37,7 @@ pub fn enter(
         .or_else(|| thunk().map(|thunk| &thunk.code))
         .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
-        space.set_argument(subject, index as u32, value.ty(), value.to_cell())?;
+        space.set_argument(subject, index as u32, *value)?;
     }
     // A return address of 0 ends every walk of the stack.
     let stack = space.stack_top().offset(-8);

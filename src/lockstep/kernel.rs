@@ -12,7 +12,7 @@ use oracle_interp::{Module, Oracle};
 use std::sync::Arc;
 use tracer::Subject;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, MemoryType, TableIdx, Trap, ValType,
+    Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, MemoryType, TableIdx, Trap, ValType, Value,
 };
 
 /// Bytes moved at a time.
@@ -76,7 +76,9 @@ impl Kernel {
         kind: ThunkKind,
     ) -> Result<Served, CommandError> {
         let kernel = self;
-        let argument = |index: u32| space.argument(subject, index, ValType::I32).map(|cell| cell.0);
+        let argument = |index: u32| {
+            space.argument(subject, index, ValType::I32).map(|value| value.to_cell().0)
+        };
         match kind {
             ThunkKind::Import(func) => {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
@@ -220,7 +222,7 @@ fn word(subject: &Subject, space: &Space, index: u32) -> Result<u64, CommandErro
 }
 
 fn answer(subject: &Subject, space: &Space, result: i32) -> Result<Served, CommandError> {
-    space.set_argument(subject, 0, ValType::I32, Cell(u64::from(result as u32)))?;
+    space.set_argument(subject, 0, Value::I32(result as u32))?;
     Ok(Served::Done)
 }
 

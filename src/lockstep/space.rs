@@ -18,10 +18,10 @@ use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind};
 use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
-use tracer::{RegionId, RegionSpec, Subject, SubjectConfig};
+use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig};
 use wasm_view::{
     Cell, FuncAddr, FuncIdx, FuncType, GlobalIdx, InstanceId, MemoryIdx, MemoryType, RefType,
-    TableIdx, TypeIdx, ValType,
+    TableIdx, TypeIdx, ValType, Value,
 };
 
 /// Where the instance data lies.
@@ -141,6 +141,12 @@ pub fn text_file_offset(image: &Image) -> Result<u64, CommandError> {
     range.map(|(offset, _)| offset).ok_or_else(|| CommandError::input("the image has no code"))
 }
 
+/// Sixteen bytes of memory shared with the subject.
+pub fn read_u128(region: &SharedRegion, offset: u64) -> Result<u128, tracer::OutOfRegion> {
+    let (low, high) = (region.read_u64(offset)?, region.read_u64(offset + 8)?);
+    Ok(u128::from(high) << 64 | u128::from(low))
+}
+
 impl Space {
     /// Address of the instance data, the first argument of Wasm functions.
     pub fn instance_data(&self) -> SubjectAddr {
@@ -208,18 +214,22 @@ impl Space {
         }
     }
 
+    /// The value of a type that native bits stand for; see [`Space::cell`].
+    pub fn value(&self, ty: ValType, native: u128) -> Value {
+        match ty {
+            ValType::V128 => Value::V128(native),
+            _ => Value::from_cell(ty, self.cell(ty, native as u64)),
+        }
+    }
+
     /// Reads argument or result `index` of the argument area.
     pub fn argument(
         &self,
         subject: &Subject,
         index: u32,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        let native = subject
-            .region(self.data)
-            .read_u64(u64::from(self.layout.argument(index)))
-            .map_err(CommandError::bug)?;
-        Ok(self.cell(ty, native))
+    ) -> Result<Value, CommandError> {
+        self.read(subject, self.layout.argument(index), ty)
     }
 
     /// Writes argument or result `index` of the argument area.
@@ -227,10 +237,9 @@ impl Space {
         &self,
         subject: &Subject,
         index: u32,
-        ty: ValType,
-        cell: Cell,
+        value: Value,
     ) -> Result<(), CommandError> {
-        self.put(subject, self.layout.argument(index), self.native(ty, cell))
+        self.write(subject, self.layout.argument(index), value)
     }
 
     /// Reads a global's content.
@@ -239,12 +248,27 @@ impl Space {
         subject: &Subject,
         global: GlobalIdx,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        let native = subject
-            .region(self.data)
-            .read_u64(u64::from(self.layout.global(global)))
-            .map_err(CommandError::bug)?;
-        Ok(self.cell(ty, native))
+    ) -> Result<Value, CommandError> {
+        self.read(subject, self.layout.global(global), ty)
+    }
+
+    /// A value in the instance data, in native form there.
+    #[inline]
+    fn read(&self, subject: &Subject, offset: u32, ty: ValType) -> Result<Value, CommandError> {
+        let data = subject.region(self.data);
+        let native = match ty {
+            ValType::V128 => read_u128(data, u64::from(offset)),
+            _ => data.read_u64(u64::from(offset)).map(u128::from),
+        };
+        Ok(self.value(ty, native.map_err(CommandError::bug)?))
+    }
+
+    fn write(&self, subject: &Subject, offset: u32, value: Value) -> Result<(), CommandError> {
+        if let Value::V128(bits) = value {
+            let data = subject.region(self.data);
+            return data.write(u64::from(offset), &bits.to_le_bytes()).map_err(CommandError::bug);
+        }
+        self.put(subject, offset, self.native(value.ty(), value.to_cell()))
     }
 
     /// Tells the AOT code the size of a memory, in bytes.

@@ -8,7 +8,7 @@
 //! operands that the oracle had there. A wrong argument is found even if it
 //! changes nothing that anyone could see later.
 
-use super::compare::difference;
+use super::compare::{difference, same};
 use super::follow::{Ending, Lockstep, Next};
 use super::kernel::Served;
 use super::stops::{Phase, Selection};
@@ -91,7 +91,7 @@ impl Lockstep<'_> {
         let mut wrong = Vec::new();
         for (index, value) in expected.iter().enumerate() {
             let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
-            if actual != value.to_cell() {
+            if !same(actual, *value) {
                 let name = SlotName::Argument(index as u32);
                 wrong.push(difference(name, *value, Some(actual), "argument area".into()));
             }
@@ -164,8 +164,7 @@ impl Lockstep<'_> {
             Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
             Outcome::Return(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    let cell = value.to_cell();
-                    self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
+                    self.space.set_argument(&self.subject, index as u32, *value)?;
                 }
                 let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.

@@ -208,11 +208,7 @@ impl Translator<'_, '_> {
     fn open(&mut self, kind: FrameKind, target: Block, ty: &BlockType) -> Outcome {
         let (params, results) = match *ty {
             BlockType::Empty => (Vec::new(), Vec::new()),
-            BlockType::Type(ty) => {
-                let ty = crate::module::val_type(ty)
-                    .ok_or_else(|| CompileError::bug("a vector block type"))?;
-                (Vec::new(), vec![ty])
-            }
+            BlockType::Type(ty) => (Vec::new(), vec![crate::module::val_type(ty)]),
             BlockType::FuncType(index) => {
                 let ty = self.wasm_type(index)?;
                 (ty.params, ty.results)

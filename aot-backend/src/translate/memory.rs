@@ -140,7 +140,7 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         memarg: &MemArg,
         size: u64,
@@ -154,7 +154,7 @@ impl Translator<'_, '_> {
     }
 
     /// The native address of an access, as a value and a constant to add.
-    fn address(
+    pub(super) fn address(
         &mut self,
         memarg: &MemArg,
         size: u64,
@@ -236,6 +236,6 @@ impl Translator<'_, '_> {
 
 /// Flags of accesses to linear memory: anywhere, at any alignment, faulting
 /// as Wasm's bounds trap. Little-endian like the target.
-fn memory_flags() -> MemFlagsData {
+pub(super) fn memory_flags() -> MemFlagsData {
     MemFlagsData::new().with_trap_code(Some(trap_code(Trap::MemoryOutOfBounds)))
 }

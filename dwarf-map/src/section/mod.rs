@@ -96,11 +96,12 @@ mod thunk {
 }
 
 /// Value types by code: those of the Wasm binary format.
-const VALUE_TYPES: [(u8, wasm_view::ValType); 6] = [
+const VALUE_TYPES: [(u8, wasm_view::ValType); 7] = [
     (0x7f, wasm_view::ValType::I32),
     (0x7e, wasm_view::ValType::I64),
     (0x7d, wasm_view::ValType::F32),
     (0x7c, wasm_view::ValType::F64),
+    (0x7b, wasm_view::ValType::V128),
     (0x70, wasm_view::ValType::FUNCREF),
     (0x6f, wasm_view::ValType::EXTERNREF),
 ];
