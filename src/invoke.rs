@@ -9,8 +9,9 @@ use crate::cli::RunArgs;
 use crate::error::CommandError;
 use crate::program::Program;
 use crate::witness::Called;
+use dwarf_map::erased;
 use oracle_interp::{ExportKind, Module};
-use wasm_view::{FuncIdx, FuncType, RefType, ValType, Value};
+use wasm_view::{FuncIdx, FuncType, HeapType, ValType, Value};
 
 /// The calls of a run, in order.
 #[derive(Clone, Debug)]
@@ -120,11 +121,14 @@ pub fn parse(ty: ValType, text: &str) -> Option<Value> {
             Some(bits) => bits,
             None => text.parse::<f64>().ok()?.to_bits(),
         }),
-        ValType::Ref(RefType::FUNC) => (text == "null").then_some(Value::FuncRef(None))?,
-        ValType::Ref(RefType::EXTERN) if text == "null" => Value::ExternRef(None),
-        ValType::Ref(RefType::EXTERN) => Value::host(text.parse().ok()?),
+        ValType::Ref(ty) if text == "null" => match erased(ValType::Ref(ty)) {
+            ValType::FUNCREF if ty.nullable => Value::FuncRef(None),
+            ValType::EXTERNREF if ty.nullable => Value::ExternRef(None),
+            _ => return None,
+        },
+        ValType::Ref(ty) if ty.heap == HeapType::Extern => Value::host(text.parse().ok()?),
         ValType::V128 => Value::V128(parse_vector(text)?),
-        // The backend refuses modules with others.
+        // A function has no name that would do for a value.
         ValType::Ref(_) => return None,
     })
 }

@@ -157,7 +157,7 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
     let module = &program.module;
     let wasm = open_up(program, calls).map_err(cannot)?;
     let mut config = Config::default();
-    config.consume_fuel(true);
+    config.consume_fuel(true).wasm_custom_page_sizes(true).wasm_wide_arithmetic(true);
     let engine = Engine::new(&config);
     let compiled = wasmi::Module::new(&engine, &wasm).map_err(cannot)?;
     let host = Arc::new(Mutex::new(Host {

@@ -320,7 +320,8 @@ impl Lockstep<'_> {
             let region = self.subject.region(self.space.memories[at]);
             self.stats.memory_bytes += bytes.len() as u64;
             if region.len() != bytes.len() as u64 {
-                let pages = |bytes: u64| Some(bytes / MemoryType::PAGE);
+                let page = self.page_bytes(index);
+                let pages = |bytes: u64| Some(bytes / page);
                 let (want, got) = (pages(bytes.len() as u64), pages(region.len()));
                 let name = SlotName::MemorySize(index.get());
                 differences.push(Slot::number(name, SlotType::U64, want, got));
@@ -413,12 +414,18 @@ impl Lockstep<'_> {
         }
         if found.is_empty() {
             // The subject's memory ends before what the oracle wrote.
+            let page = self.page_bytes(memory);
             let pages = expected.len() as u64 + address;
-            let (want, got) = (pages.div_ceil(MemoryType::PAGE), region.len() / MemoryType::PAGE);
+            let (want, got) = (pages.div_ceil(page), region.len() / page);
             let name = SlotName::MemorySize(memory.get());
             found.push(Slot::number(name, SlotType::U64, Some(want), Some(got)));
         }
         found
+    }
+
+    fn page_bytes(&self, memory: MemoryIdx) -> u64 {
+        let memories = self.oracle.instance(self.instance).module.memories();
+        memories.get(memory.index()).map_or(MemoryType::PAGE, MemoryType::page_bytes)
     }
 
     fn table_differences(

@@ -90,13 +90,14 @@ pub fn instantiate(
     }
     for segment in &data {
         let DataKind::Active { memory_index, offset_expr } = &segment.kind else { continue };
-        let offset = loader.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = loader.evaluate(offset_expr)?;
         let memory = MemoryIdx::new(*memory_index);
         let Some(id) = space.memories.get(memory.index()) else {
             return Err(CommandError::bug("a data segment for no memory"));
         };
         let region = subject.region(*id);
-        if offset + segment.data.len() as u64 > region.len() {
+        let end = offset.checked_add(segment.data.len() as u64);
+        if end.is_none_or(|end| end > region.len()) {
             return Ok(Some(Trap::MemoryOutOfBounds));
         }
         region.write(offset, segment.data).map_err(CommandError::bug)?;
@@ -116,7 +117,7 @@ impl Loader<'_> {
             return Ok(true);
         };
         let table = TableIdx::new(table_index.unwrap_or(0));
-        let offset = self.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = self.evaluate(offset_expr)?;
         let mut words = Vec::new();
         match &element.items {
             ElementItems::Functions(functions) => {
@@ -131,7 +132,9 @@ impl Loader<'_> {
                 }
             }
         }
-        if offset + words.len() as u64 > self.space.table_size(self.subject, table)? {
+        let end = offset.checked_add(words.len() as u64);
+        let size = self.space.table_size(self.subject, table)?;
+        if end.is_none_or(|end| end > size) {
             return Ok(false);
         }
         self.store_elements(table, offset, &words)?;

@@ -63,8 +63,13 @@ impl Lockstep<'_> {
             let types = &thunk.ty.params;
             let from = self.operands.len().saturating_sub(types.len());
             let cells = self.operands[from..].iter();
-            let args: Vec<Value> =
+            let mut args: Vec<Value> =
                 types.iter().zip(cells).map(|(ty, cell)| Value::from_cell(*ty, *cell)).collect();
+            if let (Some(offset), Some(Value::I64(address))) =
+                (self.last.and_then(|last| constant_offset(self.module(), last)), args.first_mut())
+            {
+                *address = address.wrapping_add(offset);
+            }
             let wrong = self.argument_differences(&args)?;
             if !wrong.is_empty() {
                 let what = format!("the arguments of {} differ", thunk.kind);
@@ -200,8 +205,22 @@ fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
             ThunkKind::TableInit { table: table(index), elem: ElemIdx::new(elem_index) }
         }
         Operator::ElemDrop { elem_index } => ThunkKind::ElemDrop(ElemIdx::new(elem_index)),
+        Operator::MemoryAtomicNotify { memarg } => ThunkKind::MemoryNotify(memory(memarg.memory)),
+        Operator::MemoryAtomicWait32 { memarg } => ThunkKind::MemoryWait32(memory(memarg.memory)),
+        Operator::MemoryAtomicWait64 { memarg } => ThunkKind::MemoryWait64(memory(memarg.memory)),
         _ => return None,
     })
+}
+
+/// What is added to the first operand of the instruction at a boundary to get
+/// the address that it asks its kernel about.
+fn constant_offset(module: &Module, at: Boundary) -> Option<u64> {
+    match module.operator(at.func, at.offset)? {
+        Operator::MemoryAtomicNotify { memarg }
+        | Operator::MemoryAtomicWait32 { memarg }
+        | Operator::MemoryAtomicWait64 { memarg } => Some(memarg.offset),
+        _ => None,
+    }
 }
 
 fn host_error(name: &str, error: HostError) -> Ending {

@@ -17,6 +17,7 @@
 //! to a scratch stack slot right after the consumer's trap. Nothing reads the
 //! slot; the store alone forces the value into a register until then.
 
+mod atomic;
 mod call;
 mod control;
 mod memory;
@@ -359,7 +360,10 @@ impl Translator<'_, '_> {
         }
         self.boundary(
             offset,
-            matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. }),
+            matches!(
+                operator,
+                Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }
+            ),
         )?;
         let done = self.control_operator(offset, operator)?
             || self.parametric_operator(operator)?
@@ -367,6 +371,7 @@ impl Translator<'_, '_> {
             || self.memory_operator(offset, operator)?
             || self.vector_operator(operator)?
             || self.vector_memory_operator(operator)?
+            || self.atomic_operator(offset, operator)?
             || self.table_operator(offset, operator)?
             || self.call_operator(offset, operator)?;
         if done {

@@ -93,6 +93,9 @@ mod thunk {
     pub const TABLE_COPY: u8 = 8;
     pub const TABLE_INIT: u8 = 9;
     pub const ELEM_DROP: u8 = 10;
+    pub const MEMORY_NOTIFY: u8 = 11;
+    pub const MEMORY_WAIT32: u8 = 12;
+    pub const MEMORY_WAIT64: u8 = 13;
 }
 
 /// Value types by code: those of the Wasm binary format.
