@@ -3,7 +3,7 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::ThunkKind;
+use dwarf_map::{ThunkKind, erased_func};
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
 
@@ -28,7 +28,8 @@ pub fn enter(
     args: &[Value],
 ) -> Result<(), CommandError> {
     let map = &image.map;
-    let entry = map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
+    let erased = erased_func(ty);
+    let entry = map.entries.iter().find(|entry| entry.ty == erased).ok_or_else(|| {
         CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
     })?;
     let own = map.functions.iter().find(|function| function.func == func).map(|f| &f.code);
@@ -37,7 +38,7 @@ pub fn enter(
         .or_else(|| thunk().map(|thunk| &thunk.code))
         .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
-        space.set_argument(subject, index as u32, value.ty(), value.to_cell())?;
+        space.set_argument(subject, index as u32, *value)?;
     }
     // A return address of 0 ends every walk of the stack.
     let stack = space.stack_top().offset(-8);

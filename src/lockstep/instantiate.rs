@@ -8,7 +8,7 @@
 //! before the first instruction, so that an error in either does not pass as
 //! the initial state of both.
 
-use super::space::Space;
+use super::space::{Space, read_u128};
 use crate::error::CommandError;
 use dwarf_map::InstanceLayout;
 use tracer::Subject;
@@ -52,8 +52,13 @@ pub fn instantiate(
             Payload::GlobalSection(reader) => {
                 for item in reader {
                     let item = item.map_err(CommandError::bug)?;
-                    let value = loader.evaluate(&item.init_expr)?;
-                    space.put(subject, space.layout.global(GlobalIdx::new(global)), value)?;
+                    let value = loader.evaluate_whole(&item.init_expr)?;
+                    let at = u64::from(space.layout.global(GlobalIdx::new(global)));
+                    // Whatever its type, a global has 16 bytes for itself.
+                    subject
+                        .region(space.data)
+                        .write(at, &value.to_le_bytes())
+                        .map_err(CommandError::bug)?;
                     global += 1;
                 }
             }
@@ -85,13 +90,14 @@ pub fn instantiate(
     }
     for segment in &data {
         let DataKind::Active { memory_index, offset_expr } = &segment.kind else { continue };
-        let offset = loader.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = loader.evaluate(offset_expr)?;
         let memory = MemoryIdx::new(*memory_index);
         let Some(id) = space.memories.get(memory.index()) else {
             return Err(CommandError::bug("a data segment for no memory"));
         };
         let region = subject.region(*id);
-        if offset + segment.data.len() as u64 > region.len() {
+        let end = offset.checked_add(segment.data.len() as u64);
+        if end.is_none_or(|end| end > region.len()) {
             return Ok(Some(Trap::MemoryOutOfBounds));
         }
         region.write(offset, segment.data).map_err(CommandError::bug)?;
@@ -111,7 +117,7 @@ impl Loader<'_> {
             return Ok(true);
         };
         let table = TableIdx::new(table_index.unwrap_or(0));
-        let offset = self.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = self.evaluate(offset_expr)?;
         let mut words = Vec::new();
         match &element.items {
             ElementItems::Functions(functions) => {
@@ -126,7 +132,9 @@ impl Loader<'_> {
                 }
             }
         }
-        if offset + words.len() as u64 > self.space.table_size(self.subject, table)? {
+        let end = offset.checked_add(words.len() as u64);
+        let size = self.space.table_size(self.subject, table)?;
+        if end.is_none_or(|end| end > size) {
             return Ok(false);
         }
         self.store_elements(table, offset, &words)?;
@@ -157,26 +165,33 @@ impl Loader<'_> {
         self.space.instance_data().get() + u64::from(descriptor)
     }
 
-    /// Evaluates a constant expression to a native word.
+    /// Evaluates a constant expression, not of a vector, to a native word.
     fn evaluate(&self, expression: &ConstExpr<'_>) -> Result<u64, CommandError> {
-        let mut stack: Vec<u64> = Vec::new();
+        self.evaluate_whole(expression).map(|bits| bits as u64)
+    }
+
+    /// Evaluates a constant expression to its native form, zero-extended.
+    fn evaluate_whole(&self, expression: &ConstExpr<'_>) -> Result<u128, CommandError> {
+        let mut stack: Vec<u128> = Vec::new();
         for operator in expression.get_operators_reader() {
             let operator = operator.map_err(CommandError::bug)?;
             let value = match operator {
-                Operator::I32Const { value } => u64::from(value as u32),
-                Operator::I64Const { value } => value as u64,
-                Operator::F32Const { value } => u64::from(value.bits()),
-                Operator::F64Const { value } => value.bits(),
+                Operator::I32Const { value } => u128::from(value as u32),
+                Operator::I64Const { value } => u128::from(value as u64),
+                Operator::F32Const { value } => u128::from(value.bits()),
+                Operator::F64Const { value } => u128::from(value.bits()),
+                Operator::V128Const { value } => u128::from_le_bytes(*value.bytes()),
                 Operator::RefNull { .. } => 0,
-                Operator::RefFunc { function_index } => self.function(function_index),
+                Operator::RefFunc { function_index } => u128::from(self.function(function_index)),
                 Operator::GlobalGet { global_index } => {
                     self.global(GlobalIdx::new(global_index))?
                 }
                 Operator::End => continue,
                 binary => {
-                    let (right, left) = (stack.pop().unwrap_or(0), stack.pop().unwrap_or(0));
+                    let right = stack.pop().unwrap_or(0) as u64;
+                    let left = stack.pop().unwrap_or(0) as u64;
                     let (a, b) = (left as u32, right as u32);
-                    match binary {
+                    u128::from(match binary {
                         Operator::I32Add => u64::from(a.wrapping_add(b)),
                         Operator::I32Sub => u64::from(a.wrapping_sub(b)),
                         Operator::I32Mul => u64::from(a.wrapping_mul(b)),
@@ -188,7 +203,7 @@ impl Loader<'_> {
                                 "a constant expression with {other:?}"
                             )));
                         }
-                    }
+                    })
                 }
             };
             stack.push(value);
@@ -196,9 +211,9 @@ impl Loader<'_> {
         stack.pop().ok_or_else(|| CommandError::bug("an empty constant expression"))
     }
 
-    fn global(&self, global: GlobalIdx) -> Result<u64, CommandError> {
+    fn global(&self, global: GlobalIdx) -> Result<u128, CommandError> {
         let layout: InstanceLayout = self.space.layout;
         let data = self.subject.region(self.space.data);
-        data.read_u64(u64::from(layout.global(global))).map_err(CommandError::bug)
+        read_u128(data, u64::from(layout.global(global))).map_err(CommandError::bug)
     }
 }

@@ -14,14 +14,13 @@
 
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind};
+use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind, erased};
 use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
-use tracer::{RegionId, RegionSpec, Subject, SubjectConfig};
+use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig};
 use wasm_view::{
-    Cell, FuncAddr, FuncIdx, FuncType, GlobalIdx, InstanceId, MemoryIdx, MemoryType, RefType,
-    TableIdx, TypeIdx, ValType,
+    Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, TypeIdx, ValType, Value,
 };
 
 /// Where the instance data lies.
@@ -78,7 +77,7 @@ fn regions(module: &Module, layout: &InstanceLayout) -> Vec<RegionSpec> {
     ];
     for (index, memory) in module.memories().iter().enumerate() {
         let address = MEMORIES + index as u64 * MEMORY_STRIDE;
-        let length = memory.minimum * MemoryType::PAGE;
+        let length = memory.minimum.saturating_mul(memory.page_bytes());
         regions.push(spec(format!("memory {index}"), address, MEMORY_RESERVATION, length));
     }
     for index in 0..module.tables().len() {
@@ -141,6 +140,12 @@ pub fn text_file_offset(image: &Image) -> Result<u64, CommandError> {
     range.map(|(offset, _)| offset).ok_or_else(|| CommandError::input("the image has no code"))
 }
 
+/// Sixteen bytes of memory shared with the subject.
+pub fn read_u128(region: &SharedRegion, offset: u64) -> Result<u128, tracer::OutOfRegion> {
+    let (low, high) = (region.read_u64(offset)?, region.read_u64(offset + 8)?);
+    Ok(u128::from(high) << 64 | u128::from(low))
+}
+
 impl Space {
     /// Address of the instance data, the first argument of Wasm functions.
     pub fn instance_data(&self) -> SubjectAddr {
@@ -176,8 +181,8 @@ impl Space {
 
     /// The native form of a value: what a register or table element holds.
     pub fn native(&self, ty: ValType, cell: Cell) -> u64 {
-        match (ty, FuncAddr::from_cell(cell)) {
-            (ValType::Ref(RefType::FUNC), Some(address)) => {
+        match (erased(ty), FuncAddr::from_cell(cell)) {
+            (ValType::FUNCREF, Some(address)) => {
                 self.descriptors
                     + u64::from(address.func.get()) * u64::from(InstanceLayout::DESCRIPTOR_SIZE)
             }
@@ -201,10 +206,18 @@ impl Space {
     /// The cell that a native value of a type stands for. A reference that is
     /// none yields a cell that equals no valid one.
     pub fn cell(&self, ty: ValType, native: u64) -> Cell {
-        match ty {
+        match erased(ty) {
             ValType::I32 | ValType::F32 => Cell(native & 0xffff_ffff),
-            ValType::Ref(RefType::FUNC) => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
+            ValType::FUNCREF => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
             _ => Cell(native),
+        }
+    }
+
+    /// The value of a type that native bits stand for; see [`Space::cell`].
+    pub fn value(&self, ty: ValType, native: u128) -> Value {
+        match ty {
+            ValType::V128 => Value::V128(native),
+            _ => Value::from_cell(ty, self.cell(ty, native as u64)),
         }
     }
 
@@ -214,12 +227,8 @@ impl Space {
         subject: &Subject,
         index: u32,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        let native = subject
-            .region(self.data)
-            .read_u64(u64::from(self.layout.argument(index)))
-            .map_err(CommandError::bug)?;
-        Ok(self.cell(ty, native))
+    ) -> Result<Value, CommandError> {
+        self.read(subject, self.layout.argument(index), ty)
     }
 
     /// Writes argument or result `index` of the argument area.
@@ -227,10 +236,9 @@ impl Space {
         &self,
         subject: &Subject,
         index: u32,
-        ty: ValType,
-        cell: Cell,
+        value: Value,
     ) -> Result<(), CommandError> {
-        self.put(subject, self.layout.argument(index), self.native(ty, cell))
+        self.write(subject, self.layout.argument(index), value)
     }
 
     /// Reads a global's content.
@@ -239,12 +247,27 @@ impl Space {
         subject: &Subject,
         global: GlobalIdx,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        let native = subject
-            .region(self.data)
-            .read_u64(u64::from(self.layout.global(global)))
-            .map_err(CommandError::bug)?;
-        Ok(self.cell(ty, native))
+    ) -> Result<Value, CommandError> {
+        self.read(subject, self.layout.global(global), ty)
+    }
+
+    /// A value in the instance data, in native form there.
+    #[inline]
+    fn read(&self, subject: &Subject, offset: u32, ty: ValType) -> Result<Value, CommandError> {
+        let data = subject.region(self.data);
+        let native = match ty {
+            ValType::V128 => read_u128(data, u64::from(offset)),
+            _ => data.read_u64(u64::from(offset)).map(u128::from),
+        };
+        Ok(self.value(ty, native.map_err(CommandError::bug)?))
+    }
+
+    fn write(&self, subject: &Subject, offset: u32, value: Value) -> Result<(), CommandError> {
+        if let Value::V128(bits) = value {
+            let data = subject.region(self.data);
+            return data.write(u64::from(offset), &bits.to_le_bytes()).map_err(CommandError::bug);
+        }
+        self.put(subject, offset, self.native(value.ty(), value.to_cell()))
     }
 
     /// Tells the AOT code the size of a memory, in bytes.
@@ -304,16 +327,12 @@ impl Space {
             self.put(subject, layout.table(index), self.table_base(index))?;
             self.set_table_size(subject, index, elements.len() as u64)?;
         }
-        let mut signatures: HashMap<&FuncType, u32> = HashMap::new();
-        for (index, ty) in module.types().iter().enumerate() {
-            let next = signatures.len() as u32;
-            // The backend refuses other types.
-            let Some(ty) = ty.as_func() else { continue };
-            let number = *signatures.entry(ty).or_insert(next);
-            let offset = layout.signature(TypeIdx::from_index(index));
+        for index in 0..module.types().len() {
+            let ty = TypeIdx::from_index(index);
+            let number = view.type_id(ty).map_or(u32::MAX, TypeIdx::get);
             subject
                 .region(self.data)
-                .write(u64::from(offset), &number.to_le_bytes())
+                .write(u64::from(layout.signature(ty)), &number.to_le_bytes())
                 .map_err(CommandError::bug)?;
         }
         let code = self.code_addresses(image);
@@ -331,14 +350,15 @@ impl Space {
                 )?;
             }
             let descriptor = layout.descriptor(func);
-            let ty = module
-                .func_type(func)
+            let signature = module
+                .func_type_index(func)
+                .and_then(|ty| view.type_id(ty))
                 .ok_or_else(|| CommandError::bug(format_args!("function {func} has no type")))?;
             let identity = FuncAddr { instance: self.instance, func }.to_cell();
-            let signature = signatures.get(ty).copied().unwrap_or(u32::MAX);
             self.put(subject, descriptor, address)?;
             self.put(subject, descriptor + InstanceLayout::INSTANCE_FIELD, INSTANCE_DATA)?;
-            self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, u64::from(signature))?;
+            let number = u64::from(signature.get());
+            self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, number)?;
             self.put(subject, descriptor + InstanceLayout::IDENTITY_FIELD, identity.0)?;
         }
         Ok(())

@@ -8,7 +8,7 @@
 //! operands that the oracle had there. A wrong argument is found even if it
 //! changes nothing that anyone could see later.
 
-use super::compare::difference;
+use super::compare::{difference, same};
 use super::follow::{Ending, Lockstep, Next};
 use super::kernel::Served;
 use super::stops::{Phase, Selection};
@@ -63,8 +63,13 @@ impl Lockstep<'_> {
             let types = &thunk.ty.params;
             let from = self.operands.len().saturating_sub(types.len());
             let cells = self.operands[from..].iter();
-            let args: Vec<Value> =
+            let mut args: Vec<Value> =
                 types.iter().zip(cells).map(|(ty, cell)| Value::from_cell(*ty, *cell)).collect();
+            if let (Some(offset), Some(Value::I64(address))) =
+                (self.last.and_then(|last| constant_offset(self.module(), last)), args.first_mut())
+            {
+                *address = address.wrapping_add(offset);
+            }
             let wrong = self.argument_differences(&args)?;
             if !wrong.is_empty() {
                 let what = format!("the arguments of {} differ", thunk.kind);
@@ -91,7 +96,7 @@ impl Lockstep<'_> {
         let mut wrong = Vec::new();
         for (index, value) in expected.iter().enumerate() {
             let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
-            if actual != value.to_cell() {
+            if !same(actual, *value) {
                 let name = SlotName::Argument(index as u32);
                 wrong.push(difference(name, *value, Some(actual), "argument area".into()));
             }
@@ -164,8 +169,7 @@ impl Lockstep<'_> {
             Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
             Outcome::Return(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    let cell = value.to_cell();
-                    self.space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
+                    self.space.set_argument(&self.subject, index as u32, *value)?;
                 }
                 let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.
@@ -201,8 +205,22 @@ fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
             ThunkKind::TableInit { table: table(index), elem: ElemIdx::new(elem_index) }
         }
         Operator::ElemDrop { elem_index } => ThunkKind::ElemDrop(ElemIdx::new(elem_index)),
+        Operator::MemoryAtomicNotify { memarg } => ThunkKind::MemoryNotify(memory(memarg.memory)),
+        Operator::MemoryAtomicWait32 { memarg } => ThunkKind::MemoryWait32(memory(memarg.memory)),
+        Operator::MemoryAtomicWait64 { memarg } => ThunkKind::MemoryWait64(memory(memarg.memory)),
         _ => return None,
     })
+}
+
+/// What is added to the first operand of the instruction at a boundary to get
+/// the address that it asks its kernel about.
+fn constant_offset(module: &Module, at: Boundary) -> Option<u64> {
+    match module.operator(at.func, at.offset)? {
+        Operator::MemoryAtomicNotify { memarg }
+        | Operator::MemoryAtomicWait32 { memarg }
+        | Operator::MemoryAtomicWait64 { memarg } => Some(memarg.offset),
+        _ => None,
+    }
 }
 
 fn host_error(name: &str, error: HostError) -> Ending {
