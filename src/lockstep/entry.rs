@@ -3,7 +3,6 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::ThunkKind;
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
 
@@ -27,14 +26,11 @@ pub fn enter(
     ty: &FuncType,
     args: &[Value],
 ) -> Result<(), CommandError> {
-    let map = &image.map;
-    let entry = map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
+    let entry = image.map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
         CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
     })?;
-    let own = map.functions.iter().find(|function| function.func == func).map(|f| &f.code);
-    let thunk = || map.thunks.iter().find(|thunk| thunk.kind == ThunkKind::Import(func));
-    let code = own
-        .or_else(|| thunk().map(|thunk| &thunk.code))
+    let code = space
+        .code(func)
         .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
         space.set_argument(subject, index as u32, value.ty(), value.to_cell())?;
@@ -48,7 +44,7 @@ pub fn enter(
     let data = space.instance_data().get();
     let mut regs = *subject.regs();
     for (register, value) in
-        [(RDI, data), (RSI, code.start.at(text).get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
+        [(RDI, data), (RSI, code.get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
     {
         regs.set_dwarf(register, value);
     }

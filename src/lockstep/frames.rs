@@ -90,7 +90,7 @@ impl Lockstep<'_> {
         cfa: SubjectAddr,
         depth: usize,
     ) -> Result<Option<FrameFinding>, CommandError> {
-        if self.space.stack_offset(cfa.offset(-8)).is_none() {
+        if self.space().stack_offset(cfa.offset(-8)).is_none() {
             return Ok(FrameFinding::stack(format!(
                 "the frame address {cfa} lies outside of the native stack"
             )));
@@ -203,7 +203,7 @@ impl Lockstep<'_> {
             let same = match width {
                 Width::Word => native as u32 as u64 == expected.0,
                 Width::Double => native == expected.0,
-                Width::FuncRef => self.space.funcref(native) == Some(*expected),
+                Width::FuncRef => self.space().funcref(native) == Some(*expected),
             };
             if !same && let Some(ty) = types.get(index) {
                 let name = match index.checked_sub(function.locals.len()) {
@@ -213,7 +213,7 @@ impl Lockstep<'_> {
                 slots.push(difference(
                     name,
                     Value::from_cell(*ty, *expected),
-                    Some(self.space.cell(*ty, native)),
+                    Some(self.space().cell(*ty, native)),
                     site.locations
                         .get(index)
                         .map(|location| describe_location(*location, caller.cfa))
@@ -287,8 +287,8 @@ impl Lockstep<'_> {
 
     /// Eight bytes of the native stack.
     pub(super) fn read_stack(&self, address: SubjectAddr) -> Option<u64> {
-        let offset = self.space.stack_offset(address)?;
-        self.subject.region(self.space.stack).read_u64(offset).ok()
+        let offset = self.space().stack_offset(address)?;
+        self.subject.region(self.space().stack).read_u64(offset).ok()
     }
 
     /// The subject's view of the innermost frame, one value a line, for reports.
@@ -297,7 +297,8 @@ impl Lockstep<'_> {
         at: BoundaryId,
         cfa: SubjectAddr,
     ) -> Result<Vec<String>, CommandError> {
-        let Self { subject, plan, image, unwinder, space, .. } = self;
+        let Self { subject, plan, image, unwinder, spaces, .. } = self;
+        let space = &spaces[0];
         let function = &image.map.functions[at.function as usize];
         let boundary = &function.boundaries[at.index as usize];
         let plan = plan.function(at.function, &image.map, unwinder)?;

@@ -82,7 +82,7 @@ impl Kernel {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
             }
             ThunkKind::MemoryGrow(memory) => {
-                let result = grow_memory(subject, space, &kernel.module, memory, argument(0)?)?;
+                let result = grow_memory(subject, space, memory, argument(0)?)?;
                 answer(subject, space, result)
             }
             ThunkKind::MemoryFill(memory) => {
@@ -136,7 +136,7 @@ impl Kernel {
             ThunkKind::TableGrow(table) => {
                 let value = word(subject, space, 0)?;
                 let delta = argument(1)?;
-                let result = grow_table(subject, space, &kernel.module, table, value, delta)?;
+                let result = grow_table(subject, space, table, value, delta)?;
                 answer(subject, space, result)
             }
             ThunkKind::TableFill(table) => {
@@ -227,13 +227,12 @@ fn answer(subject: &Subject, space: &Space, result: i32) -> Result<Served, Comma
 fn grow_memory(
     subject: &mut Subject,
     space: &Space,
-    module: &Module,
     memory: MemoryIdx,
     delta: u64,
 ) -> Result<i32, CommandError> {
     let id = space.memories[memory.index()];
     let old = subject.region(id).len() / MemoryType::PAGE;
-    let most = module.memories()[memory.index()].maximum.unwrap_or(MemoryType::MAX_PAGES);
+    let most = space.memory_limits[memory.index()];
     let new = old + delta;
     if new > most.min(MemoryType::MAX_PAGES) || subject.resize(id, new * MemoryType::PAGE).is_err()
     {
@@ -246,13 +245,12 @@ fn grow_memory(
 fn grow_table(
     subject: &mut Subject,
     space: &Space,
-    module: &Module,
     table: TableIdx,
     value: u64,
     delta: u64,
 ) -> Result<i32, CommandError> {
     let old = space.table_size(subject, table)?;
-    let most = module.tables()[table.index()].maximum.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
+    let most = space.table_limits[table.index()].min(MAX_TABLE_ELEMENTS);
     let new = old + delta;
     if new > most {
         return Ok(-1);
