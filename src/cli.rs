@@ -50,12 +50,37 @@ pub struct WastArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Run them on the oracle alone
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["backend", "opt", "stable", "anchors", "target", "cpu", "engine",
+          "compare", "max_stops", "timeout", "inject", "format", "output"])]
     pub oracle_only: bool,
     /// Version of WebAssembly that the scripts were written for: what later versions allow is
     /// then counted apart where a script calls it invalid
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
     pub standard: Option<u8>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// How the subject is halted: int3, probe, rsp
+    #[arg(long, value_name = "ENGINE", default_value = "int3")]
+    pub engine: String,
+    /// Which slots are compared: full, changed
+    #[arg(long, value_name = "HOW", default_value = "full")]
+    pub compare: String,
+    /// End a script, inconclusive, after this many stops
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_stops: Option<u64>,
+    /// End, inconclusive, after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<f64>,
+    /// Inject a fault into an instance: INSTANCE@ and what `wdiff run --inject` takes
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `--opt`

@@ -3,7 +3,7 @@
 //! They are refused by name before anything runs, so that no run silently does
 //! less than its command line says.
 
-use crate::cli::{BackendArgs, Format, Opt, RunArgs};
+use crate::cli::{BackendArgs, Format, Opt, RunArgs, WastArgs};
 use crate::error::CommandError;
 
 /// Accepts the one value that is built, refuses the contract's other values as
@@ -59,6 +59,18 @@ pub fn optimised(args: &BackendArgs) -> Result<(), CommandError> {
             "running --opt speed is not built yet (compile and map take it); this version runs --opt none",
         )),
     }
+}
+
+/// Checks the options of a run of scripts.
+///
+/// # Errors
+/// What is not built.
+pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
+    backend(&args.backend)?;
+    format(args.format)?;
+    optimised(&args.backend)?;
+    only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
+    only("compare", &args.compare, &["full"], &["changed"])
 }
 
 /// Checks the options of a run.

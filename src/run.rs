@@ -7,6 +7,7 @@ use crate::describe;
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::invoke;
+use crate::lockstep::stats::{Stats, Summary};
 use crate::lockstep::stops::{self, Control, Phase, Where};
 use crate::lockstep::{Ending, Finding, follow::Requests};
 use crate::output;
@@ -17,9 +18,11 @@ use crate::watch;
 use crate::witness;
 use crate::world;
 use aot_backend::{CompileError, CompileOptions, CpuSpec, Image, OptLevel};
+use dwarf_map::Producer;
 use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness, WitnessVerdict};
 use std::fs::File;
 use std::io::{BufReader, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasi_host::{OperationLog, World, WorldConfig};
@@ -178,6 +181,18 @@ pub fn options(
     args: &BackendArgs,
     debug_info: bool,
 ) -> Result<CompileOptions, CommandError> {
+    options_for(&program.path, args, debug_info)
+}
+
+/// The backend's options for what a file holds.
+///
+/// # Errors
+/// As [`options`].
+pub fn options_for(
+    path: &Path,
+    args: &BackendArgs,
+    debug_info: bool,
+) -> Result<CompileOptions, CommandError> {
     Ok(CompileOptions {
         opt: match args.opt {
             Opt::None => OptLevel::None,
@@ -188,7 +203,7 @@ pub fn options(
             .parse::<CpuSpec>()
             .map_err(|error| CommandError::input(format_args!("--cpu {}: {error}", args.cpu)))?,
         debug_info,
-        program: program.path.display().to_string(),
+        program: path.display().to_string(),
         ..CompileOptions::default()
     })
 }
@@ -280,11 +295,6 @@ fn conclude(
 fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
     let producer = &session.image.map.producer;
     let executed = &ran.executed;
-    let tool = reports::Tool {
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        cranelift: Some(producer.version.clone()),
-        cpu_features: producer.cpu_features.clone(),
-    };
     let (mut exit_code, mut trap) = (None, None);
     match &executed.ending {
         Ending::Returned(_) if !session.calls.shows_results => exit_code = Some(0),
@@ -299,15 +309,6 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
         exit_code,
         trap,
     };
-    let subject = reports::Subject {
-        backend: producer.backend.clone(),
-        opt: producer.opt.clone(),
-        stable: producer.stable.clone(),
-        target: producer.target.clone(),
-        engine: args.engine.clone(),
-        anchors: producer.anchors.clone(),
-        sandbox: "seccomp".to_string(),
-    };
     let outcome = match (&executed.ending, &ran.finding) {
         (_, Some(finding)) => Outcome::Divergence(Box::new(describe::divergence(
             finding,
@@ -321,10 +322,38 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
         }
         _ => Outcome::Match,
     };
-    let mut report = Report::new(tool, program, subject, outcome);
-    fill(&mut report, executed);
+    let mut report = Report::new(tool(producer), program, subject(producer, &args.engine), outcome);
+    fill(&mut report, &executed.stats, &executed.summary);
     let stats = &executed.stats;
     report.time = reports::Time::new(ran.wall, stats.stops, stats.stops);
+    check(&mut report);
+    report
+}
+
+/// What verified, as reports name it.
+pub fn tool(producer: &Producer) -> reports::Tool {
+    reports::Tool {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        cranelift: Some(producer.version.clone()),
+        cpu_features: producer.cpu_features.clone(),
+    }
+}
+
+/// What was verified, as reports name it.
+pub fn subject(producer: &Producer, engine: &str) -> reports::Subject {
+    reports::Subject {
+        backend: producer.backend.clone(),
+        opt: producer.opt.clone(),
+        stable: producer.stable.clone(),
+        target: producer.target.clone(),
+        engine: engine.to_string(),
+        anchors: producer.anchors.clone(),
+        sandbox: "seccomp".to_string(),
+    }
+}
+
+/// A report whose figures do not add up has no verdict.
+pub fn check(report: &mut Report) {
     if let Err(broken) = report.check_invariants() {
         let why = Inconclusive {
             reason: InconclusiveReason::Environment,
@@ -332,12 +361,10 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
         };
         report.set_outcome(Outcome::Inconclusive(why));
     }
-    report
 }
 
 /// The figures of an execution.
-fn fill(report: &mut Report, executed: &Executed) {
-    let (stats, summary) = (&executed.stats, &executed.summary);
+pub fn fill(report: &mut Report, stats: &Stats, summary: &Summary) {
     report.boundaries = reports::Boundaries {
         r#static: summary.boundaries,
         anchored: summary.anchored,
@@ -378,6 +405,6 @@ fn fill(report: &mut Report, executed: &Executed) {
 }
 
 /// This command line.
-fn rerun_command() -> Vec<String> {
+pub fn rerun_command() -> Vec<String> {
     std::iter::once("wdiff".to_string()).chain(std::env::args().skip(1)).collect()
 }

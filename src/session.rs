@@ -64,7 +64,7 @@ const MOST_REPETITIONS: usize = 8;
 
 /// Limits of the oracle: beyond what the subject can reach, so that whatever
 /// runs out does so in the subject and is adopted.
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         max_frames: 4 << 20,
         max_value_cells: 64 << 20,
@@ -99,7 +99,7 @@ impl Session<'_> {
         let mut lockstep =
             Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
         let mut begun = Vec::new();
-        let instantiated = lockstep.instantiate(&self.program.wasm, trap)?;
+        let instantiated = lockstep.instantiate(instance, trap)?;
         let calls = if instantiated.is_some() { &[][..] } else { &self.calls.list };
         let mut ending = instantiated.unwrap_or(Ending::Returned(Vec::new()));
         for call in calls {
@@ -112,7 +112,7 @@ impl Session<'_> {
         }
         let core_missing = lockstep.core_missing();
         let (stats, oracle, event) = lockstep.into_parts();
-        let summary = stats.summary(&self.image.map, module);
+        let summary = stats.summary(&self.image.map, |_| module);
         Ok(Executed { ending, stats, summary, calls: begun, oracle, event, instance, core_missing })
     }
 

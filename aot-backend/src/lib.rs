@@ -29,6 +29,7 @@
 
 mod abi;
 mod anchors;
+mod combine;
 mod compile;
 mod equal;
 mod error;
@@ -43,6 +44,7 @@ mod options;
 mod thunks;
 mod translate;
 
+pub use combine::{Part, combine};
 pub use compile::{compile, features};
 pub use error::{CompileError, ImageError};
 pub use image::Image;

@@ -18,6 +18,8 @@
 //!   function, a function in an instance.
 //! - `selftest`: injected >= reached >= effective >= caught, the kinds sum up to
 //!   the totals, the faults are those counted, and the verdict is theirs.
+//! - `wast`: an assertion that fails is a divergence, and what was not run keeps
+//!   the verdict from being a match.
 
 use crate::divergence::{Divergence, DivergenceKind, WitnessVerdict};
 use crate::model::{
@@ -47,6 +49,14 @@ pub(crate) fn report(report: &Report) -> Result<(), String> {
     }
     if let Some(section) = &report.selftest {
         selftest(section)?;
+    }
+    if let Some(section) = &report.wast {
+        require(section.failures.is_empty() || report.verdict == Verdict::Divergence, || {
+            "assertions that fail and no divergence".to_owned()
+        })?;
+        require(section.left_out() == 0 || report.verdict != Verdict::Match, || {
+            "assertions that were not run and a match".to_owned()
+        })?;
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ mod printable;
 pub mod slot;
 pub mod style;
 pub mod text;
+pub mod wast;
 
 pub use divergence::{
     Divergence, DivergenceKind, Executed, Frame, ListingLine, NativePc, StateDiff, Witness,
@@ -44,3 +45,4 @@ pub use model::{
 };
 pub use slot::{Slot, SlotName, SlotType};
 pub use style::Style;
+pub use wast::Wast;

@@ -9,6 +9,7 @@
 //! so that the sums of [`crate::check`] hold by construction.
 
 use crate::divergence::{Divergence, WitnessVerdict};
+use crate::wast::Wast;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,6 +48,9 @@ pub struct Report {
     /// The difference found; `Some` exactly if the verdict is divergence.
     #[serde(deserialize_with = "Option::deserialize")]
     pub divergence: Option<Divergence>,
+    /// Only in reports of `wdiff wast`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wast: Option<Wast>,
     /// Only in reports of `wdiff selftest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selftest: Option<Selftest>,
@@ -82,6 +86,7 @@ impl Report {
             time: Time::default(),
             divergence: None,
             selftest: None,
+            wast: None,
         };
         report.set_outcome(outcome);
         report
@@ -94,6 +99,47 @@ impl Report {
             Outcome::Divergence(divergence) => (Verdict::Divergence, None, Some(*divergence)),
             Outcome::Inconclusive(why) => (Verdict::Inconclusive, Some(why), None),
         };
+    }
+
+    /// Adds the figures of another run to this report's: what was looked at,
+    /// adopted and called, not how long it took nor what came of it.
+    pub fn add_figures(&mut self, other: &Report) {
+        let sum = |total: &mut u64, part: u64| *total = total.saturating_add(part);
+        let (b, o) = (&mut self.boundaries, &other.boundaries);
+        sum(&mut b.r#static, o.r#static);
+        sum(&mut b.anchored, o.anchored);
+        sum(&mut b.merged, o.merged);
+        sum(&mut b.threaded, o.threaded);
+        sum(&mut b.eliminated, o.eliminated);
+        sum(&mut b.executed, o.executed);
+        sum(&mut b.stops, o.stops);
+        b.longest_merged_run = b.longest_merged_run.max(o.longest_merged_run);
+        let (v, o) = (&mut self.values, &other.values);
+        sum(&mut v.compared, o.compared);
+        sum(&mut v.equal, o.equal);
+        sum(&mut v.wrong, o.wrong);
+        sum(&mut v.located, o.located);
+        sum(&mut v.derived, o.derived);
+        sum(&mut v.constant, o.constant);
+        sum(&mut v.unavailable, o.unavailable);
+        sum(&mut v.live.located, o.live.located);
+        sum(&mut v.live.derived, o.live.derived);
+        sum(&mut v.live.constant, o.live.constant);
+        sum(&mut v.live.unavailable, o.live.unavailable);
+        for (reason, count) in &o.reasons {
+            sum(v.reasons.entry(reason.clone()).or_default(), *count);
+        }
+        for (predicate, count) in &other.adoptions {
+            sum(self.adoptions.entry(predicate.clone()).or_default(), *count);
+        }
+        let (s, o) = (&mut self.stable_points, &other.stable_points);
+        sum(&mut s.r#static, o.r#static);
+        sum(&mut s.executed, o.executed);
+        sum(&mut s.full, o.full);
+        sum(&mut s.unavailable_live, o.unavailable_live);
+        sum(&mut self.memory.bytes_compared, other.memory.bytes_compared);
+        sum(&mut self.memory.deferred, other.memory.deferred);
+        sum(&mut self.host_calls, other.host_calls);
     }
 
     /// Makes this the report of a self-test, with the verdict that goes with it.

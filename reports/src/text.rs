@@ -12,6 +12,7 @@ mod next;
 mod page;
 mod selftest;
 mod summary;
+mod wast;
 
 use crate::model::{Report, Verdict};
 use crate::number::counted;
@@ -66,6 +67,12 @@ fn verdict_line(report: &Report, page: &mut Page) {
 }
 
 fn match_rest(report: &Report) -> String {
+    if let Some(section) = &report.wast
+        && report.boundaries.stops == 0
+    {
+        let held = counted(section.validation, "assertion", "assertions");
+        return format!("{held} held, none of which executes code");
+    }
     if report.boundaries.stops == 0 {
         return "but the subject was not stopped at any boundary".to_owned();
     }

@@ -13,7 +13,9 @@ use dwarf_map::{Location, SubjectAddr};
 use oracle_interp::{AdoptError, Choice, ChoiceKind};
 use reports::{Slot, SlotName, SlotType};
 use tracer::{SharedRegion, Subject, VectorRegs};
-use wasm_view::{Cell, GlobalIdx, MemoryIdx, MemoryType, SlotIdx, TableIdx, ValType, Value};
+use wasm_view::{
+    Cell, GlobalIdx, InstanceId, MemoryId, MemoryIdx, SlotIdx, TableId, ValType, Value,
+};
 
 /// Most single differences listed of one region: enough to see a pattern.
 const LISTED: usize = 8;
@@ -114,7 +116,8 @@ impl Lockstep<'_> {
         at: BoundaryId,
         cfa: SubjectAddr,
     ) -> Result<Vec<Slot>, CommandError> {
-        let Self { oracle, subject, plan, image, unwinder, space, .. } = self;
+        let Self { oracle, subject, plan, image, unwinder, spaces, .. } = self;
+        let space = &spaces[0];
         let plan = plan.function(at.function, &image.map, unwinder)?;
         let Some(top) = oracle.top() else {
             return Err(CommandError::bug("the oracle has no frame at a boundary"));
@@ -252,7 +255,8 @@ impl Lockstep<'_> {
         cfa: SubjectAddr,
         slot: SlotIdx,
     ) -> Result<(Value, Option<Value>), CommandError> {
-        let Self { oracle, subject, plan, image, unwinder, space, .. } = self;
+        let Self { oracle, subject, plan, image, unwinder, spaces, .. } = self;
+        let space = &spaces[0];
         let function = &image.map.functions[at.function as usize];
         let boundary = &function.boundaries[at.index as usize];
         let plan = plan.function(at.function, &image.map, unwinder)?;
@@ -280,27 +284,29 @@ impl Lockstep<'_> {
         let mut differences = Vec::new();
         let mut compared = 0;
         for (memory, address, length) in self.oracle.writes() {
-            let Some(index) = self.memory_index(memory) else { continue };
             let bytes = self.oracle.memory(memory);
             let range = address as usize..(address + length).min(bytes.len() as u64) as usize;
             let Some(bytes) = bytes.get(range) else { continue };
             compared += bytes.len() as u64;
-            let region = self.subject.region(self.space.memories[index.index()]);
-            let equal = region.compare(address, bytes);
+            let equal = self.memory_region(memory).compare(address, bytes);
             if !matches!(equal, Ok(None)) {
-                differences.extend(self.memory_differences(index, address, bytes));
+                differences.extend(self.memory_differences(memory, address, bytes));
             }
         }
         self.stats.memory_bytes += compared;
         for (table, first, count) in self.oracle.table_writes() {
-            let Some(index) = self.table_index(table) else { continue };
-            differences.extend(self.table_differences(index, first, count)?);
+            differences.extend(self.table_differences(table, first, count)?);
         }
         self.oracle.clear_writes();
-        for at in 0..self.mutable_globals.len() {
-            let (index, ty) = self.mutable_globals[at];
-            if let Some(found) = self.global_difference(index, ty)? {
-                differences.push(found);
+        // Only the instance that executed can have set a global since.
+        let here = self.oracle.top().map(|top| top.boundary.instance);
+        let before = self.last.map(|last| last.instance).filter(|before| Some(*before) != here);
+        for instance in here.into_iter().chain(before) {
+            for at in 0..self.mutable_globals[instance.index()].len() {
+                let (index, ty) = self.mutable_globals[instance.index()][at];
+                if let Some(found) = self.global_difference(instance, index, ty)? {
+                    differences.push(found);
+                }
             }
         }
         Ok(differences)
@@ -313,34 +319,32 @@ impl Lockstep<'_> {
     pub(super) fn compare_whole(&mut self) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
         let mut differences = Vec::new();
         let mut watch = None;
-        for at in 0..self.space.memories.len() {
-            let index = MemoryIdx::from_index(at);
-            let memory = self.oracle.instance(self.instance).memories[at];
+        for memory in (0..self.oracle.num_memories()).map(MemoryId::from_index) {
             let bytes = self.oracle.memory(memory);
-            let region = self.subject.region(self.space.memories[at]);
             self.stats.memory_bytes += bytes.len() as u64;
+            let region = self.memory_region(memory);
             if region.len() != bytes.len() as u64 {
-                let page = self.page_bytes(index);
+                let page = self.page_bytes(memory);
                 let pages = |bytes: u64| Some(bytes / page);
                 let (want, got) = (pages(bytes.len() as u64), pages(region.len()));
-                let name = SlotName::MemorySize(index.get());
+                let name = SlotName::MemorySize(self.memory_index(memory).get());
                 differences.push(Slot::number(name, SlotType::U64, want, got));
                 continue;
             }
             if !matches!(region.compare(0, bytes), Ok(None)) {
-                differences.extend(self.memory_differences(index, 0, bytes));
-                watch.get_or_insert(self.watch_of(index, bytes));
+                differences.extend(self.memory_differences(memory, 0, bytes));
+                watch.get_or_insert(self.watch_of(memory, bytes));
             }
         }
-        for at in 0..self.space.tables.len() {
-            let table = self.oracle.instance(self.instance).tables[at];
+        for table in (0..self.oracle.num_tables()).map(TableId::from_index) {
             let count = self.oracle.table(table).len() as u64;
-            differences.extend(self.table_differences(TableIdx::from_index(at), 0, count)?);
+            differences.extend(self.table_differences(table, 0, count)?);
         }
-        for at in 0..self.oracle.instance(self.instance).globals.len() {
-            let ty = self.oracle.global(self.oracle.instance(self.instance).globals[at]).0;
-            if let Some(found) = self.global_difference(GlobalIdx::from_index(at), ty)? {
-                differences.push(found);
+        for instance in self.oracle.instances() {
+            let defined = instance.module.num_imported_globals() as usize;
+            for (at, global) in instance.globals.iter().enumerate().skip(defined) {
+                let (index, ty) = (GlobalIdx::from_index(at), self.oracle.global(*global).0);
+                differences.extend(self.global_difference(instance.id(), index, ty)?);
             }
         }
         differences.extend(self.dropped_differences());
@@ -350,19 +354,18 @@ impl Lockstep<'_> {
     /// Bytes of memory that differ, whether or not anything looked at them yet:
     /// what led to a divergence may have been written long before it.
     pub(super) fn differing_memory(&self) -> Option<Watch> {
-        let memories = &self.oracle.instance(self.instance).memories;
-        memories.iter().zip(&self.space.memories).enumerate().find_map(|(at, (memory, region))| {
-            let bytes = self.oracle.memory(*memory);
-            let region = self.subject.region(*region);
+        (0..self.oracle.num_memories()).map(MemoryId::from_index).find_map(|memory| {
+            let bytes = self.oracle.memory(memory);
+            let region = self.memory_region(memory);
             let differs =
                 region.len() == bytes.len() as u64 && !matches!(region.compare(0, bytes), Ok(None));
-            differs.then(|| self.watch_of(MemoryIdx::from_index(at), bytes))
+            differs.then(|| self.watch_of(memory, bytes))
         })
     }
 
     /// The first bytes of a memory that differ from the oracle's.
-    fn watch_of(&self, memory: MemoryIdx, bytes: &[u8]) -> Watch {
-        let region = self.subject.region(self.space.memories[memory.index()]);
+    fn watch_of(&self, memory: MemoryId, bytes: &[u8]) -> Watch {
+        let region = self.memory_region(memory);
         let differences = region.differences(0, bytes, LISTED).unwrap_or_default();
         let addresses =
             differences.into_iter().flat_map(|range| range.take(LISTED_BYTES as usize)).collect();
@@ -372,16 +375,12 @@ impl Lockstep<'_> {
     /// Compares single bytes that an earlier run found to differ in the end.
     pub(super) fn compare_watched(&mut self) -> Vec<Slot> {
         let Some(watch) = &self.watch else { return Vec::new() };
-        let Some(memory) = self.oracle.instance(self.instance).memories.get(watch.memory.index())
-        else {
+        if watch.memory.index() >= self.oracle.num_memories() {
             return Vec::new();
-        };
-        let bytes = self.oracle.memory(*memory);
+        }
+        let bytes = self.oracle.memory(watch.memory);
         let mut differences = Vec::new();
-        let Some(region) = self.space.memories.get(watch.memory.index()) else {
-            return Vec::new();
-        };
-        let region = self.subject.region(*region);
+        let region = self.memory_region(watch.memory);
         for &address in &watch.addresses {
             let Some(byte) = bytes.get(address as usize).map(std::slice::from_ref) else {
                 continue;
@@ -394,12 +393,26 @@ impl Lockstep<'_> {
         differences
     }
 
+    /// The subject's form of a memory of the oracle's.
+    #[inline]
+    fn memory_region(&self, memory: MemoryId) -> &SharedRegion {
+        let (owner, index) = self.owners.memories[memory.index()];
+        self.subject.region(self.spaces[owner.index()].memories[index.index()])
+    }
+
+    /// The index of a memory in the instance that defines it.
+    fn memory_index(&self, memory: MemoryId) -> MemoryIdx {
+        self.owners.memories[memory.index()].1
+    }
+
     /// What differs in a range of memory that is known to differ.
-    fn memory_differences(&self, memory: MemoryIdx, address: u64, expected: &[u8]) -> Vec<Slot> {
-        let region = self.subject.region(self.space.memories[memory.index()]);
+    fn memory_differences(&self, memory: MemoryId, address: u64, expected: &[u8]) -> Vec<Slot> {
+        let region = self.memory_region(memory);
+        let page = self.page_bytes(memory);
+        let memory = self.memory_index(memory);
         let slot = |at: u64, want: &[u8], got: &[u8]| {
             Slot::bytes(memory.get(), at, want, got)
-                .read_from(self.space.memory_base(memory).offset(at as i64).to_string())
+                .read_from(region.address().offset(at as i64).to_string())
         };
         let mut found = Vec::new();
         for range in region.differences(address, expected, LISTED).unwrap_or_default() {
@@ -414,7 +427,6 @@ impl Lockstep<'_> {
         }
         if found.is_empty() {
             // The subject's memory ends before what the oracle wrote.
-            let page = self.page_bytes(memory);
             let pages = expected.len() as u64 + address;
             let (want, got) = (pages.div_ceil(page), region.len() / page);
             let name = SlotName::MemorySize(memory.get());
@@ -423,23 +435,25 @@ impl Lockstep<'_> {
         found
     }
 
-    fn page_bytes(&self, memory: MemoryIdx) -> u64 {
-        let memories = self.oracle.instance(self.instance).module.memories();
-        memories.get(memory.index()).map_or(MemoryType::PAGE, MemoryType::page_bytes)
+    fn page_bytes(&self, memory: MemoryId) -> u64 {
+        let (owner, index) = self.owners.memories[memory.index()];
+        self.spaces[owner.index()].memory_types[index.index()].page_bytes()
     }
 
     fn table_differences(
         &self,
-        index: TableIdx,
+        table: TableId,
         first: u64,
         count: u64,
     ) -> Result<Vec<Slot>, CommandError> {
-        let instance = self.oracle.instance(self.instance);
-        let elements = self.oracle.table(instance.tables[index.index()]);
-        let ty = ValType::Ref(instance.module.tables()[index.index()].element);
-        let region = self.subject.region(self.space.tables[index.index()]);
+        let (owner, index) = self.owners.tables[table.index()];
+        let space = &self.spaces[owner.index()];
+        let elements = self.oracle.table(table);
+        let ty = self.oracle.instance(owner).module.tables()[index.index()].element;
+        let ty = ValType::Ref(ty);
+        let region = self.subject.region(space.tables[index.index()]);
         let mut found = Vec::new();
-        let size = self.space.table_size(&self.subject, index)?;
+        let size = space.table_size(&self.subject, index)?;
         if size != elements.len() as u64 {
             let name = SlotName::TableSize(index.get());
             let want = Some(elements.len() as u64);
@@ -448,7 +462,7 @@ impl Lockstep<'_> {
         let end = first.saturating_add(count).min(elements.len() as u64);
         for position in first..end {
             let native = region.read_u64(position * 8).map_err(CommandError::bug)?;
-            let (want, got) = (elements[position as usize], self.space.cell(ty, native));
+            let (want, got) = (elements[position as usize], space.cell(ty, native));
             if want != got && found.len() < LISTED {
                 found.push(difference(
                     SlotName::Table { table: index.get(), element: position },
@@ -463,15 +477,16 @@ impl Lockstep<'_> {
 
     fn global_difference(
         &self,
+        instance: InstanceId,
         index: GlobalIdx,
         ty: ValType,
     ) -> Result<Option<Slot>, CommandError> {
-        let id = self.oracle.instance(self.instance).globals[index.index()];
+        let id = self.oracle.instance(instance).globals[index.index()];
         let expected = match ty {
             ValType::V128 => self.oracle.global_value(id),
             _ => Value::from_cell(ty, self.oracle.global(id).1),
         };
-        let actual = self.space.global(&self.subject, index, ty)?;
+        let actual = self.spaces[instance.index()].global(&self.subject, index, ty)?;
         Ok((!same(actual, expected)).then(|| {
             difference(
                 SlotName::Global(index.get()),

@@ -3,7 +3,7 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::{ThunkKind, erased_func};
+use dwarf_map::erased_func;
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
 
@@ -27,15 +27,12 @@ pub fn enter(
     ty: &FuncType,
     args: &[Value],
 ) -> Result<(), CommandError> {
-    let map = &image.map;
     let erased = erased_func(ty);
-    let entry = map.entries.iter().find(|entry| entry.ty == erased).ok_or_else(|| {
+    let entry = image.map.entries.iter().find(|entry| entry.ty == erased).ok_or_else(|| {
         CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
     })?;
-    let own = map.functions.iter().find(|function| function.func == func).map(|f| &f.code);
-    let thunk = || map.thunks.iter().find(|thunk| thunk.kind == ThunkKind::Import(func));
-    let code = own
-        .or_else(|| thunk().map(|thunk| &thunk.code))
+    let code = space
+        .code(func)
         .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
         space.set_argument(subject, index as u32, *value)?;
@@ -49,7 +46,7 @@ pub fn enter(
     let data = space.instance_data().get();
     let mut regs = *subject.regs();
     for (register, value) in
-        [(RDI, data), (RSI, code.start.at(text).get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
+        [(RDI, data), (RSI, code.get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
     {
         regs.set_dwarf(register, value);
     }

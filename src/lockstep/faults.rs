@@ -11,7 +11,7 @@ use dwarf_map::SubjectAddr;
 use oracle_interp::Event;
 use reports::{DivergenceKind, InconclusiveReason};
 use tracer::FaultSignal;
-use wasm_view::Trap;
+use wasm_view::{Boundary, Trap};
 
 /// Bytes that a thunk or a prologue may need below the caller's frame.
 const FRAME_SLACK: u64 = 4096;
@@ -27,7 +27,7 @@ impl Lockstep<'_> {
         address: Option<SubjectAddr>,
     ) -> Result<Next, CommandError> {
         if let Some(address) = address
-            && self.space.in_stack_guard(address)
+            && self.space().in_stack_guard(address)
             && matches!(signal, FaultSignal::Segv | FaultSignal::Bus)
         {
             return self.stack_exhausted(event, address);
@@ -43,10 +43,12 @@ impl Lockstep<'_> {
                 Vec::new(),
             );
         };
+        let instance = self.plan.owner(function);
+        let space = &self.spaces[instance.index()];
         let fits = match trap {
             Trap::MemoryOutOfBounds => match signal {
                 FaultSignal::Bus | FaultSignal::Segv => {
-                    address.is_some_and(|address| self.space.memory_at(address).is_some())
+                    address.is_some_and(|address| space.memory_at(address).is_some())
                 }
                 FaultSignal::Ill => true,
                 FaultSignal::Fpe | FaultSignal::Trap => false,
@@ -66,10 +68,8 @@ impl Lockstep<'_> {
         let func = self.image.map.functions[function as usize].func;
         match event {
             Event::Trapped(expected) if expected == trap => {
-                let same = self
-                    .oracle
-                    .top()
-                    .is_none_or(|top| top.boundary.func == func && top.boundary.offset == offset);
+                let here = Boundary { instance, func, offset };
+                let same = self.oracle.top().is_none_or(|top| top.boundary == here);
                 if same {
                     self.trapped(trap)
                 } else {
@@ -117,7 +117,8 @@ impl Lockstep<'_> {
         });
         let entered = match &event {
             Event::Boundary => {
-                self.oracle.top().and_then(|top| self.plan.position(top.boundary.func))
+                let top = self.oracle.top().map(|top| top.boundary);
+                top.and_then(|top| self.plan.position(top.instance, top.func))
             }
             _ => None,
         };

@@ -5,14 +5,14 @@
 
 use dwarf_map::SubjectAddr;
 use reports::{DivergenceKind, Slot};
-use wasm_view::{Boundary, MemoryIdx};
+use wasm_view::{Boundary, MemoryId};
 
 /// Bytes of one memory that differ where a run ended: the boundary at which
 /// they began to differ may lie before that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// The memory.
-    pub memory: MemoryIdx,
+    pub memory: MemoryId,
     /// Addresses of differing bytes.
     pub addresses: Vec<u64>,
 }

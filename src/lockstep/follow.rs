@@ -7,12 +7,12 @@ use super::frames::{CallPlan, NativeFrame};
 use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
-use super::space::{self, Space};
+use super::space::{self, Blueprint, Space};
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
 use crate::core_file::CoreRequest;
 use crate::error::CommandError;
-use aot_backend::Image;
+use aot_backend::{Image, Part};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{CodeOffset, SubjectAddr};
 use oracle_interp::{Event, Oracle};
@@ -23,8 +23,8 @@ use std::sync::atomic::Ordering;
 use tracer::{Stop, Subject};
 use wasi_host::World;
 use wasm_view::{
-    Boundary, Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableId,
-    TableIdx, Trap, ValType, Value, WasmOffset,
+    Boundary, Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap, ValType,
+    Value, WasmOffset,
 };
 
 /// How a call ended.
@@ -62,20 +62,57 @@ pub struct Requests {
     pub cores: Vec<CoreRequest>,
 }
 
+/// Who answers calls of host functions.
+pub enum Host<'a> {
+    /// WASI.
+    Wasi(&'a mut World),
+    /// The module `spectest` of the specification's scripts: all of its
+    /// functions do nothing and return nothing.
+    Spectest,
+}
+
+/// The instance that defines each memory and table of the store, and the index
+/// that it has there; by id.
+#[derive(Default)]
+pub(super) struct Owners {
+    pub memories: Vec<(InstanceId, MemoryIdx)>,
+    pub tables: Vec<(InstanceId, TableIdx)>,
+}
+
+impl Owners {
+    fn of(plan: &Blueprint) -> Owners {
+        let mut owners = Owners::default();
+        for (at, planned) in plan.instances.iter().enumerate() {
+            let (instance, module) = (InstanceId::from_index(at), &planned.module);
+            let memories = module.num_imported_memories()..module.memories().len() as u32;
+            owners.memories.extend(memories.map(|index| (instance, MemoryIdx::new(index))));
+            let tables = module.num_imported_tables()..module.tables().len() as u32;
+            owners.tables.extend(tables.map(|index| (instance, TableIdx::new(index))));
+        }
+        owners
+    }
+}
+
 /// One subject beside one oracle.
 pub struct Lockstep<'a> {
     pub(super) image: &'a Image,
     pub(super) oracle: Oracle,
     pub(super) subject: Subject,
-    pub(super) world: &'a mut World,
-    pub(super) space: Space,
+    pub(super) host: Host<'a>,
+    /// By instance.
+    pub(super) spaces: Vec<Space>,
+    pub(super) owners: Owners,
+    blueprint: Blueprint,
     pub(super) plan: Plan,
     pub(super) unwinder: Unwinder,
-    pub(super) kernel: Kernel,
-    pub(super) instance: InstanceId,
+    /// By instance; `None` before it is instantiated.
+    pub(super) kernels: Vec<Option<Kernel>>,
+    /// The instance whose function was called last.
+    called: InstanceId,
     pub(super) frames: Vec<NativeFrame>,
     pub(super) calls: HashMap<CodeOffset, CallPlan>,
-    pub(super) mutable_globals: Vec<(GlobalIdx, ValType)>,
+    /// By instance.
+    pub(super) mutable_globals: Vec<Vec<(GlobalIdx, ValType)>>,
     pub(super) watch: Option<Watch>,
     /// What was looked at so far.
     pub stats: Stats,
@@ -99,7 +136,7 @@ pub(super) enum Next {
 }
 
 impl<'a> Lockstep<'a> {
-    /// Starts a subject for an instance of the oracle's.
+    /// Starts a subject for the oracle's only instance.
     ///
     /// # Errors
     /// An image that contradicts itself; what the host refuses.
@@ -112,37 +149,60 @@ impl<'a> Lockstep<'a> {
         control: Arc<Control>,
     ) -> Result<Lockstep<'a>, CommandError> {
         let module = oracle.instance(instance).module.clone();
-        let plan = Plan::new(image)?;
+        let (parts, plan) = ([Part::whole(image)], Blueprint::of(&oracle));
+        let host = Host::Wasi(world);
+        let places = (requests.places.clone(), requests.every);
+        let mut lockstep = Self::linked(image, &parts, plan, oracle, host, requests, control)?;
+        let (places, every) = places;
+        lockstep.selection = stops::plant(&places, every, &module, &image.map, &lockstep.subject)?;
+        Ok(lockstep)
+    }
+
+    /// Starts a subject for several instances, each with its part of the image,
+    /// that halts at every boundary. Those that the oracle does not have yet
+    /// are instantiated later.
+    ///
+    /// # Errors
+    /// As [`Lockstep::new`].
+    pub fn linked(
+        image: &'a Image,
+        parts: &[Part],
+        blueprint: Blueprint,
+        oracle: Oracle,
+        host: Host<'a>,
+        requests: Requests,
+        control: Arc<Control>,
+    ) -> Result<Lockstep<'a>, CommandError> {
+        let plan = Plan::linked(image, parts)?;
         let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
             .map_err(CommandError::input)?;
-        let (subject, space) = space::start(image, &oracle, instance)?;
+        let (subject, spaces) = space::start_linked(image, parts, &blueprint)?;
         control.attach(subject.interrupter());
-        let selection =
-            stops::plant(&requests.places, requests.every, &module, &image.map, &subject)?;
-        let kernel = Kernel::new(module.clone(), &oracle, instance);
-        let mutable_globals = module
-            .globals()
-            .iter()
-            .enumerate()
-            .filter(|(_, ty)| ty.mutable)
-            .map(|(index, ty)| (GlobalIdx::from_index(index), ty.content))
-            .collect();
+        let mutable = |planned: &space::Planned| {
+            let globals = planned.module.globals().iter().enumerate();
+            globals
+                .filter(|(_, ty)| ty.mutable)
+                .map(|(index, ty)| (GlobalIdx::from_index(index), ty.content))
+                .collect()
+        };
         Ok(Lockstep {
             image,
             oracle,
             subject,
-            world,
-            space,
+            host,
+            kernels: spaces.iter().map(|_| None).collect(),
+            spaces,
+            owners: Owners::of(&blueprint),
             plan,
             unwinder,
-            kernel,
-            instance,
+            called: InstanceId::new(0),
             frames: Vec::new(),
             calls: HashMap::new(),
-            mutable_globals,
+            mutable_globals: blueprint.instances.iter().map(mutable).collect(),
+            blueprint,
             watch: requests.watch,
             stats: Stats::new(&image.map),
-            selection,
+            selection: Selection::Every,
             control,
             max_stops: requests.max_stops,
             cores: requests.cores,
@@ -152,6 +212,18 @@ impl<'a> Lockstep<'a> {
             pending: Event::Boundary,
             pc: SubjectAddr::new(0),
         })
+    }
+
+    /// Exchanges the oracle for another one, which is to have the same store as
+    /// the subject.
+    pub fn exchange_oracle(&mut self, oracle: &mut Oracle) {
+        std::mem::swap(&mut self.oracle, oracle);
+    }
+
+    /// What is the same in every instance's space: the stack and the functions.
+    #[inline]
+    pub(super) fn space(&self) -> &Space {
+        &self.spaces[0]
     }
 
     /// The oracle, for looking at its final state.
@@ -174,18 +246,26 @@ impl<'a> Lockstep<'a> {
         matches!(self.selection, Selection::Some(_))
     }
 
-    /// Instantiates the module in the subject and compares the two stores,
-    /// and the trap that ended it in the oracle, if one did. Answers an ending
-    /// when there is nothing to call.
+    /// Instantiates a module in the subject after the oracle has, and compares
+    /// the two stores, and the trap that ended it in the oracle, if one did.
+    /// Answers an ending when there is nothing to call.
     ///
     /// # Errors
     /// Only what is no verdict.
     pub fn instantiate(
         &mut self,
-        wasm: &[u8],
+        instance: InstanceId,
         expected: Option<Trap>,
     ) -> Result<Option<Ending>, CommandError> {
-        let actual = instantiate(wasm, &self.subject, &self.space)?;
+        self.forget_place(instance);
+        let linked = self.oracle.instance(instance);
+        let planned = self.blueprint.instances.get(instance.index());
+        if !planned.is_some_and(|planned| planned.is(linked)) {
+            return Err(CommandError::bug("an instance is linked otherwise than was planned"));
+        }
+        let module = linked.module.clone();
+        let actual = instantiate(module.bytes(), &self.subject, &self.spaces[instance.index()])?;
+        self.kernels[instance.index()] = Some(Kernel::new(module, &self.oracle, instance));
         if actual != expected {
             let text = |trap: Option<Trap>| trap.map(|trap| trap.to_string());
             let slot = Slot::text(SlotName::Trap, text(expected), text(actual));
@@ -204,17 +284,28 @@ impl<'a> Lockstep<'a> {
         Ok(actual.map(|trap| Ending::Trapped(trap, None)))
     }
 
+    /// Nothing has been executed yet, in this instance.
+    fn forget_place(&mut self, instance: InstanceId) {
+        self.called = instance;
+        self.frames.clear();
+        self.operands.clear();
+        self.last = None;
+        self.here = None;
+    }
+
     /// Calls a function on both sides and follows it to its end.
     ///
     /// # Errors
     /// Only what is no verdict: a bug, a broken image, a host that refuses.
     pub fn call(&mut self, func: FuncAddr, args: &[Value]) -> Result<Ending, CommandError> {
-        self.frames.clear();
+        let func = self.oracle.instance(func.instance).resolve(func.func);
+        self.forget_place(func.instance);
         self.oracle.clear_writes();
         let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
-        let ty = self.oracle.instance(self.instance).module.func_type(func.func).cloned();
+        let ty = self.oracle.instance(func.instance).module.func_type(func.func).cloned();
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
-        enter(&mut self.subject, &self.space, self.image, func.func, &ty, args)?;
+        let space = &self.spaces[func.instance.index()];
+        enter(&mut self.subject, space, self.image, func.func, &ty, args)?;
         let mut event = match (event, &self.selection) {
             (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
             (event, _) => event,
@@ -308,7 +399,10 @@ impl<'a> Lockstep<'a> {
         let function = &self.image.map.functions[at.function as usize];
         let offset = function.boundaries[at.index as usize].offset;
         match top {
-            Some(top) if top.func == function.func && top.offset == offset => {}
+            Some(top)
+                if top.func == function.func
+                    && top.offset == offset
+                    && top.instance == self.plan.owner(at.function) => {}
             _ => {
                 return self.unexpected(event, format!("the subject reached {}", self.name(at)));
             }
@@ -372,7 +466,8 @@ impl<'a> Lockstep<'a> {
         for (at, (ty, value)) in
             image.map.entries[index].ty.results.iter().zip(&expected).enumerate()
         {
-            let actual = self.space.argument(&self.subject, at as u32, *ty)?;
+            let space = &self.spaces[self.called.index()];
+            let actual = space.argument(&self.subject, at as u32, *ty)?;
             if !super::compare::same(actual, *value) {
                 wrong.push(super::compare::difference(
                     SlotName::Result(at as u32),
@@ -461,7 +556,7 @@ impl<'a> Lockstep<'a> {
                 )
             }
             Event::HostCall(call) => {
-                let name = self.import_name(call.func);
+                let name = self.import_name(call.instance, call.func);
                 (DivergenceKind::ControlFlow, format!("the oracle calls the host function {name}"))
             }
             Event::Finished(_) => (
@@ -542,7 +637,7 @@ impl<'a> Lockstep<'a> {
             (_, _, Some(last)) => last,
             (_, Some(top), None) => top,
             (_, None, None) => Boundary {
-                instance: self.instance,
+                instance: self.called,
                 func: FuncIdx::new(0),
                 offset: WasmOffset::new(0),
             },
@@ -583,7 +678,8 @@ impl<'a> Lockstep<'a> {
 
     fn oracle_state(&self) -> Vec<String> {
         let Some(top) = self.oracle.top() else { return Vec::new() };
-        let Some(at) = self.plan.position(top.boundary.func) else { return Vec::new() };
+        let Boundary { instance, func, .. } = top.boundary;
+        let Some(at) = self.plan.position(instance, func) else { return Vec::new() };
         let function = &self.image.map.functions[at as usize];
         let Ok(index) =
             function.boundaries.binary_search_by_key(&top.boundary.offset, |b| b.offset)
@@ -611,24 +707,12 @@ impl<'a> Lockstep<'a> {
         format!("{offset} of function {}", function.func)
     }
 
-    pub(super) fn import_name(&self, func: FuncIdx) -> String {
-        let module = &self.oracle.instance(self.instance).module;
+    pub(super) fn import_name(&self, instance: InstanceId, func: FuncIdx) -> String {
+        let module = &self.oracle.instance(instance).module;
         match module.function_import(func) {
             Some(import) => format!("{}.{}", import.module, import.name),
             None => func.to_string(),
         }
-    }
-
-    /// The index of a memory of this instance.
-    pub(super) fn memory_index(&self, memory: MemoryId) -> Option<MemoryIdx> {
-        let memories = &self.oracle.instance(self.instance).memories;
-        memories.iter().position(|id| *id == memory).map(MemoryIdx::from_index)
-    }
-
-    /// The index of a table of this instance.
-    pub(super) fn table_index(&self, table: TableId) -> Option<TableIdx> {
-        let tables = &self.oracle.instance(self.instance).tables;
-        tables.iter().position(|id| *id == table).map(TableIdx::from_index)
     }
 
     /// Writes the cores that are due at this execution of a boundary.
@@ -640,7 +724,7 @@ impl<'a> Lockstep<'a> {
         let occurrence = self.stats.executions(at);
         let due = |core: &mut CoreRequest| core.at == boundary && core.occurrence == occurrence;
         for core in self.cores.extract_if(.., due) {
-            core.write(&mut self.subject, &self.space, self.pc)?;
+            core.write(&mut self.subject, &self.spaces[0], self.pc)?;
         }
         Ok(())
     }

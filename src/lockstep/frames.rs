@@ -90,7 +90,7 @@ impl Lockstep<'_> {
         cfa: SubjectAddr,
         depth: usize,
     ) -> Result<Option<FrameFinding>, CommandError> {
-        if self.space.stack_offset(cfa.offset(-8)).is_none() {
+        if self.space().stack_offset(cfa.offset(-8)).is_none() {
             return Ok(FrameFinding::stack(format!(
                 "the frame address {cfa} lies outside of the native stack"
             )));
@@ -204,7 +204,7 @@ impl Lockstep<'_> {
             let same = match (check.width(), expected) {
                 (Width::Word, [cell]) => u64::from(native as u32) == cell.0,
                 (Width::Double, [cell]) => native as u64 == cell.0,
-                (Width::FuncRef, [cell]) => self.space.funcref(native as u64) == Some(*cell),
+                (Width::FuncRef, [cell]) => self.space().funcref(native as u64) == Some(*cell),
                 (_, cells) => Value::V128(native).to_cells().eq(cells.iter().copied()),
             };
             if !same && let Some(ty) = types.get(index) {
@@ -215,7 +215,7 @@ impl Lockstep<'_> {
                 slots.push(difference(
                     name,
                     Value::from_cells(*ty, expected),
-                    Some(self.space.value(*ty, native)),
+                    Some(self.space().value(*ty, native)),
                     site.locations
                         .get(index)
                         .map(|location| describe_location(*location, caller.cfa))
@@ -289,8 +289,8 @@ impl Lockstep<'_> {
 
     /// Eight bytes of the native stack.
     pub(super) fn read_stack(&self, address: SubjectAddr) -> Option<u64> {
-        let offset = self.space.stack_offset(address)?;
-        self.subject.region(self.space.stack).read_u64(offset).ok()
+        let offset = self.space().stack_offset(address)?;
+        self.subject.region(self.space().stack).read_u64(offset).ok()
     }
 
     /// A slot of this width on the native stack.
@@ -310,7 +310,8 @@ impl Lockstep<'_> {
         at: BoundaryId,
         cfa: SubjectAddr,
     ) -> Result<Vec<String>, CommandError> {
-        let Self { subject, plan, image, unwinder, space, .. } = self;
+        let Self { subject, plan, image, unwinder, spaces, .. } = self;
+        let space = &spaces[0];
         let function = &image.map.functions[at.function as usize];
         let boundary = &function.boundaries[at.index as usize];
         let plan = plan.function(at.function, &image.map, unwinder)?;

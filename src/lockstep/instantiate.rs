@@ -8,9 +8,8 @@
 //! before the first instruction, so that an error in either does not pass as
 //! the initial state of both.
 
-use super::space::{Space, read_u128};
+use super::space::Space;
 use crate::error::CommandError;
-use dwarf_map::InstanceLayout;
 use tracer::Subject;
 use wasm_view::{FuncIdx, GlobalIdx, MemoryIdx, TableIdx, Trap};
 use wasmparser::{
@@ -32,7 +31,7 @@ pub fn instantiate(
     // Globals come before tables in effect, elements before data: as sections
     // do, but for the table section, whose expressions may use globals.
     let mut tables = Vec::new();
-    let mut global = space.layout.counts().imported_globals;
+    let mut global = 0;
     let mut elements = Vec::new();
     let mut data = Vec::new();
     let mut imported_tables = 0;
@@ -42,6 +41,7 @@ pub fn instantiate(
                 for import in reader.into_imports() {
                     let ty = import.map_err(CommandError::bug)?.ty;
                     imported_tables += u32::from(matches!(ty, wasmparser::TypeRef::Table(_)));
+                    global += u32::from(matches!(ty, wasmparser::TypeRef::Global(_)));
                 }
             }
             Payload::TableSection(reader) => {
@@ -53,12 +53,7 @@ pub fn instantiate(
                 for item in reader {
                     let item = item.map_err(CommandError::bug)?;
                     let value = loader.evaluate_whole(&item.init_expr)?;
-                    let at = u64::from(space.layout.global(GlobalIdx::new(global)));
-                    // Whatever its type, a global has 16 bytes for itself.
-                    subject
-                        .region(space.data)
-                        .write(at, &value.to_le_bytes())
-                        .map_err(CommandError::bug)?;
+                    space.set_global(subject, GlobalIdx::new(global), value)?;
                     global += 1;
                 }
             }
@@ -78,6 +73,10 @@ pub fn instantiate(
     for (index, table) in tables.iter().enumerate() {
         if let TableInit::Expr(init) = &table.init {
             let word = loader.evaluate(init)?;
+            // Nobody else has a new table: it is all zero.
+            if word == 0 {
+                continue;
+            }
             let table_idx = TableIdx::new(imported_tables + index as u32);
             let words = vec![word; table.ty.initial as usize];
             loader.store_elements(table_idx, 0, &words)?;
@@ -152,9 +151,7 @@ impl Loader<'_> {
         };
         let region = self.subject.region(*id);
         for (at, word) in words.iter().enumerate() {
-            if *word != 0 {
-                region.write_u64((first + at as u64) * 8, *word).map_err(CommandError::bug)?;
-            }
+            region.write_u64((first + at as u64) * 8, *word).map_err(CommandError::bug)?;
         }
         Ok(())
     }
@@ -212,8 +209,6 @@ impl Loader<'_> {
     }
 
     fn global(&self, global: GlobalIdx) -> Result<u128, CommandError> {
-        let layout: InstanceLayout = self.space.layout;
-        let data = self.subject.region(self.space.data);
-        read_u128(data, u64::from(layout.global(global))).map_err(CommandError::bug)
+        self.space.global_bits(self.subject, global)
     }
 }

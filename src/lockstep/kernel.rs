@@ -86,7 +86,7 @@ impl Kernel {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
             }
             ThunkKind::MemoryGrow(memory) => {
-                let result = grow_memory(subject, space, &kernel.module, memory, argument(0)?)?;
+                let result = grow_memory(subject, space, memory, argument(0)?)?;
                 answer(subject, space, result)
             }
             ThunkKind::MemoryFill(memory) => {
@@ -140,7 +140,7 @@ impl Kernel {
             ThunkKind::TableGrow(table) => {
                 let value = word(subject, space, 0)?;
                 let delta = argument(1)?;
-                let result = grow_table(subject, space, &kernel.module, table, value, delta)?;
+                let result = grow_table(subject, space, table, value, delta)?;
                 answer(subject, space, result)
             }
             ThunkKind::TableFill(table) => {
@@ -241,12 +241,11 @@ fn answer(subject: &Subject, space: &Space, result: Value) -> Result<Served, Com
 fn grow_memory(
     subject: &mut Subject,
     space: &Space,
-    module: &Module,
     memory: MemoryIdx,
     delta: u64,
 ) -> Result<Value, CommandError> {
     let id = space.memories[memory.index()];
-    let ty = module.memories()[memory.index()];
+    let ty = space.memory_types[memory.index()];
     let old = subject.region(id).len() / ty.page_bytes();
     let new = old.checked_add(delta).filter(|new| *new <= ty.most_pages());
     let bytes = new
@@ -293,12 +292,11 @@ fn wait(
 fn grow_table(
     subject: &mut Subject,
     space: &Space,
-    module: &Module,
     table: TableIdx,
     value: u64,
     delta: u64,
 ) -> Result<Value, CommandError> {
-    let ty = &module.tables()[table.index()];
+    let ty = space.table_types[table.index()];
     let old = space.table_size(subject, table)?;
     let most = ty.maximum.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
     let Some(new) = old.checked_add(delta).filter(|new| *new <= most) else {

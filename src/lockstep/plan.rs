@@ -7,11 +7,11 @@
 //! into 8-byte [`Check`]s that say how to read a slot and nothing else.
 
 use crate::error::CommandError;
-use aot_backend::Image;
+use aot_backend::{Image, Part};
 use dwarf_map::unwind::{CfaRule, Unwinder};
 use dwarf_map::{Anchor, CodeOffset, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
 use std::collections::HashMap;
-use wasm_view::{FuncIdx, HeapType, RefType, Trap, ValType, WasmOffset};
+use wasm_view::{FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
 
 /// What the code holds at a trap instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,31 +140,52 @@ pub struct Plan {
     at: Vec<u32>,
     sites: Vec<Site>,
     functions: Vec<Option<Box<FunctionPlan>>>,
-    by_func: HashMap<FuncIdx, u32>,
+    by_func: HashMap<(InstanceId, FuncIdx), u32>,
+    /// Instances that functions and thunks belong to, by position.
+    function_owners: Vec<InstanceId>,
+    thunk_owners: Vec<InstanceId>,
     traps: HashMap<CodeOffset, (u32, Trap, WasmOffset)>,
     /// Start of the text in the subject.
     text: SubjectAddr,
 }
 
 impl Plan {
-    /// Indexes the map of an image.
+    /// Indexes the map of an image that is one instance's.
     ///
     /// # Errors
     /// A map that contradicts itself: two things at one PC, a PC outside the
     /// code.
     pub fn new(image: &Image) -> Result<Plan, CommandError> {
+        Self::linked(image, &[Part::whole(image)])
+    }
+
+    /// Indexes the map of an image with a part for each instance.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn linked(image: &Image, parts: &[Part]) -> Result<Plan, CommandError> {
         let map = &image.map;
+        let mut function_owners = vec![InstanceId::new(0); map.functions.len()];
+        let mut thunk_owners = vec![InstanceId::new(0); map.thunks.len()];
+        for (index, part) in parts.iter().enumerate() {
+            let instance = InstanceId::from_index(index);
+            function_owners[part.functions.clone()].fill(instance);
+            thunk_owners[part.thunks.clone()].fill(instance);
+        }
         let mut plan = Plan {
             at: vec![0; image.text.len()],
             sites: Vec::new(),
             functions: map.functions.iter().map(|_| None).collect(),
             by_func: HashMap::new(),
+            function_owners,
+            thunk_owners,
             traps: HashMap::new(),
             text: image.text_address,
         };
         for (position, function) in map.functions.iter().enumerate() {
             let position = position as u32;
-            plan.by_func.insert(function.func, position);
+            let owner = plan.function_owners[position as usize];
+            plan.by_func.insert((owner, function.func), position);
             for (index, boundary) in function.boundaries.iter().enumerate() {
                 if let Anchor::Trap(pc) = boundary.anchor {
                     let id = BoundaryId { function: position, index: index as u32 };
@@ -218,9 +239,20 @@ impl Plan {
         self.traps.get(&pc).copied()
     }
 
-    /// The position of a function in the map.
-    pub fn position(&self, func: FuncIdx) -> Option<u32> {
-        self.by_func.get(&func).copied()
+    /// The position of an instance's function in the map.
+    pub fn position(&self, instance: InstanceId, func: FuncIdx) -> Option<u32> {
+        self.by_func.get(&(instance, func)).copied()
+    }
+
+    /// The instance that the function at a position in the map belongs to.
+    #[inline]
+    pub fn owner(&self, position: u32) -> InstanceId {
+        self.function_owners[position as usize]
+    }
+
+    /// The instance that the thunk at a position in the map belongs to.
+    pub fn thunk_owner(&self, position: usize) -> InstanceId {
+        self.thunk_owners[position]
     }
 
     /// The prepared form of a function.

@@ -3,31 +3,40 @@
 //! | from | what | access beyond it |
 //! |---|---|---|
 //! | 0x40_0000 | the image: gadget page and code, read and execute | |
-//! | 0x10_0000_0000 | instance data, laid out by [`InstanceLayout`] | |
+//! | 0x10_0000_0000 | instance data, laid out by [`InstanceLayout`], one region an instance | |
 //! | 0x20_0000_0000 | native stack, growing down to this address | SIGSEGV below: the stack guard |
 //! | 0x30_0000_0000 | tables, one reservation each | |
 //! | 0x100_0000_0000 | linear memories, 4 GiB + 32 MiB each | SIGBUS: the bounds trap |
 //!
-//! Every region is a file in memory that wdiff maps too. Sizes, code
-//! addresses and function descriptors are filled in here; the module's own
-//! initial values by [`super::instantiate`].
+//! Every region is a file in memory that wdiff maps too. A sealed subject can
+//! map nothing more, so the instances that will exist are known beforehand: a
+//! [`Blueprint`]. Sizes, code addresses, function descriptors and what instances
+//! share with each other are filled in here for all of them at once; each
+//! module's own initial values come when it is instantiated, by
+//! [`super::instantiate`].
+//!
+//! What two instances share by import is one region. Each of them has its base
+//! and its size in its own instance data, and whoever changes the size tells
+//! them all.
 
 use crate::error::CommandError;
-use aot_backend::Image;
+use aot_backend::{Image, Part};
 use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind, erased};
 use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
+use std::sync::Arc;
 use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig};
 use wasm_view::{
-    Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, TypeIdx, ValType, Value,
+    Cell, FuncAddr, FuncIdx, GlobalId, GlobalIdx, InstanceId, MemoryId, MemoryIdx, MemoryType,
+    TableId, TableIdx, TableType, TypeIdx, ValType, Value,
 };
 
-/// Where the instance data lies.
+/// Where the first instance's data lies.
 pub const INSTANCE_DATA: u64 = 0x10_0000_0000;
 const STACK: u64 = 0x20_0000_0000;
-/// Bytes of native stack. Wasmtime's default is 512 KiB; code compiled without
-/// optimisation takes several times the frames' size.
+/// Bytes of native stack of a program. Wasmtime's default is 512 KiB; code
+/// compiled without optimisation takes several times the frames' size.
 pub const STACK_SIZE: u64 = 4 << 20;
 /// Unmapped bytes below the stack that count as its guard.
 pub const STACK_GUARD: u64 = 256 << 20;
@@ -37,11 +46,96 @@ const TABLE_RESERVATION: u64 = 128 << 20;
 /// Most elements that a table may grow to, on both sides.
 pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
 const MEMORIES: u64 = 0x100_0000_0000;
+/// End of the addresses that a process may use, rounded down.
+const END: u64 = 0x7fff_0000_0000;
+const PAGE: u64 = 4096;
 /// Distance between memories.
 const MEMORY_STRIDE: u64 = 16 << 30;
 /// Address space of one memory: every 32-bit index plus the guard that offsets
 /// may reach into (Wasmtime's default `memory_guard_size`).
 pub const MEMORY_RESERVATION: u64 = (4 << 30) + (32 << 20);
+
+/// One instance of a [`Blueprint`].
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its module.
+    pub module: Arc<Module>,
+    /// Its memories, by index.
+    pub memories: Vec<MemoryId>,
+    /// Its tables, by index.
+    pub tables: Vec<TableId>,
+    /// Its globals, by index.
+    pub globals: Vec<GlobalId>,
+    /// What its functions are, by index.
+    pub functions: Vec<FuncAddr>,
+    /// The store's numbers of its types, by index.
+    pub types: Vec<TypeIdx>,
+}
+
+impl Planned {
+    /// An instance as the oracle has linked it.
+    pub fn of(instance: &Instance) -> Planned {
+        let functions = (0..instance.module.num_funcs()).map(FuncIdx::new);
+        let types = (0..instance.module.types().len()).map(TypeIdx::from_index);
+        Planned {
+            module: instance.module.clone(),
+            memories: instance.memories.clone(),
+            tables: instance.tables.clone(),
+            globals: instance.globals.clone(),
+            functions: functions.map(|func| instance.resolve(func)).collect(),
+            types: types.filter_map(|ty| instance.type_id(ty)).collect(),
+        }
+    }
+
+    /// Whether an instance is linked as it was planned.
+    pub fn is(&self, instance: &Instance) -> bool {
+        let other = Planned::of(instance);
+        self.module.bytes() == other.module.bytes()
+            && self.memories == other.memories
+            && self.tables == other.tables
+            && self.globals == other.globals
+            && self.functions == other.functions
+            && self.types == other.types
+    }
+}
+
+/// The instances that a subject will have, by [`InstanceId`].
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// Each of them.
+    pub instances: Vec<Planned>,
+    /// Bytes of native stack.
+    pub stack_size: u64,
+}
+
+impl Blueprint {
+    /// The instances that an oracle has.
+    pub fn of(oracle: &Oracle) -> Blueprint {
+        let instances = oracle.instances().iter().map(Planned::of).collect();
+        Blueprint { instances, stack_size: STACK_SIZE }
+    }
+
+    /// Memories by id: the type that each was defined with.
+    fn memories(&self) -> Vec<MemoryType> {
+        let defined = |plan: &Planned| {
+            let from = plan.module.num_imported_memories() as usize;
+            plan.module.memories()[from..].to_vec()
+        };
+        self.instances.iter().flat_map(defined).collect()
+    }
+
+    /// Tables by id: the type that each was defined with.
+    fn tables(&self) -> Vec<TableType> {
+        let defined = |plan: &Planned| {
+            let from = plan.module.num_imported_tables() as usize;
+            plan.module.tables()[from..].to_vec()
+        };
+        self.instances.iter().flat_map(defined).collect()
+    }
+}
+
+/// A place in a region.
+type Place = (RegionId, u32);
 
 /// Where an instance's parts lie, and their regions.
 pub struct Space {
@@ -57,37 +151,86 @@ pub struct Space {
     pub tables: Vec<RegionId>,
     /// Number of the instance that all of it belongs to.
     pub instance: InstanceId,
-    functions: u32,
-    descriptors: u64,
+    /// The type that each memory was defined with: what it may become.
+    pub memory_types: Vec<MemoryType>,
+    /// The type that each table was defined with.
+    pub table_types: Vec<TableType>,
+    address: SubjectAddr,
+    stack_size: u64,
+    memory_bases: Vec<u64>,
+    table_bases: Vec<u64>,
+    /// Where the size of each memory is told, in this and other instances.
+    memory_sizes: Vec<Vec<Place>>,
+    table_sizes: Vec<Vec<Place>>,
+    /// Storage of each global, in this instance or the one that defines it.
+    globals: Vec<Place>,
+    /// Code address of each function.
+    code: Vec<u64>,
+    directory: Arc<Directory>,
 }
 
-/// The regions that a subject for this module needs.
-fn regions(module: &Module, layout: &InstanceLayout) -> Vec<RegionSpec> {
-    let page = |bytes: u64| bytes.max(1).next_multiple_of(4096);
+/// The function descriptors of all instances.
+struct Directory {
+    /// By instance, and so by ascending address.
+    blocks: Vec<Block>,
+}
+
+/// The function descriptors of one instance.
+struct Block {
+    /// Of the instance data that they are in.
+    data: u64,
+    /// Of the first of them.
+    address: u64,
+    functions: Vec<FuncAddr>,
+}
+
+/// The regions that a subject needs: the stack, then instance data by instance,
+/// memories by id, tables by id.
+fn regions(plan: &Blueprint, parts: &[Part]) -> Result<Vec<RegionSpec>, CommandError> {
+    let page = |bytes: u64| bytes.max(1).next_multiple_of(PAGE);
     let spec = |name: String, address: u64, reserve: u64, length: u64| RegionSpec {
         name,
         address: SubjectAddr::new(address),
         reserve,
         length,
     };
-    let data = page(u64::from(layout.size()));
-    let mut regions = vec![
-        spec("instance data".into(), INSTANCE_DATA, data, data),
-        spec("native stack".into(), STACK, STACK_SIZE, STACK_SIZE),
-    ];
-    for (index, memory) in module.memories().iter().enumerate() {
+    let mut regions = vec![spec("native stack".into(), STACK, plan.stack_size, plan.stack_size)];
+    let mut data = INSTANCE_DATA;
+    for (index, part) in parts.iter().enumerate() {
+        let size = page(u64::from(part.layout.size()));
+        regions.push(spec(format!("instance data {index}"), data, size, size));
+        // A page of nothing between two of them.
+        data += size + PAGE;
+    }
+    for (index, memory) in plan.memories().iter().enumerate() {
         let address = MEMORIES + index as u64 * MEMORY_STRIDE;
         let length = memory.minimum.saturating_mul(memory.page_bytes());
         regions.push(spec(format!("memory {index}"), address, MEMORY_RESERVATION, length));
     }
-    for index in 0..module.tables().len() {
+    let tables = plan.tables();
+    for index in 0..tables.len() {
         let address = TABLES + index as u64 * TABLE_RESERVATION;
         regions.push(spec(format!("table {index}"), address, TABLE_RESERVATION, TABLE_RESERVATION));
     }
-    regions
+    let last = |base: u64, count: usize, stride: u64| base + count as u64 * stride;
+    if data > STACK - STACK_GUARD
+        || last(TABLES, tables.len(), TABLE_RESERVATION) > MEMORIES
+        || last(MEMORIES, plan.memories().len(), MEMORY_STRIDE) > END
+    {
+        return Err(CommandError::Inconclusive {
+            reason: "limit",
+            detail: format!(
+                "{} instances, {} memories and {} tables are more than a subject has room for",
+                parts.len(),
+                plan.memories().len(),
+                tables.len()
+            ),
+        });
+    }
+    Ok(regions)
 }
 
-/// Starts a subject with the sizes and functions of the oracle's instance.
+/// Starts a subject with the sizes and functions of the oracle's only instance.
 ///
 /// # Errors
 /// Whatever the host refuses, by name.
@@ -96,9 +239,28 @@ pub fn start(
     oracle: &Oracle,
     instance: InstanceId,
 ) -> Result<(Subject, Space), CommandError> {
-    let view = oracle.instance(instance);
-    let module = &view.module;
-    let layout = image.map.layout;
+    let (subject, mut spaces) = start_linked(image, &[Part::whole(image)], &Blueprint::of(oracle))?;
+    match spaces.pop() {
+        Some(space) if spaces.is_empty() && space.instance == instance => Ok((subject, space)),
+        _ => Err(CommandError::bug("a program of more than one instance")),
+    }
+}
+
+/// Starts a subject for several instances, each with its part of the image.
+/// Answers their spaces by instance.
+///
+/// # Errors
+/// Whatever the host refuses, by name.
+pub fn start_linked(
+    image: &Image,
+    parts: &[Part],
+    plan: &Blueprint,
+) -> Result<(Subject, Vec<Space>), CommandError> {
+    if parts.len() != plan.instances.len() {
+        return Err(CommandError::bug("an instance without a part of the image"));
+    }
+    let regions = regions(plan, parts)?;
+    let addresses: Vec<u64> = regions.iter().map(|region| region.address.get()).collect();
     let subject = Subject::spawn(SubjectConfig {
         image: &image.elf,
         start: image.start,
@@ -106,28 +268,132 @@ pub fn start(
         text: image.text_address,
         text_file_offset: text_file_offset(image)?,
         text_size: image.text.len() as u64,
-        regions: regions(module, &layout),
+        regions,
         cpu: None,
     })
     .map_err(|error| CommandError::host(format_args!("cannot start the subject: {error}")))?;
     let ids: Vec<RegionId> = subject.region_ids().collect();
-    let memories = module.memories().len();
-    let tables = module.tables().len();
-    if ids.len() != 2 + memories + tables {
+    if ids.len() != addresses.len() {
         return Err(CommandError::bug("the subject has other regions than were asked for"));
     }
-    let mut space = Space {
-        layout,
-        data: ids[0],
-        stack: ids[1],
-        memories: ids[2..2 + memories].to_vec(),
-        tables: ids[2 + memories..].to_vec(),
-        instance,
-        functions: module.num_funcs(),
-        descriptors: INSTANCE_DATA + u64::from(layout.descriptor(FuncIdx::new(0))),
-    };
-    space.fill(&subject, image, oracle, view)?;
-    Ok((subject, space))
+    let spaces = lay_out(image, parts, plan, &ids, &addresses)?;
+    for (space, planned) in spaces.iter().zip(&plan.instances) {
+        space.fill(&subject, plan, planned)?;
+    }
+    Ok((subject, spaces))
+}
+
+/// Where everything is, given the regions in the order of [`regions`].
+fn lay_out(
+    image: &Image,
+    parts: &[Part],
+    plan: &Blueprint,
+    ids: &[RegionId],
+    addresses: &[u64],
+) -> Result<Vec<Space>, CommandError> {
+    let (stack, rest) = (ids[0], &ids[1..]);
+    let (data, rest) = rest.split_at(parts.len());
+    let data_addresses = &addresses[1..=parts.len()];
+    let memory_types = plan.memories();
+    let (memories, tables) = rest.split_at(memory_types.len());
+    let table_types = plan.tables();
+    let mut memory_sizes = vec![Vec::new(); memories.len()];
+    let mut table_sizes = vec![Vec::new(); tables.len()];
+    let mut globals: Vec<Place> = Vec::new();
+    let missing = || CommandError::bug("an instance shares what no instance has");
+    for ((planned, part), data) in plan.instances.iter().zip(parts).zip(data) {
+        let size = InstanceLayout::SIZE_FIELD;
+        for (index, id) in planned.memories.iter().enumerate() {
+            let place = (*data, part.layout.memory(MemoryIdx::from_index(index)) + size);
+            memory_sizes.get_mut(id.index()).ok_or_else(missing)?.push(place);
+        }
+        for (index, id) in planned.tables.iter().enumerate() {
+            let place = (*data, part.layout.table(TableIdx::from_index(index)) + size);
+            table_sizes.get_mut(id.index()).ok_or_else(missing)?.push(place);
+        }
+        let defined = planned.module.num_imported_globals() as usize..planned.globals.len();
+        for index in defined {
+            if planned.globals[index].index() != globals.len() {
+                return Err(CommandError::bug("globals are not numbered in order"));
+            }
+            globals.push((*data, part.layout.global(GlobalIdx::from_index(index))));
+        }
+    }
+    let code = code_addresses(image, parts);
+    let blocks = plan.instances.iter().zip(parts).zip(data_addresses);
+    let blocks = blocks.map(|((planned, part), address)| Block {
+        data: *address,
+        address: address + u64::from(part.layout.descriptor(FuncIdx::new(0))),
+        functions: planned.functions.clone(),
+    });
+    let directory = Arc::new(Directory { blocks: blocks.collect() });
+    let mut spaces = Vec::with_capacity(parts.len());
+    for (index, (planned, part)) in plan.instances.iter().zip(parts).enumerate() {
+        let instance = InstanceId::from_index(index);
+        let of_function = |address: &FuncAddr| {
+            code.get(address).copied().ok_or_else(|| {
+                CommandError::input(format_args!(
+                    "the image has no code for function {}",
+                    address.func
+                ))
+            })
+        };
+        spaces.push(Space {
+            layout: part.layout,
+            data: data[index],
+            stack,
+            memories: planned.memories.iter().map(|id| memories[id.index()]).collect(),
+            tables: planned.tables.iter().map(|id| tables[id.index()]).collect(),
+            instance,
+            memory_types: planned.memories.iter().map(|id| memory_types[id.index()]).collect(),
+            table_types: planned.tables.iter().map(|id| table_types[id.index()]).collect(),
+            address: SubjectAddr::new(data_addresses[index]),
+            stack_size: plan.stack_size,
+            memory_bases: planned
+                .memories
+                .iter()
+                .map(|id| MEMORIES + u64::from(id.get()) * MEMORY_STRIDE)
+                .collect(),
+            table_bases: planned
+                .tables
+                .iter()
+                .map(|id| TABLES + u64::from(id.get()) * TABLE_RESERVATION)
+                .collect(),
+            memory_sizes: planned
+                .memories
+                .iter()
+                .map(|id| memory_sizes[id.index()].clone())
+                .collect(),
+            table_sizes: planned.tables.iter().map(|id| table_sizes[id.index()].clone()).collect(),
+            globals: planned
+                .globals
+                .iter()
+                .map(|id| globals.get(id.index()).copied().ok_or_else(missing))
+                .collect::<Result<_, _>>()?,
+            code: planned.functions.iter().map(of_function).collect::<Result<_, _>>()?,
+            directory: directory.clone(),
+        });
+    }
+    Ok(spaces)
+}
+
+/// Code address of every function: its own code, or its import's thunk.
+fn code_addresses(image: &Image, parts: &[Part]) -> HashMap<FuncAddr, u64> {
+    let text = image.text_address;
+    let mut addresses = HashMap::new();
+    for (index, part) in parts.iter().enumerate() {
+        let instance = InstanceId::from_index(index);
+        for function in &image.map.functions[part.functions.clone()] {
+            let address = FuncAddr { instance, func: function.func };
+            addresses.insert(address, function.code.start.at(text).get());
+        }
+        for thunk in &image.map.thunks[part.thunks.clone()] {
+            if let ThunkKind::Import(func) = thunk.kind {
+                addresses.insert(FuncAddr { instance, func }, thunk.code.start.at(text).get());
+            }
+        }
+    }
+    addresses
 }
 
 /// Where the code lies in the image's file.
@@ -149,16 +415,16 @@ pub fn read_u128(region: &SharedRegion, offset: u64) -> Result<u128, tracer::Out
 impl Space {
     /// Address of the instance data, the first argument of Wasm functions.
     pub fn instance_data(&self) -> SubjectAddr {
-        SubjectAddr::new(INSTANCE_DATA)
+        self.address
     }
     /// One past the highest byte of the native stack.
     pub fn stack_top(&self) -> SubjectAddr {
-        SubjectAddr::new(STACK + STACK_SIZE)
+        SubjectAddr::new(STACK + self.stack_size)
     }
     /// Offset in the stack region of an address; `None` outside of it.
     #[inline]
     pub fn stack_offset(&self, address: SubjectAddr) -> Option<u64> {
-        address.since(SubjectAddr::new(STACK)).filter(|offset| *offset < STACK_SIZE)
+        address.since(SubjectAddr::new(STACK)).filter(|offset| *offset < self.stack_size)
     }
     /// Whether an address lies in the guard below the native stack.
     pub fn in_stack_guard(&self, address: SubjectAddr) -> bool {
@@ -166,28 +432,37 @@ impl Space {
     }
     /// Address of a memory's first byte.
     pub fn memory_base(&self, memory: MemoryIdx) -> SubjectAddr {
-        SubjectAddr::new(MEMORIES + u64::from(memory.get()) * MEMORY_STRIDE)
+        SubjectAddr::new(self.memory_bases.get(memory.index()).copied().unwrap_or_default())
     }
-    /// The memory in whose reservation an address lies, and the offset there.
+    /// The memory of the instance in whose reservation an address lies, and the
+    /// offset there.
     pub fn memory_at(&self, address: SubjectAddr) -> Option<(MemoryIdx, u64)> {
-        let offset = address.since(SubjectAddr::new(MEMORIES))?;
-        let (index, within) = (offset / MEMORY_STRIDE, offset % MEMORY_STRIDE);
-        (index < self.memories.len() as u64 && within < MEMORY_RESERVATION)
-            .then(|| (MemoryIdx::new(index as u32), within))
+        self.memory_bases.iter().enumerate().find_map(|(index, base)| {
+            let offset = address.since(SubjectAddr::new(*base))?;
+            (offset < MEMORY_RESERVATION).then(|| (MemoryIdx::from_index(index), offset))
+        })
     }
-    fn table_base(&self, table: TableIdx) -> u64 {
-        TABLES + u64::from(table.get()) * TABLE_RESERVATION
+    /// Code address of a function, by index.
+    pub fn code(&self, func: FuncIdx) -> Option<SubjectAddr> {
+        self.code.get(func.index()).copied().map(SubjectAddr::new)
     }
 
     /// The native form of a value: what a register or table element holds.
     pub fn native(&self, ty: ValType, cell: Cell) -> u64 {
         match (erased(ty), FuncAddr::from_cell(cell)) {
-            (ValType::FUNCREF, Some(address)) => {
-                self.descriptors
-                    + u64::from(address.func.get()) * u64::from(InstanceLayout::DESCRIPTOR_SIZE)
-            }
+            (ValType::FUNCREF, Some(address)) => self.descriptor(address),
             _ => cell.0,
         }
+    }
+
+    /// Address of a function's descriptor; of one that does not exist, one that
+    /// is no descriptor's.
+    fn descriptor(&self, function: FuncAddr) -> u64 {
+        let block = self.directory.blocks.get(function.instance.index());
+        block.map_or(u64::MAX, |block| {
+            block.address
+                + u64::from(function.func.get()) * u64::from(InstanceLayout::DESCRIPTOR_SIZE)
+        })
     }
 
     /// The function reference that a native word stands for; `None` when it is
@@ -196,11 +471,13 @@ impl Space {
         if native == 0 {
             return Some(Cell(0));
         }
-        let offset = native.checked_sub(self.descriptors)?;
+        let blocks = &self.directory.blocks;
+        let at = blocks.partition_point(|block| block.address <= native).checked_sub(1)?;
+        let offset = native - blocks[at].address;
         let size = u64::from(InstanceLayout::DESCRIPTOR_SIZE);
-        let func = u32::try_from(offset / size).ok()?;
-        (offset % size == 0 && func < self.functions)
-            .then(|| FuncAddr { instance: self.instance, func: FuncIdx::new(func) }.to_cell())
+        let func = usize::try_from(offset / size).ok()?;
+        let function = blocks[at].functions.get(func)?;
+        offset.is_multiple_of(size).then(|| function.to_cell())
     }
 
     /// The cell that a native value of a type stands for. A reference that is
@@ -248,7 +525,11 @@ impl Space {
         global: GlobalIdx,
         ty: ValType,
     ) -> Result<Value, CommandError> {
-        self.read(subject, self.layout.global(global), ty)
+        let bits = match ty {
+            ValType::V128 => self.global_bits(subject, global)?,
+            _ => u128::from(self.global_word(subject, global)?),
+        };
+        Ok(self.value(ty, bits))
     }
 
     /// A value in the instance data, in native form there.
@@ -270,24 +551,54 @@ impl Space {
         self.put(subject, offset, self.native(value.ty(), value.to_cell()))
     }
 
-    /// Tells the AOT code the size of a memory, in bytes.
+    /// Reads a global's content in native form.
+    pub fn global_word(&self, subject: &Subject, global: GlobalIdx) -> Result<u64, CommandError> {
+        let (region, offset) = self.global_place(global)?;
+        subject.region(region).read_u64(u64::from(offset)).map_err(CommandError::bug)
+    }
+
+    /// Reads all of a global's content in native form. Whatever its type, a
+    /// global has 16 bytes for itself.
+    pub fn global_bits(&self, subject: &Subject, global: GlobalIdx) -> Result<u128, CommandError> {
+        let (region, offset) = self.global_place(global)?;
+        read_u128(subject.region(region), u64::from(offset)).map_err(CommandError::bug)
+    }
+
+    /// Sets all of a global's content in native form.
+    pub fn set_global(
+        &self,
+        subject: &Subject,
+        global: GlobalIdx,
+        bits: u128,
+    ) -> Result<(), CommandError> {
+        let (region, offset) = self.global_place(global)?;
+        let region = subject.region(region);
+        region.write(u64::from(offset), &bits.to_le_bytes()).map_err(CommandError::bug)
+    }
+
+    fn global_place(&self, global: GlobalIdx) -> Result<Place, CommandError> {
+        let place = self.globals.get(global.index()).copied();
+        place.ok_or_else(|| CommandError::bug(format_args!("no global {global}")))
+    }
+
+    /// Tells all AOT code that has a memory its size, in bytes.
     pub fn set_memory_size(
         &self,
         subject: &Subject,
         memory: MemoryIdx,
         bytes: u64,
     ) -> Result<(), CommandError> {
-        self.put(subject, self.layout.memory(memory) + InstanceLayout::SIZE_FIELD, bytes)
+        tell(subject, &self.memory_sizes[memory.index()], bytes)
     }
 
-    /// Tells the AOT code the number of elements of a table.
+    /// Tells all AOT code that has a table its number of elements.
     pub fn set_table_size(
         &self,
         subject: &Subject,
         table: TableIdx,
         elements: u64,
     ) -> Result<(), CommandError> {
-        self.put(subject, self.layout.table(table) + InstanceLayout::SIZE_FIELD, elements)
+        tell(subject, &self.table_sizes[table.index()], elements)
     }
 
     /// Reads the number of elements of a table as the AOT code sees it.
@@ -305,73 +616,75 @@ impl Space {
         subject.region(self.data).write_u64(u64::from(offset), value).map_err(CommandError::bug)
     }
 
+    /// Fills in all that is known before instantiation.
     fn fill(
-        &mut self,
+        &self,
         subject: &Subject,
-        image: &Image,
-        oracle: &Oracle,
-        view: &Instance,
+        plan: &Blueprint,
+        planned: &Planned,
     ) -> Result<(), CommandError> {
         let layout = self.layout;
-        let module = &view.module;
+        let module = &planned.module;
         self.put(subject, 0, InstanceLayout::MAGIC)?;
-        for (index, memory) in view.memories.iter().enumerate() {
+        let memories = plan.memories();
+        for (index, id) in planned.memories.iter().enumerate() {
             let index = MemoryIdx::from_index(index);
-            let bytes = oracle.memory(*memory);
             self.put(subject, layout.memory(index), self.memory_base(index).get())?;
-            self.set_memory_size(subject, index, bytes.len() as u64)?;
+            let ty = memories[id.index()];
+            let bytes = ty.minimum.saturating_mul(ty.page_bytes());
+            self.put(subject, layout.memory(index) + InstanceLayout::SIZE_FIELD, bytes)?;
         }
-        for (index, table) in view.tables.iter().enumerate() {
+        let tables = plan.tables();
+        for (index, id) in planned.tables.iter().enumerate() {
+            let base = self.table_bases[index];
             let index = TableIdx::from_index(index);
-            let elements = oracle.table(*table);
-            self.put(subject, layout.table(index), self.table_base(index))?;
-            self.set_table_size(subject, index, elements.len() as u64)?;
+            self.put(subject, layout.table(index), base)?;
+            let elements = tables[id.index()].minimum;
+            self.put(subject, layout.table(index) + InstanceLayout::SIZE_FIELD, elements)?;
         }
-        for index in 0..module.types().len() {
-            let ty = TypeIdx::from_index(index);
-            let number = view.type_id(ty).map_or(u32::MAX, TypeIdx::get);
+        for index in 0..module.num_imported_globals() {
+            let index = GlobalIdx::new(index);
+            let (region, offset) = self.globals[index.index()];
+            let storage = subject.region(region).address().offset(i64::from(offset));
+            self.put(subject, layout.global(index), storage.get())?;
+        }
+        for (index, number) in planned.types.iter().enumerate() {
+            let offset = layout.signature(TypeIdx::from_index(index));
             subject
                 .region(self.data)
-                .write(u64::from(layout.signature(ty)), &number.to_le_bytes())
+                .write(u64::from(offset), &number.get().to_le_bytes())
                 .map_err(CommandError::bug)?;
         }
-        let code = self.code_addresses(image);
-        for index in 0..self.functions {
-            let func = FuncIdx::new(index);
-            let address = code.get(&func).copied().ok_or_else(|| {
-                CommandError::input(format_args!("the image has no code for function {func}"))
-            })?;
-            if index < module.num_imported_funcs() {
-                self.put(subject, layout.import(func), address)?;
-                self.put(
-                    subject,
-                    layout.import(func) + InstanceLayout::INSTANCE_FIELD,
-                    INSTANCE_DATA,
-                )?;
+        for (index, function) in planned.functions.iter().enumerate() {
+            let func = FuncIdx::from_index(index);
+            let block = self.directory.blocks.get(function.instance.index());
+            let block = block.ok_or_else(|| CommandError::bug("a function of no instance"))?.data;
+            let code = self.code[index];
+            if index < module.num_imported_funcs() as usize {
+                self.put(subject, layout.import(func), code)?;
+                self.put(subject, layout.import(func) + InstanceLayout::INSTANCE_FIELD, block)?;
             }
             let descriptor = layout.descriptor(func);
             let signature = module
                 .func_type_index(func)
-                .and_then(|ty| view.type_id(ty))
+                .and_then(|ty| planned.types.get(ty.index()))
                 .ok_or_else(|| CommandError::bug(format_args!("function {func} has no type")))?;
-            let identity = FuncAddr { instance: self.instance, func }.to_cell();
-            self.put(subject, descriptor, address)?;
-            self.put(subject, descriptor + InstanceLayout::INSTANCE_FIELD, INSTANCE_DATA)?;
             let number = u64::from(signature.get());
+            self.put(subject, descriptor, code)?;
+            self.put(subject, descriptor + InstanceLayout::INSTANCE_FIELD, block)?;
             self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, number)?;
+            let identity = function.to_cell();
             self.put(subject, descriptor + InstanceLayout::IDENTITY_FIELD, identity.0)?;
         }
         Ok(())
     }
+}
 
-    /// Code address of every function: its own code, or its import's thunk.
-    fn code_addresses(&self, image: &Image) -> HashMap<FuncIdx, u64> {
-        let text = image.text_address;
-        let own = image.map.functions.iter().map(|f| (f.func, f.code.start.at(text).get()));
-        let thunks = image.map.thunks.iter().filter_map(|thunk| match thunk.kind {
-            ThunkKind::Import(func) => Some((func, thunk.code.start.at(text).get())),
-            _ => None,
-        });
-        own.chain(thunks).collect()
+/// Writes a size wherever it is told.
+fn tell(subject: &Subject, places: &[Place], size: u64) -> Result<(), CommandError> {
+    for (region, offset) in places {
+        let region = subject.region(*region);
+        region.write_u64(u64::from(*offset), size).map_err(CommandError::bug)?;
     }
+    Ok(())
 }

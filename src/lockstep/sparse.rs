@@ -106,7 +106,7 @@ impl Lockstep<'_> {
             let left = *passes;
             // A boundary that is not in the code cannot be met at; a
             // difference will show at the next stop.
-            let Some(function) = self.plan.position(top.func) else { continue };
+            let Some(function) = self.plan.position(top.instance, top.func) else { continue };
             let boundaries = &self.image.map.functions[function as usize].boundaries;
             let Ok(index) = boundaries.binary_search_by_key(&top.offset, |b| b.offset) else {
                 continue;
@@ -220,7 +220,7 @@ impl Lockstep<'_> {
             return Err(CommandError::bug("the oracle's caller has no frame"));
         };
         let wrong = |what: String| Ok(Err(FrameFinding::of_stack(what)));
-        let Some(function) = self.plan.position(call.func) else {
+        let Some(function) = self.plan.position(call.instance, call.func) else {
             return Err(CommandError::bug("the oracle executes a function without code"));
         };
         let map = &self.image.map.functions[function as usize];

@@ -99,13 +99,16 @@ impl Stats {
     }
 
     /// Works out the figures.
-    pub fn summary(&self, map: &ImageMap, module: &Module) -> Summary {
+    ///
+    /// `module` says whose the function at a position in the map is.
+    pub fn summary<'m>(&self, map: &ImageMap, module: impl Fn(usize) -> &'m Module) -> Summary {
         let mut summary = Summary::default();
-        for (function, executed) in map.functions.iter().zip(&self.executed) {
+        let functions = map.functions.iter().zip(&self.executed).enumerate();
+        for (position, (function, executed)) in functions {
             let liveness = executed
                 .iter()
                 .any(|count| *count > 0)
-                .then(|| Liveness::compute(module, function.func))
+                .then(|| Liveness::compute(module(position), function.func))
                 .flatten();
             for (boundary, &count) in function.boundaries.iter().zip(executed) {
                 summary.boundaries += 1;

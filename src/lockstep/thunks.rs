@@ -9,17 +9,17 @@
 //! changes nothing that anyone could see later.
 
 use super::compare::{difference, same};
-use super::follow::{Ending, Lockstep, Next};
-use super::kernel::Served;
+use super::follow::{Ending, Host, Lockstep, Next};
+use super::kernel::{Kernel, Served};
 use super::stops::{Phase, Selection};
 use crate::error::CommandError;
 use crate::world::OracleMemory;
 use dwarf_map::ThunkKind;
-use oracle_interp::{Event, HostCall, Module};
+use oracle_interp::{Event, HostCall, Instance, Module};
 use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName, SlotType};
 use std::sync::atomic::Ordering;
-use wasi_host::{HostError, Outcome};
-use wasm_view::{Boundary, DataIdx, ElemIdx, MemoryIdx, TableIdx, Value};
+use wasi_host::{HostError, HostReturn, Outcome};
+use wasm_view::{Boundary, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, Value};
 use wasmparser::Operator;
 
 /// Most operands that an operation takes.
@@ -40,18 +40,22 @@ impl Lockstep<'_> {
     pub(super) fn meet_thunk(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
         let image = self.image;
         let thunk = &image.map.thunks[index];
+        let owner = self.plan.thunk_owner(index);
         if let ThunkKind::Import(func) = thunk.kind {
             return match event {
-                Event::HostCall(call) if call.func == func => self.host_call(call),
+                Event::HostCall(call) if (call.instance, call.func) == (owner, func) => {
+                    self.host_call(call)
+                }
                 event => {
-                    let name = self.import_name(func);
+                    let name = self.import_name(owner, func);
                     self.unexpected(event, format!("the subject calls the host function {name}"))
                 }
             };
         }
         // Where stops are skipped the oracle may be many instructions further.
         if !self.sparse() {
-            let asked = self.last.and_then(|last| operation(self.module(), last));
+            let last = self.last.filter(|last| last.instance == owner);
+            let asked = last.and_then(|last| operation(self.module(owner), last));
             if asked != Some(thunk.kind) {
                 let what = match asked {
                     Some(asked) => format!("it is {}, the subject asks for {}", asked, thunk.kind),
@@ -65,18 +69,22 @@ impl Lockstep<'_> {
             let cells = self.operands[from..].iter();
             let mut args: Vec<Value> =
                 types.iter().zip(cells).map(|(ty, cell)| Value::from_cell(*ty, *cell)).collect();
-            if let (Some(offset), Some(Value::I64(address))) =
-                (self.last.and_then(|last| constant_offset(self.module(), last)), args.first_mut())
-            {
+            if let (Some(offset), Some(Value::I64(address))) = (
+                self.last.and_then(|last| constant_offset(self.module(owner), last)),
+                args.first_mut(),
+            ) {
                 *address = address.wrapping_add(offset);
             }
-            let wrong = self.argument_differences(&args)?;
+            let wrong = self.argument_differences(owner, &args)?;
             if !wrong.is_empty() {
                 let what = format!("the arguments of {} differ", thunk.kind);
                 return self.diverged_behind(DivergenceKind::Operand, what, wrong);
             }
         }
-        match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
+        let Some(kernel) = &mut self.kernels[owner.index()] else {
+            return Err(CommandError::bug("an operation of an instance that does not exist"));
+        };
+        match kernel.serve(&mut self.subject, &self.spaces[owner.index()], thunk.kind)? {
             Served::Done => Ok(Next::Go(event)),
             Served::Trapped(trap) => match event {
                 Event::Trapped(expected) if expected == trap => self.trapped(trap),
@@ -87,15 +95,20 @@ impl Lockstep<'_> {
         }
     }
 
-    fn module(&self) -> &Module {
-        &self.oracle.instance(self.instance).module
+    fn module(&self, instance: InstanceId) -> &Module {
+        &self.oracle.instance(instance).module
     }
 
-    /// What differs from `expected` in the argument area.
-    fn argument_differences(&self, expected: &[Value]) -> Result<Vec<Slot>, CommandError> {
+    /// What differs from `expected` in an instance's argument area.
+    fn argument_differences(
+        &self,
+        instance: InstanceId,
+        expected: &[Value],
+    ) -> Result<Vec<Slot>, CommandError> {
+        let space = &self.spaces[instance.index()];
         let mut wrong = Vec::new();
         for (index, value) in expected.iter().enumerate() {
-            let actual = self.space.argument(&self.subject, index as u32, value.ty())?;
+            let actual = space.argument(&self.subject, index as u32, value.ty())?;
             if !same(actual, *value) {
                 let name = SlotName::Argument(index as u32);
                 wrong.push(difference(name, *value, Some(actual), "argument area".into()));
@@ -106,30 +119,15 @@ impl Lockstep<'_> {
 
     /// Segments that one side has dropped and the other has not.
     pub(super) fn dropped_differences(&self) -> Vec<Slot> {
-        let instance = self.oracle.instance(self.instance);
-        let module = self.module();
-        let data = (0..module.num_data_segments()).map(|index| {
-            let expected = instance.is_data_dropped(DataIdx::new(index));
-            let actual = self.kernel.is_data_dropped(DataIdx::new(index));
-            (SlotName::DroppedData(index), expected, actual)
-        });
-        let elements = (0..module.num_element_segments()).map(|index| {
-            let expected = instance.element_segment(ElemIdx::new(index)).is_empty();
-            let actual = self.kernel.element_segment(ElemIdx::new(index)).is_empty();
-            (SlotName::DroppedElement(index), expected, actual)
-        });
-        data.chain(elements)
-            .filter(|(_, expected, actual)| expected != actual)
-            .map(|(name, expected, actual)| {
-                let number = |dropped| Some(u64::from(dropped));
-                Slot::number(name, SlotType::U64, number(expected), number(actual))
-            })
-            .collect()
+        let kernels = self.oracle.instances().iter().zip(&self.kernels);
+        let both = kernels.filter_map(|(instance, kernel)| Some((instance, kernel.as_ref()?)));
+        both.flat_map(|(instance, kernel)| dropped_differences(instance, kernel)).collect()
     }
 
     fn host_call(&mut self, call: HostCall) -> Result<Next, CommandError> {
-        let wrong = self.argument_differences(&call.args)?;
-        let name = self.import_name(call.func);
+        let owner = call.instance;
+        let wrong = self.argument_differences(owner, &call.args)?;
+        let name = self.import_name(owner, call.func);
         if !wrong.is_empty() {
             let what = format!("the arguments of the host call {name} differ");
             return self.diverged(DivergenceKind::HostCall, what, wrong);
@@ -140,14 +138,17 @@ impl Lockstep<'_> {
             return self.whole_difference(&format!("at the host call {name}"), wrong, watch);
         }
         self.stats.host_calls += 1;
-        let module = self.oracle.instance(self.instance).module.clone();
+        let module = self.oracle.instance(owner).module.clone();
         let Some(import) = module.function_import(call.func) else {
             return Err(CommandError::bug("a host call of no import"));
         };
-        let memory = self.oracle.instance(self.instance).memories.first().copied();
+        let memory = self.oracle.instance(owner).memories.first().copied();
         let mut guest = OracleMemory::new(&mut self.oracle, memory);
         self.control.enter(Phase::HostCall);
-        let returned = self.world.call(&import.module, &import.name, &call.args, &mut guest);
+        let returned = match &mut self.host {
+            Host::Wasi(world) => world.call(&import.module, &import.name, &call.args, &mut guest),
+            Host::Spectest => Ok(spectest_returns()),
+        };
         self.control.stops.store(self.stats.stops, Ordering::Relaxed);
         self.control.enter(Phase::Comparing);
         if let (Err(HostError::Cancelled), Some(request)) = (&returned, self.control.request()) {
@@ -157,8 +158,9 @@ impl Lockstep<'_> {
             Ok(returned) => returned,
             Err(error) => return Ok(Next::End(host_error(&name, error))),
         };
+        let space = &self.spaces[owner.index()];
         for write in &returned.writes {
-            let Some(id) = self.space.memories.first() else { break };
+            let Some(id) = space.memories.first() else { break };
             self.subject
                 .region(*id)
                 .write(write.address, &write.bytes)
@@ -169,7 +171,7 @@ impl Lockstep<'_> {
             Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
             Outcome::Return(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    self.space.set_argument(&self.subject, index as u32, *value)?;
+                    space.set_argument(&self.subject, index as u32, *value)?;
                 }
                 let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.
@@ -181,6 +183,33 @@ impl Lockstep<'_> {
             }
         }
     }
+}
+
+/// Segments of an instance that one side has dropped and the other has not.
+fn dropped_differences(instance: &Instance, kernel: &Kernel) -> Vec<Slot> {
+    let module = &instance.module;
+    let data = (0..module.num_data_segments()).map(|index| {
+        let expected = instance.is_data_dropped(DataIdx::new(index));
+        let actual = kernel.is_data_dropped(DataIdx::new(index));
+        (SlotName::DroppedData(index), expected, actual)
+    });
+    let elements = (0..module.num_element_segments()).map(|index| {
+        let expected = instance.element_segment(ElemIdx::new(index)).is_empty();
+        let actual = kernel.element_segment(ElemIdx::new(index)).is_empty();
+        (SlotName::DroppedElement(index), expected, actual)
+    });
+    data.chain(elements)
+        .filter(|(_, expected, actual)| expected != actual)
+        .map(|(name, expected, actual)| {
+            let number = |dropped| Some(u64::from(dropped));
+            Slot::number(name, SlotType::U64, number(expected), number(actual))
+        })
+        .collect()
+}
+
+/// What every function of `spectest` does: nothing.
+fn spectest_returns() -> HostReturn {
+    HostReturn { outcome: Outcome::Return(Vec::new()), writes: Vec::new() }
 }
 
 /// The operation that the instruction at a boundary asks its kernel for.

@@ -23,7 +23,7 @@ impl Driver for Stepping {
             if let Some(outcome) = outcome(oracle, &event)? {
                 return Ok(outcome);
             }
-            event = oracle.step();
+            event = step(oracle)?;
         }
     }
 }
@@ -86,7 +86,7 @@ impl Driver for Scrambling {
                 return Ok(outcome);
             }
             self.scramble(oracle)?;
-            event = oracle.step();
+            event = step(oracle)?;
         }
     }
 }
@@ -106,6 +106,7 @@ impl Driver for Running {
         let stops = StopSet::new(&oracle.instance(func.instance).module);
         while event == Event::Boundary {
             event = oracle.run(&stops, u64::MAX);
+            event = answered(oracle, event)?;
         }
         selfcheck::check(oracle, &event).map_err(|error| error.to_string())?;
         outcome(oracle, &event)?.ok_or_else(|| format!("{event:?}"))
@@ -113,7 +114,22 @@ impl Driver for Running {
 }
 
 fn begin(oracle: &mut Oracle, func: FuncAddr, args: &[Value]) -> Result<Event, String> {
-    oracle.begin_call(func, args).map_err(|error| error.to_string())
+    let event = oracle.begin_call(func, args).map_err(|error| error.to_string())?;
+    answered(oracle, event)
+}
+
+/// Executes one instruction.
+fn step(oracle: &mut Oracle) -> Result<Event, String> {
+    let event = oracle.step();
+    answered(oracle, event)
+}
+
+/// What follows an event: functions of the host's return at once, with nothing.
+fn answered(oracle: &mut Oracle, mut event: Event) -> Result<Event, String> {
+    while let Event::HostCall(_) = event {
+        event = oracle.finish_host_call(&[]).map_err(|error| error.to_string())?;
+    }
+    Ok(event)
 }
 
 /// What a call came to, if it is over.
@@ -191,7 +207,7 @@ impl Driver for Reloading {
                 Self::reload(oracle)?;
                 self.reloads += 1;
             }
-            event = oracle.step();
+            event = step(oracle)?;
         }
     }
 }

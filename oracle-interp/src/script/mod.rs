@@ -3,7 +3,11 @@
 //! A script is a list of directives: modules to instantiate, functions to
 //! call, and what should come of it. How a function is called is left to a
 //! [`Driver`], so that the same scripts test the fast path, single steps with
-//! the self-check, or an execution beside another engine.
+//! the self-check, or an execution beside another engine, which is told of
+//! every instance too and may refuse modules.
+//!
+//! Scripts import from `spectest`, a module whose functions are the host's and
+//! do nothing; its other exports are an instance's like any.
 //!
 //! Three things are kept apart in the [`Tally`]: assertions that ran;
 //! assertions about modules that use what the oracle does not support, counted
@@ -11,6 +15,7 @@
 //! scripts and nothing of ours.
 
 mod drive;
+mod taint;
 mod values;
 
 pub use drive::{Reloading, Running, Scrambling, Stepping};
@@ -18,6 +23,7 @@ pub use drive::{Reloading, Running, Scrambling, Stepping};
 use crate::{DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use taint::Taint;
 use values::{argument, matches_result};
 use wasm_view::{ExnId, FuncAddr, FuncIdx, InstanceId, Trap, Value};
 use wasmparser::{Validator, WasmFeatures};
@@ -51,6 +57,46 @@ pub trait Driver {
         func: FuncAddr,
         args: &[Value],
     ) -> std::result::Result<Outcome, String>;
+
+    /// Limits of the oracle that scripts run in.
+    fn limits(&self) -> Limits {
+        Limits {
+            max_frames: 20_000,
+            max_value_cells: 1 << 20,
+            max_memory_pages: 1 << 18,
+            max_table_elements: 20_000_000,
+            ..Limits::default()
+        }
+    }
+
+    /// Whether a module of the script can be instantiated; it is not if this
+    /// fails.
+    ///
+    /// # Errors
+    /// What it would need, as the reason for which it is counted.
+    fn accept(&mut self, _module: &Module) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    /// The oracle has made an instance, its start function not run yet, or has
+    /// trapped while making it. The first one is `spectest`.
+    ///
+    /// # Errors
+    /// As [`Driver::call`].
+    fn instantiated(
+        &mut self,
+        _oracle: &mut Oracle,
+        _instance: InstanceId,
+        _trap: Option<Trap>,
+    ) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    /// The directive at a line and column, from 1, comes next. The script ends
+    /// before it if the answer is false.
+    fn goes_on(&mut self, _line: usize, _column: usize) -> bool {
+        true
+    }
 }
 
 /// What came of a script.
@@ -58,6 +104,11 @@ pub trait Driver {
 pub struct Tally {
     /// Assertions that held.
     pub passed: u32,
+    /// Of these, those about what code does: calls, instantiations, globals.
+    /// The others are about modules that are invalid or do not link.
+    pub executed: u32,
+    /// Directives that the driver did not go on to.
+    pub left: u32,
     /// What failed, with file, line and reason.
     pub failures: Vec<String>,
     /// Assertions and modules that could not be tried, by reason.
@@ -73,6 +124,8 @@ impl Tally {
     /// Adds another script's.
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
+        self.executed += other.executed;
+        self.left += other.left;
         self.text_format += other.text_format;
         self.superseded += other.superseded;
         self.failures.extend(other.failures);
@@ -99,6 +152,9 @@ type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// What a directive that holds was about.
 enum Kind {
+    /// About what code does.
+    Execution,
+    /// About a module that is invalid or does not link.
     Assertion,
     Action,
     TextFormat,
@@ -112,8 +168,20 @@ enum Made {
     Unlinkable(String),
 }
 
-/// The module that scripts import as `spectest` (specification, "test/core").
-const SPECTEST: &str = r#"(module
+/// The functions of `spectest`, each an import of the host's that is exported
+/// again, so that a backend can compile them apart from the rest.
+pub const SPECTEST_FUNCTIONS: &str = r#"
+    (func (export "print") (import "spectest" "print"))
+    (func (export "print_i32") (import "spectest" "print_i32") (param i32))
+    (func (export "print_i64") (import "spectest" "print_i64") (param i64))
+    (func (export "print_f32") (import "spectest" "print_f32") (param f32))
+    (func (export "print_f64") (import "spectest" "print_f64") (param f64))
+    (func (export "print_i32_f32") (import "spectest" "print_i32_f32") (param i32 f32))
+    (func (export "print_f64_f64") (import "spectest" "print_f64_f64") (param f64 f64))"#;
+
+/// The rest of the module that scripts import as `spectest` (specification,
+/// "test/core").
+const SPECTEST: &str = r#"
     (global (export "global_i32") i32 (i32.const 666))
     (global (export "global_i64") i64 (i64.const 666))
     (global (export "global_f32") f32 (f32.const 666.6))
@@ -121,14 +189,7 @@ const SPECTEST: &str = r#"(module
     (table (export "table") 10 20 funcref)
     (table (export "table64") i64 10 20 funcref)
     (memory (export "memory") 1 2)
-    (memory (export "shared_memory") 1 2 shared)
-    (func (export "print"))
-    (func (export "print_i32") (param i32))
-    (func (export "print_i64") (param i64))
-    (func (export "print_f32") (param f32))
-    (func (export "print_f64") (param f64))
-    (func (export "print_i32_f32") (param i32 f32))
-    (func (export "print_f64_f64") (param f64 f64)))"#;
+    (memory (export "shared_memory") 1 2 shared)"#;
 
 /// Executes scripts, each in a store of its own.
 struct Runner<'d> {
@@ -143,6 +204,8 @@ struct Runner<'d> {
     registered: HashMap<String, std::result::Result<InstanceId, String>>,
     /// The instance that actions without a name mean.
     current: Option<std::result::Result<InstanceId, String>>,
+    /// What would be otherwise, had everything been run.
+    taint: Taint,
 }
 
 fn buffer(script: &str) -> std::result::Result<ParseBuffer<'_>, wast::Error> {
@@ -179,13 +242,7 @@ pub fn run(driver: &mut dyn Driver, features: WasmFeatures, file: &str, script: 
             return tally;
         }
     };
-    let limits = Limits {
-        max_frames: 20_000,
-        max_value_cells: 1 << 20,
-        max_memory_pages: 1 << 18,
-        max_table_elements: 20_000_000,
-        ..Limits::default()
-    };
+    let limits = driver.limits();
     let mut runner = Runner {
         driver,
         features,
@@ -194,14 +251,24 @@ pub fn run(driver: &mut dyn Driver, features: WasmFeatures, file: &str, script: 
         named: HashMap::new(),
         registered: HashMap::new(),
         current: None,
+        taint: Taint::default(),
     };
     if let Err(message) = runner.add_spectest() {
         tally.failures.push(format!("{file}: {message}"));
         return tally;
     }
-    for directive in directives {
+    let mut directives = directives.into_iter();
+    while let Some(directive) = directives.next() {
         let (line, column) = directive.span().linecol_in(script);
+        if !runner.driver.goes_on(line + 1, column + 1) {
+            tally.left = 1 + directives.len() as u32;
+            break;
+        }
         match runner.directive(directive) {
+            Ok(Kind::Execution) => {
+                tally.passed += 1;
+                tally.executed += 1;
+            }
             Ok(Kind::Assertion) => tally.passed += 1,
             Ok(Kind::Action) => {}
             Ok(Kind::TextFormat) => tally.text_format += 1,
@@ -220,10 +287,15 @@ pub fn run(driver: &mut dyn Driver, features: WasmFeatures, file: &str, script: 
 
 impl Runner<'_> {
     fn add_spectest(&mut self) -> Result<(), String> {
-        let bytes = wat::parse_str(SPECTEST).map_err(|error| error.to_string())?;
+        let text = format!("(module {SPECTEST_FUNCTIONS} {SPECTEST})");
+        let bytes = wat::parse_str(text).map_err(|error| error.to_string())?;
         let module = Module::decode(&bytes).map_err(|error| error.to_string())?;
-        let instance =
-            self.oracle.instantiate(Arc::new(module), &[]).map_err(|error| error.to_string())?;
+        let imports = vec![Extern::HostFunc; module.imports().len()];
+        let instance = self
+            .oracle
+            .instantiate(Arc::new(module), &imports)
+            .map_err(|error| error.to_string())?;
+        self.driver.instantiated(&mut self.oracle, instance, None)?;
         self.registered.insert("spectest".to_string(), Ok(instance));
         Ok(())
     }
@@ -269,7 +341,7 @@ impl Runner<'_> {
             WastDirective::AssertReturn { exec, results, .. } => {
                 let outcome = self.execute(exec)?;
                 expect_return(&self.oracle, &outcome, &results)?;
-                Ok(Kind::Assertion)
+                Ok(Kind::Execution)
             }
             WastDirective::AssertTrap { exec, message, .. } => {
                 match self.execute(exec)? {
@@ -279,10 +351,10 @@ impl Runner<'_> {
                         return Err(Problem::Failed(message));
                     }
                 }
-                Ok(Kind::Assertion)
+                Ok(Kind::Execution)
             }
             WastDirective::AssertExhaustion { call, .. } => match self.invoke(&call)? {
-                Outcome::Exhausted => Ok(Kind::Assertion),
+                Outcome::Exhausted => Ok(Kind::Execution),
                 other => Err(Problem::Failed(format!("expected exhaustion, got {other:?}"))),
             },
             WastDirective::AssertInvalid { mut module, message, .. } => {
@@ -296,7 +368,7 @@ impl Runner<'_> {
                 _ => Ok(Kind::TextFormat),
             },
             WastDirective::AssertUnlinkable { module, message, .. } => match self
-                .make(&mut QuoteWat::Wat(module))?
+                .make_unlinkable(&mut QuoteWat::Wat(module))?
             {
                 Made::Unlinkable(actual) if same_message(&actual, message) => Ok(Kind::Assertion),
                 Made::Unlinkable(actual) => {
@@ -305,7 +377,7 @@ impl Runner<'_> {
                 _ => Err(Problem::Failed(format!("expected `{message}`, but it linked"))),
             },
             WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
-                Outcome::Thrown(_) => Ok(Kind::Assertion),
+                Outcome::Thrown(_) => Ok(Kind::Execution),
                 other => Err(Problem::Failed(format!("expected an exception, got {other:?}"))),
             },
             WastDirective::AssertSuspension { .. } => {
@@ -347,7 +419,26 @@ impl Runner<'_> {
         self.instantiate(module)
     }
 
+    /// A module that should not link, and so need not be accepted.
+    fn make_unlinkable(&mut self, module: &mut QuoteWat<'_>) -> Result<Made> {
+        let module = decode(module)?;
+        self.link(module)
+    }
+
     fn instantiate(&mut self, module: Arc<Module>) -> Result<Made> {
+        if let Err(reason) = self.driver.accept(&module) {
+            let imported = module.imports().iter().filter_map(|import| {
+                let instance = *self.registered.get(&import.module)?.as_ref().ok()?;
+                self.exported(instance, &import.name)
+            });
+            let imported: Vec<Extern> = imported.collect();
+            self.taint.spread(&self.oracle, &imported, &reason);
+            return Err(Problem::Unsupported(reason));
+        }
+        self.link(module)
+    }
+
+    fn link(&mut self, module: Arc<Module>) -> Result<Made> {
         let mut imports = Vec::new();
         for import in module.imports() {
             let name = format!("`{}` `{}`", import.module, import.name);
@@ -361,10 +452,20 @@ impl Runner<'_> {
                 None => return Ok(Made::Unlinkable(format!("unknown import {name}"))),
             }
         }
+        if let Some(reason) = self.taint.of_imports(&self.oracle, &imports) {
+            self.taint.spread(&self.oracle, &imports, &reason);
+            return Err(Problem::Unsupported(reason));
+        }
         let start = module.start();
         let instance = match self.oracle.instantiate(module, &imports) {
-            Ok(instance) => instance,
-            Err(InstantiateError::Trap { trap, .. }) => return Ok(Made::Trapped(trap)),
+            Ok(instance) => {
+                self.driver.instantiated(&mut self.oracle, instance, None)?;
+                instance
+            }
+            Err(InstantiateError::Trap { instance, trap }) => {
+                self.driver.instantiated(&mut self.oracle, instance, Some(trap))?;
+                return Ok(Made::Trapped(trap));
+            }
             Err(InstantiateError::Import { mismatch, .. }) => {
                 return Ok(Made::Unlinkable(mismatch.to_string()));
             }
@@ -405,7 +506,11 @@ impl Runner<'_> {
     }
 
     fn usable_instance(&self, name: Option<Id<'_>>) -> Result<InstanceId> {
-        self.instance(name)?.map_err(Problem::Unsupported)
+        let instance = self.instance(name)?.map_err(Problem::Unsupported)?;
+        match self.taint.of(&self.oracle, instance) {
+            None => Ok(instance),
+            Some(reason) => Err(Problem::Unsupported(reason)),
+        }
     }
 
     fn execute(&mut self, exec: WastExecute<'_>) -> Result<Outcome> {

@@ -1,7 +1,7 @@
 //! What a verdict rests on: program, subject, boundaries, values, memory, time.
 
 use super::page::{Page, TableCell};
-use super::selftest;
+use super::{selftest, wast};
 use crate::model::{Report, Values};
 use crate::number::{counted, duration, grouped, percent, rate};
 use crate::printable::clean;
@@ -17,6 +17,9 @@ pub(super) fn write(report: &Report, page: &mut Page) {
         page.row("time", &duration(report.time.wall_s()));
         selftest::write(section, page);
         return;
+    }
+    if let Some(section) = &report.wast {
+        wast::write(section, page);
     }
     boundaries(report, page);
     values(&report.values, page);

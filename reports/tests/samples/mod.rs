@@ -4,7 +4,7 @@ use reports::{
     Boundaries, Divergence, DivergenceKind, Frame, Inconclusive, InconclusiveReason, ListingLine,
     Memory, NativePc, Outcome, Program, Report, Selftest, SelftestFault, SelftestKind,
     SelftestOutcome, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool,
-    ValueClass, Witness, WitnessVerdict,
+    ValueClass, Wast, Witness, WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -24,6 +24,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("deep", deep()),
         ("contradicted", contradicted()),
         ("hostile", hostile()),
+        ("wast", wast()),
         ("selftest", selftest()),
     ]
 }
@@ -314,6 +315,26 @@ fn hostile() -> Report {
     report.tool.cpu_features = vec![evil.clone()];
     report.values.add_unavailable(&evil, 1, 1);
     report.adoptions.insert(evil, 1);
+    report
+}
+
+fn wast() -> Report {
+    let mut report = matching();
+    let reason = InconclusiveReason::Unsupported;
+    let detail = "86 assertions hold in lockstep; not run: 3 with SIMD".to_owned();
+    report.set_outcome(Outcome::Inconclusive(Inconclusive { reason, detail }));
+    let not_run = [("SIMD".to_owned(), 3)].into();
+    report.wast = Some(Wast {
+        scripts: 2,
+        instances: 23,
+        lockstep: 86,
+        validation: 6,
+        text_format: 1,
+        superseded: 0,
+        not_run,
+        failures: Vec::new(),
+        ended_at: None,
+    });
     report
 }
 
