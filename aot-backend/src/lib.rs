@@ -29,6 +29,7 @@
 
 mod abi;
 mod anchors;
+mod cfi;
 mod compile;
 mod equal;
 mod error;
