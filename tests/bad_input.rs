@@ -64,7 +64,6 @@ const CASES: &[Case] = &[
     case("a table beyond room", "run @table11m.wasm", 3, &["byte offset 0x", "10000000"]),
     case("a table of 2^32 - 1", "run @table4g.wasm", 3, &["byte offset 0x", "4294967295"]),
     case("exceptions", "run @exceptions.wat", 3, &["exception handling", "byte offset 0x"]),
-    case("tail calls", "run @tail.wat", 3, &["tail calls", "return_call", "byte offset 0x"]),
     case("GC", "run @gc.wat", 3, &["GC", "byte offset 0x"]),
     case(
         "unknown import",
@@ -317,7 +316,6 @@ fn prepare(root: &Path) {
 
 const TEXTS: &[(&str, &str)] = &[
     ("exceptions", r#"(module (tag $t) (func (export "_start") throw $t))"#),
-    ("tail", r#"(module (func $f) (func (export "_start") return_call $f))"#),
     (
         "gc",
         r#"(module (type (struct (field i32))) (func (export "_start") i32.const 1 struct.new 0 drop))"#,

@@ -1,8 +1,14 @@
 //! How Wasm values and functions look natively.
 //!
-//! System V x86-64: the first parameter is the address of the instance data,
-//! the Wasm parameters follow, results are as many as the type has (Cranelift
-//! returns what does not fit in registers through a hidden pointer).
+//! Wasm functions and thunks have Cranelift's convention `tail`, as Wasmtime
+//! gives them: a callee may be called in place of its caller. On x86-64 it is
+//! System V with three differences: results are in up to eight registers of
+//! each class, arguments on the stack are removed by the callee, which
+//! therefore may move its frame to make room for those of a tail call, and an
+//! exception handler finds no register preserved. The first parameter is the
+//! address of the instance data, the Wasm parameters follow, results are as
+//! many as the type has (Cranelift returns what does not fit in registers
+//! through a hidden pointer). Entries are System V.
 
 use cranelift_codegen::ir::{AbiParam, Signature, TrapCode, Type, types};
 use cranelift_codegen::isa::CallConv;
@@ -26,11 +32,46 @@ pub(crate) fn native_type(ty: ValType) -> Type {
 /// The native signature of a Wasm function.
 pub(crate) fn signature(ty: &FuncType) -> Signature {
     let param = |&ty: &ValType| AbiParam::new(native_type(ty));
-    let mut signature = Signature::new(CallConv::SystemV);
+    let mut signature = Signature::new(CallConv::Tail);
     signature.params.push(AbiParam::new(POINTER));
     signature.params.extend(ty.params.iter().map(param));
     signature.returns.extend(ty.results.iter().map(param));
     signature
+}
+
+/// Registers that pass parameters, by class: general ones and vector ones.
+const PARAMETER_REGISTERS: [usize; 2] = [6, 8];
+/// Registers that return results, by class.
+const RESULT_REGISTERS: [usize; 2] = [8, 8];
+/// Alignment of what is passed on the stack.
+const STACK_ALIGNMENT: u32 = 16;
+
+/// Bytes of arguments that a caller of a function of this type has on the
+/// stack. This is what Cranelift does, said again: it keeps the figure for
+/// itself. The code is held against it where it says so, in its returns.
+pub(crate) fn stack_arguments(ty: &FuncType) -> u32 {
+    // The instance data, and the pointer to results that find no register.
+    let mut used = [1 + usize::from(results_on_stack(ty)), 0];
+    let mut bytes = 0_u32;
+    for ty in &ty.params {
+        if !takes_register(*ty, &mut used, PARAMETER_REGISTERS) {
+            let size = (ty.bytes() as u32).max(8);
+            bytes = bytes.next_multiple_of(size) + size;
+        }
+    }
+    bytes.next_multiple_of(STACK_ALIGNMENT)
+}
+
+fn results_on_stack(ty: &FuncType) -> bool {
+    let mut used = [0, 0];
+    !ty.results.iter().all(|ty| takes_register(*ty, &mut used, RESULT_REGISTERS))
+}
+
+fn takes_register(ty: ValType, used: &mut [usize; 2], most: [usize; 2]) -> bool {
+    let class = usize::from(matches!(ty, ValType::F32 | ValType::F64 | ValType::V128));
+    let free = used[class] < most[class];
+    used[class] += usize::from(free);
+    free
 }
 
 /// The native signature of an entry: argument instance, code, callee instance.

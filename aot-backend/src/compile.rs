@@ -1,6 +1,6 @@
 //! One module, from bytes to image.
 
-use crate::abi::Symbol;
+use crate::abi::{self, Symbol};
 use crate::anchors::Tags;
 use crate::error::CompileError;
 use crate::image::{self, FRAME_SECTION, Image, Label};
@@ -68,6 +68,7 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::CUSTOM_PAGE_SIZES
         | WasmFeatures::MEMORY64
         | WasmFeatures::THREADS
+        | WasmFeatures::TAIL_CALL
 }
 
 /// Says whether a module that does not pass with our features is invalid or
@@ -165,7 +166,9 @@ impl Compiler<'_> {
         let clif = std::mem::replace(&mut translated.function, Function::new());
         let lowered = self.lowerer.lower(clif, &mut translated.values)?;
         let body = module::offset(body.range().start)..module::offset(body.range().end);
-        let piece = lowered.piece(self.lowerer.isa, body.start)?;
+        let mut piece = lowered.piece(self.lowerer.isa, body.start)?;
+        let own = self.module.function_type(func).map_or(0, abi::stack_arguments);
+        piece.moved = translated.argument_area.saturating_sub(own);
         let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
         let map = self.function_map(func, body, code, &lowered, translated)?;
         self.functions.push(map);
@@ -184,7 +187,10 @@ impl Compiler<'_> {
         let ty = *self.module.functions.get(func.index()).ok_or_else(missing)?;
         let params = self.module.function_type(func).ok_or_else(missing)?.params.len();
         let at = |pc: u32| CodeOffset::new(code.start.get() + pc);
-        let Translated { locals, boundaries, calls, values, .. } = translated;
+        let Translated { locals, boundaries, calls, values, argument_area, .. } = translated;
+        lowered.check_argument_area(argument_area)?;
+        let stack_arguments =
+            abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
         let tags = Tags::of(&lowered.code, boundaries.len(), calls.len())?;
         let locator = Locator::new(lowered, self.lowerer.isa);
 
@@ -238,6 +244,8 @@ impl Compiler<'_> {
             locals,
             local_names: Vec::new(),
             frame_size: lowered.frame_size()?,
+            stack_arguments,
+            argument_area,
             boundaries,
             call_sites,
             traps,

@@ -29,6 +29,7 @@
 
 mod abi;
 mod anchors;
+mod cfi;
 mod combine;
 mod compile;
 mod equal;

@@ -3,6 +3,7 @@
 //! All pieces are in one image, so every reference is a 32-bit displacement.
 
 use crate::abi::Symbol;
+use crate::cfi;
 use crate::error::CompileError;
 use crate::lower::{Piece, Target};
 use cranelift_codegen::isa::unwind::systemv::UnwindInfo;
@@ -27,7 +28,7 @@ pub(crate) struct Text {
     bytes: Vec<u8>,
     places: HashMap<Key, CodeOffset>,
     fixups: Vec<(u32, Target, i64)>,
-    unwind: Vec<(CodeOffset, Target, UnwindInfo)>,
+    unwind: Vec<(CodeOffset, Target, UnwindInfo, u32)>,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
@@ -58,7 +59,7 @@ impl Text {
         self.bytes.extend_from_slice(&piece.code);
         let fixups = piece.fixups.into_iter();
         self.fixups.extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
-        self.unwind.push((CodeOffset::new(start), target, piece.unwind));
+        self.unwind.push((CodeOffset::new(start), target, piece.unwind, piece.moved));
         self.places.insert(target.into(), CodeOffset::new(start));
         Ok(CodeOffset::new(start)..CodeOffset::new(end))
     }
@@ -93,13 +94,18 @@ impl Text {
             .ok_or_else(|| CompileError::bug("no common frame information"))?;
         let mut outermost = common.clone();
         outermost.add_instruction(CallFrameInstruction::Undefined(X86_64::RA));
+        let plain = common.clone();
         let [common, outermost] = [common, outermost].map(|cie| table.add_cie(cie));
-        for (start, target, unwind) in &self.unwind {
+        for (start, target, unwind, moved) in &self.unwind {
             let cie = match target {
                 Target::Symbol(Symbol::Entry(_)) => outermost,
                 _ => common,
             };
-            table.add_fde(cie, unwind.to_fde(Address::Constant(start.at(text).get())));
+            let address = Address::Constant(start.at(text).get());
+            let entry = unwind.to_fde(address);
+            let entry =
+                if *moved == 0 { entry } else { cfi::moved(entry, address, &plain, *moved)? };
+            table.add_fde(cie, entry);
         }
         Ok(table)
     }

@@ -159,6 +159,9 @@ pub(crate) struct Piece {
     pub code: Vec<u8>,
     pub fixups: Vec<Fixup>,
     pub unwind: systemv::UnwindInfo,
+    /// Bytes by which the frame lies lower than it was entered, to make room for
+    /// arguments of tail calls.
+    pub moved: u32,
 }
 
 impl Lowered {
@@ -176,7 +179,7 @@ impl Lowered {
         let Some(UnwindInfo::SystemV(unwind)) = unwind else {
             return Err(CompileError::bug("no call frame information"));
         };
-        Ok(Piece { code: self.code.buffer.data().to_vec(), fixups, unwind })
+        Ok(Piece { code: self.code.buffer.data().to_vec(), fixups, unwind, moved: 0 })
     }
 
     fn target(
@@ -217,6 +220,28 @@ impl Lowered {
         }
         traps.sort_by_key(|&(pc, ..)| pc);
         Ok(traps)
+    }
+
+    /// Holds the bytes of arguments that the function removes from the stack,
+    /// as `abi` has them, against its return instructions.
+    pub fn check_argument_area(&self, expected: u32) -> Result<(), CompileError> {
+        // mov rsp, rbp; pop rbp; and then one of two returns.
+        const EPILOGUE: [u8; 4] = [0x48, 0x89, 0xec, 0x5d];
+        let code = self.code.buffer.data();
+        let after = |at: usize| code.get(at + EPILOGUE.len()..).unwrap_or_default();
+        for (at, _) in code.windows(4).enumerate().filter(|(_, bytes)| *bytes == EPILOGUE) {
+            let removed = match *after(at) {
+                [0xc3, ..] => 0,
+                [0xc2, low, high, ..] => u32::from(u16::from_le_bytes([low, high])),
+                // A tail call.
+                _ => continue,
+            };
+            if removed != expected {
+                let what = format!("{removed} bytes of arguments removed, {expected} expected");
+                return Err(CompileError::bug(what));
+            }
+        }
+        Ok(())
     }
 
     /// Bytes from the stack pointer in the body to the canonical frame

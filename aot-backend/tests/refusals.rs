@@ -10,7 +10,6 @@ use support::{refusal, wasm};
 fn unsupported_features_are_named() {
     let cases = [
         ("exceptions", "(module (tag) (func throw 0))"),
-        ("tail call", "(module (func return_call 0))"),
         ("gc", "(module (type (struct)))"),
         ("gc", "(module (func (param anyref)))"),
     ];

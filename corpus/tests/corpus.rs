@@ -25,6 +25,7 @@ fn supported() -> WasmFeatures {
         | WasmFeatures::CUSTOM_PAGE_SIZES
         | WasmFeatures::MEMORY64
         | WasmFeatures::THREADS
+        | WasmFeatures::TAIL_CALL
         | WasmFeatures::FLOATS
         | WasmFeatures::GC_TYPES
 }

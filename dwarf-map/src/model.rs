@@ -171,6 +171,13 @@ pub struct FunctionMap {
     /// Bytes between the canonical frame address and the stack pointer in the
     /// function's body, return address included.
     pub frame_size: u32,
+    /// Bytes of arguments that its caller has on the stack, above the return
+    /// address.
+    pub stack_arguments: u32,
+    /// Bytes that it removes from there when it returns, at least
+    /// `stack_arguments`: more if arguments of a tail call need more room, and
+    /// then the frame lies lower by the difference.
+    pub argument_area: u32,
     /// Boundaries by offset.
     pub boundaries: Vec<BoundaryMap>,
     /// Call sites by return address.

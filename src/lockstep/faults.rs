@@ -105,15 +105,24 @@ impl Lockstep<'_> {
         event: Event,
         address: SubjectAddr,
     ) -> Result<Next, CommandError> {
+        let replaces = self.oracle.depth() == self.frames.len()
+            && self.last.is_some_and(|last| self.is_tail_call(last));
         let called = match &event {
             Event::Trapped(Trap::CallStackExhausted) => true,
-            Event::Boundary => self.oracle.depth() == self.frames.len() + 1,
+            Event::Boundary => replaces || self.oracle.depth() == self.frames.len() + 1,
             Event::HostCall(_) => true,
             _ => false,
         };
         let lowest = self.frames.last().map(|frame| {
             let size = self.image.map.functions[frame.function as usize].frame_size;
-            frame.cfa.get().saturating_sub(u64::from(size))
+            match self
+                .oracle
+                .top()
+                .and_then(|top| self.plan.position(top.boundary.instance, top.boundary.func))
+            {
+                Some(function) if replaces => self.frame_below(frame.end, function).get(),
+                _ => frame.cfa.get().saturating_sub(u64::from(size)),
+            }
         });
         let entered = match &event {
             Event::Boundary => {

@@ -7,6 +7,15 @@
 //! the caller's frame, by the map's frame size, ends; and what the map says
 //! about the suspended caller's slots is what the oracle's caller holds. When
 //! the stack shrinks, the frame returned to must be where it was.
+//!
+//! A tail call puts another frame in the place of its own, below the same
+//! caller. Its address may differ, since arguments on the stack lie above it;
+//! but whoever returns removes those, and so
+//!
+//! ```text
+//!   frame address + argument area of its function = stack pointer after return
+//! ```
+//! is the same for all frames that take each other's place.
 
 use super::compare::{SlotReader, describe_location, difference};
 use super::follow::Lockstep;
@@ -15,7 +24,8 @@ use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
 use dwarf_map::{CallSite, CodeOffset, SubjectAddr};
 use reports::{DivergenceKind, Slot, SlotName};
-use wasm_view::Value;
+use wasm_view::{Boundary, Value};
+use wasmparser::Operator;
 
 /// A native frame of a Wasm function.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +34,8 @@ pub struct NativeFrame {
     pub cfa: SubjectAddr,
     /// Position of its function in the map.
     pub function: u32,
+    /// The stack pointer when it has returned.
+    pub end: SubjectAddr,
 }
 
 /// The checks of one call site.
@@ -78,6 +90,7 @@ impl Lockstep<'_> {
         if self.frames.len() == depth
             && let Some(frame) = self.frames.last()
             && frame.cfa == cfa
+            && frame.function == at.function
         {
             return Ok(None);
         }
@@ -102,13 +115,16 @@ impl Lockstep<'_> {
                     self.frames.len()
                 )));
             }
-            let finding = self.entered(cfa)?;
-            self.frames.push(NativeFrame { cfa, function: at.function });
+            let (end, finding) = self.entered(at.function, cfa)?;
+            self.frames.push(NativeFrame { cfa, function: at.function, end });
             return Ok(finding);
+        }
+        if depth == self.frames.len() && self.last.is_some_and(|last| self.is_tail_call(last)) {
+            return self.replaced(at.function, cfa);
         }
         self.frames.truncate(depth);
         match self.frames.last() {
-            Some(frame) if frame.cfa == cfa => Ok(None),
+            Some(frame) if frame.cfa == cfa && frame.function == at.function => Ok(None),
             Some(frame) => Ok(FrameFinding::stack(format!(
                 "the frame returned to lies at {cfa}, it was entered at {}",
                 frame.cfa
@@ -117,17 +133,76 @@ impl Lockstep<'_> {
         }
     }
 
-    /// Checks the call that led to a function's first boundary.
-    fn entered(&mut self, cfa: SubjectAddr) -> Result<Option<FrameFinding>, CommandError> {
+    /// Whether the instruction at a boundary calls in place of its function.
+    pub(super) fn is_tail_call(&self, at: Boundary) -> bool {
+        let module = &self.oracle.instance(at.instance).module;
+        matches!(
+            module.operator(at.func, at.offset),
+            Some(
+                Operator::ReturnCall { .. }
+                    | Operator::ReturnCallIndirect { .. }
+                    | Operator::ReturnCallRef { .. }
+            )
+        )
+    }
+
+    /// Where a frame of a function lies that leaves the stack pointer at `end`
+    /// when it returns.
+    pub(super) fn frame_below(&self, end: SubjectAddr, function: u32) -> SubjectAddr {
+        let area = self.image.map.functions[function as usize].argument_area;
+        end.offset(-i64::from(area))
+    }
+
+    /// Checks the frame that a tail call put in the place of the last one.
+    fn replaced(
+        &mut self,
+        function: u32,
+        cfa: SubjectAddr,
+    ) -> Result<Option<FrameFinding>, CommandError> {
+        let Some(end) = self.frames.pop().map(|frame| frame.end) else {
+            return Err(CommandError::bug("a tail call without a frame"));
+        };
+        let finding = self.called(end, function, cfa)?;
+        self.frames.push(NativeFrame { cfa, function, end });
+        Ok(finding)
+    }
+
+    /// Checks the call that led to a function's first boundary. Answers where
+    /// the stack will end when it has returned.
+    fn entered(
+        &mut self,
+        function: u32,
+        cfa: SubjectAddr,
+    ) -> Result<(SubjectAddr, Option<FrameFinding>), CommandError> {
+        let map = &self.image.map.functions;
+        let Some(caller) = self.frames.last() else {
+            let area = map[function as usize].argument_area;
+            return Ok((cfa.offset(i64::from(area)), None));
+        };
+        let arguments = map[function as usize].stack_arguments;
+        let size = map[caller.function as usize].frame_size;
+        let end = caller.cfa.offset(i64::from(arguments) - i64::from(size));
+        Ok((end, self.called(end, function, cfa)?))
+    }
+
+    /// Checks the innermost frame, not yet among the others: that it lies where
+    /// it leaves the stack at `end`, returns to the call that its caller
+    /// executes, and that the caller holds its values.
+    fn called(
+        &mut self,
+        end: SubjectAddr,
+        function: u32,
+        cfa: SubjectAddr,
+    ) -> Result<Option<FrameFinding>, CommandError> {
         let Some(caller) = self.frames.last().copied() else { return Ok(None) };
-        let image = self.image;
-        let function = &image.map.functions[caller.function as usize];
-        let expected = caller.cfa.offset(-i64::from(function.frame_size));
+        let expected = self.frame_below(end, function);
         if cfa != expected {
             return Ok(FrameFinding::stack(format!(
-                "the frame entered lies at {cfa}; the caller's ends at {expected}"
+                "the frame entered lies at {cfa}; by the caller's it begins at {expected}"
             )));
         }
+        let image = self.image;
+        let function = &image.map.functions[caller.function as usize];
         let returns_to = self.read_stack(cfa.offset(-8)).map(SubjectAddr::new);
         let site = returns_to
             .and_then(|address| self.plan.code_offset(address))

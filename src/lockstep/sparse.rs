@@ -154,7 +154,8 @@ impl Lockstep<'_> {
                 ))
             }));
         }
-        let mut found = vec![NativeFrame { cfa, function: at.function }];
+        // Where frames end matters to runs that stop everywhere.
+        let mut found = vec![NativeFrame { cfa, function: at.function, end: cfa }];
         let mut inner = self.innermost();
         // Down to the outermost new frame, and the one that called it.
         for index in (kept.saturating_sub(1)..depth - 1).rev() {
@@ -236,7 +237,7 @@ impl Lockstep<'_> {
             Ok(cfa) => cfa,
             Err(error) => return wrong(format!("unwinding fails: {error}")),
         };
-        let frame = NativeFrame { cfa, function };
+        let frame = NativeFrame { cfa, function, end: cfa };
         let site = site.clone();
         Ok(match self.compare_suspended(&site, frame, index, Some(*registers))? {
             Some(finding) => Err(finding),

@@ -6,13 +6,23 @@
 //! instance it is that function with that instance's data.
 
 use super::{Outcome, Translator};
-use crate::abi::{POINTER, Symbol, trap_code};
+use crate::abi::{POINTER, Symbol, stack_arguments, trap_code};
 use crate::error::CompileError;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Inst, InstBuilder, Value, types};
 use dwarf_map::InstanceLayout;
 use wasm_view::{FuncIdx, FuncType, Trap, TypeIdx, ValType, WasmOffset};
 use wasmparser::Operator;
+
+/// What is called.
+struct Target {
+    ty: FuncType,
+    /// Its code's address; without it the function of this module itself.
+    code: Option<Value>,
+    func: FuncIdx,
+    /// The data of its instance.
+    instance: Value,
+}
 
 impl Translator<'_, '_> {
     pub(super) fn call_operator(
@@ -21,35 +31,48 @@ impl Translator<'_, '_> {
         operator: &Operator<'_>,
     ) -> Result<bool, CompileError> {
         match *operator {
-            Operator::Call { function_index } => self.call(offset, FuncIdx::new(function_index))?,
-            Operator::CallIndirect { type_index, table_index } => {
-                self.call_indirect(offset, type_index, table_index)?;
+            Operator::Call { function_index } => {
+                let target = self.direct(FuncIdx::new(function_index))?;
+                self.call(offset, target)?;
             }
-            Operator::CallRef { type_index } => self.call_ref(offset, type_index)?,
+            Operator::CallIndirect { type_index, table_index } => {
+                let target = self.indirect(type_index, table_index)?;
+                self.call(offset, target)?;
+            }
+            Operator::CallRef { type_index } => {
+                let target = self.referenced(type_index)?;
+                self.call(offset, target)?;
+            }
+            Operator::ReturnCall { function_index } => {
+                let target = self.direct(FuncIdx::new(function_index))?;
+                self.return_call(target)?;
+            }
+            Operator::ReturnCallIndirect { type_index, table_index } => {
+                let target = self.indirect(type_index, table_index)?;
+                self.return_call(target)?;
+            }
+            Operator::ReturnCallRef { type_index } => {
+                let target = self.referenced(type_index)?;
+                self.return_call(target)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn call(&mut self, offset: WasmOffset, func: FuncIdx) -> Outcome {
+    fn direct(&mut self, func: FuncIdx) -> Result<Target, CompileError> {
         let missing = || CompileError::bug(format!("no function {func}"));
         let ty = self.env.module.function_type(func).ok_or_else(missing)?.clone();
-        if self.env.module.is_import(func) {
-            let entry = self.env.layout.import(func);
-            let code = self.load_field(POINTER, entry, true)?;
-            let instance =
-                self.load_field(POINTER, entry + InstanceLayout::INSTANCE_FIELD, true)?;
-            return self.call_pointer(offset, &ty, code, instance);
+        if !self.env.module.is_import(func) {
+            return Ok(Target { ty, code: None, func, instance: self.instance });
         }
-        let callee = self.callee(Symbol::Function(func), &ty);
-        let arguments = self.arguments(&ty, self.instance)?;
-        let call = self.builder.ins().call(callee, &arguments);
-        self.call_site(offset, call)?;
-        self.push_results(call, &ty.results);
-        Ok(())
+        let entry = self.env.layout.import(func);
+        let code = self.load_field(POINTER, entry, true)?;
+        let instance = self.load_field(POINTER, entry + InstanceLayout::INSTANCE_FIELD, true)?;
+        Ok(Target { ty, code: Some(code), func, instance })
     }
 
-    fn call_indirect(&mut self, offset: WasmOffset, ty: u32, table: u32) -> Outcome {
+    fn indirect(&mut self, ty: u32, table: u32) -> Result<Target, CompileError> {
         let signature = self.env.layout.signature(TypeIdx::new(ty));
         let ty = self.wasm_type(ty)?;
         let index = self.operand()?;
@@ -60,32 +83,56 @@ impl Translator<'_, '_> {
         let expected = self.load_field(types::I32, signature, true)?;
         let differs = self.builder.ins().icmp(IntCC::NotEqual, actual, expected);
         self.builder.ins().trapnz(differs, trap_code(Trap::IndirectCallTypeMismatch));
-        let code = self.load_through(POINTER, descriptor, 0)?;
-        let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
-        self.call_pointer(offset, &ty, code, instance)
+        self.described(ty, descriptor)
     }
 
-    fn call_ref(&mut self, offset: WasmOffset, ty: u32) -> Outcome {
+    fn referenced(&mut self, ty: u32) -> Result<Target, CompileError> {
         let ty = self.wasm_type(ty)?;
         let descriptor = self.operand()?;
         self.builder.ins().trapz(descriptor, trap_code(Trap::NullFunctionReference));
-        let code = self.load_through(POINTER, descriptor, 0)?;
-        let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
-        self.call_pointer(offset, &ty, code, instance)
+        self.described(ty, descriptor)
     }
 
-    fn call_pointer(
-        &mut self,
-        offset: WasmOffset,
-        ty: &FuncType,
-        code: Value,
-        instance: Value,
-    ) -> Outcome {
-        let signature = self.signature(ty);
-        let arguments = self.arguments(ty, instance)?;
-        let call = self.builder.ins().call_indirect(signature, code, &arguments);
+    /// The function of a descriptor.
+    fn described(&mut self, ty: FuncType, descriptor: Value) -> Result<Target, CompileError> {
+        let code = self.load_through(POINTER, descriptor, 0)?;
+        let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
+        Ok(Target { ty, code: Some(code), func: FuncIdx::new(0), instance })
+    }
+
+    fn call(&mut self, offset: WasmOffset, target: Target) -> Outcome {
+        let arguments = self.arguments(&target.ty, target.instance)?;
+        let call = match target.code {
+            Some(code) => {
+                let signature = self.signature(&target.ty);
+                self.builder.ins().call_indirect(signature, code, &arguments)
+            }
+            None => {
+                let callee = self.callee(Symbol::Function(target.func), &target.ty);
+                self.builder.ins().call(callee, &arguments)
+            }
+        };
         self.call_site(offset, call)?;
-        self.push_results(call, &ty.results);
+        self.push_results(call, &target.ty.results);
+        Ok(())
+    }
+
+    /// Calls in place of this function: its frame is gone when the callee
+    /// begins.
+    fn return_call(&mut self, target: Target) -> Outcome {
+        let arguments = self.arguments(&target.ty, target.instance)?;
+        self.argument_area = self.argument_area.max(stack_arguments(&target.ty));
+        match target.code {
+            Some(code) => {
+                let signature = self.signature(&target.ty);
+                self.builder.ins().return_call_indirect(signature, code, &arguments);
+            }
+            None => {
+                let callee = self.callee(Symbol::Function(target.func), &target.ty);
+                self.builder.ins().return_call(callee, &arguments);
+            }
+        }
+        self.reachable = false;
         Ok(())
     }
 

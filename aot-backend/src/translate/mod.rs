@@ -78,6 +78,8 @@ pub(crate) struct Translated {
     pub calls: Vec<CallDraft>,
     /// Values of all boundaries and calls.
     pub values: Vec<Value>,
+    /// Bytes of arguments on the stack that it removes when it returns.
+    pub argument_area: u32,
 }
 
 /// What stays the same for all functions of a module.
@@ -153,6 +155,7 @@ pub(crate) fn translate(
         budget,
         callees: HashMap::new(),
         signatures: HashMap::new(),
+        argument_area: abi::stack_arguments(&ty),
     };
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
@@ -162,13 +165,22 @@ pub(crate) fn translate(
     }
     operators.finish()?;
 
-    let Translator { mut builder, boundaries, calls, values, undecided, scratch, .. } = translator;
+    let Translator {
+        mut builder,
+        boundaries,
+        calls,
+        values,
+        undecided,
+        scratch,
+        argument_area,
+        ..
+    } = translator;
     builder.seal_all_blocks();
     builder.finalize(env.isa.frontend_config());
     if let Some(scratch) = scratch {
         keep_undecided(&mut function, scratch, undecided);
     }
-    Ok(Translated { function, locals, boundaries, calls, values })
+    Ok(Translated { function, locals, boundaries, calls, values, argument_area })
 }
 
 /// A function's name inside Cranelift; shown in its own dumps only.
@@ -341,6 +353,9 @@ struct Translator<'f, 'm> {
     budget: &'f mut usize,
     callees: HashMap<abi::Symbol, FuncRef>,
     signatures: HashMap<FuncType, SigRef>,
+    /// Bytes on the stack that this function's arguments and those of its tail
+    /// calls need.
+    argument_area: u32,
 }
 
 /// Result of translating an instruction.
@@ -362,7 +377,12 @@ impl Translator<'_, '_> {
             offset,
             matches!(
                 operator,
-                Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }
+                Operator::Call { .. }
+                    | Operator::CallIndirect { .. }
+                    | Operator::CallRef { .. }
+                    | Operator::ReturnCall { .. }
+                    | Operator::ReturnCallIndirect { .. }
+                    | Operator::ReturnCallRef { .. }
             ),
         )?;
         let done = self.control_operator(offset, operator)?

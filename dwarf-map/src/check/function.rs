@@ -11,9 +11,6 @@ use wasm_view::{ValType, WasmOffset};
 const RSP: DwarfReg = DwarfReg(7);
 /// Bytes of a return address, at the top of each frame.
 const RETURN_ADDRESS: i64 = 8;
-/// Native parameters that a function has besides those of its Wasm type: the
-/// instance and where to return results that do not fit registers.
-const HIDDEN_PARAMETERS: i64 = 2;
 
 pub(super) fn check(
     function: &FunctionMap,
@@ -239,21 +236,13 @@ fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), R
             // At most 16: no overflow.
             let end = begin + ty.bytes() as i64;
             let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
-            let arguments = argument_bytes(function);
+            let arguments = i64::from(function.argument_area);
             let callers = begin >= 0 && end <= arguments;
             (own || callers, Rule::FrameOffset)
         }
         Location::Unavailable(_) => return Ok(()),
     };
     if holds { Ok(()) } else { Err(rule) }
-}
-
-/// Most bytes that a function's arguments can take on the caller's stack: 8
-/// each, vectors 16 and aligned to that.
-fn argument_bytes(function: &FunctionMap) -> i64 {
-    let params = function.locals.iter().take(function.params as usize);
-    let bytes: usize = params.map(|ty| if *ty == ValType::V128 { 24 } else { 8 }).sum();
-    bytes as i64 + 8 * HIDDEN_PARAMETERS
 }
 
 /// Whether the bytes before a return address can be a call instruction: a

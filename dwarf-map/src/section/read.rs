@@ -293,6 +293,8 @@ impl<'a> Reader<'a> {
         let body_end = self.forward(body_start, "a function body")?;
         let body = WasmOffset::new(body_start)..WasmOffset::new(body_end);
         let frame_size = self.u32("a frame size")?;
+        let stack_arguments = self.u32("an argument area")?;
+        let argument_area = self.forward(stack_arguments, "an argument area")?;
         let locals = self.locals()?;
         if params as usize > locals.len() {
             return Err(self.malformed("more parameters than locals"));
@@ -311,6 +313,8 @@ impl<'a> Reader<'a> {
             locals,
             local_names,
             frame_size,
+            stack_arguments,
+            argument_area,
             boundaries,
             call_sites,
             traps,

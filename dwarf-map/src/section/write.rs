@@ -145,6 +145,8 @@ impl Writer {
             self.either_way(body, function.body.start.get());
             self.forward(function.body.start.get(), function.body.end.get());
             self.unsigned(u64::from(function.frame_size));
+            self.unsigned(u64::from(function.stack_arguments));
+            self.forward(function.stack_arguments, function.argument_area);
             self.locals(&function.locals);
             self.count(function.local_names.len());
             for name in &function.local_names {

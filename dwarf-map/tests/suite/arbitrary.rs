@@ -152,6 +152,8 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             .list(50, |random| random.next().is_multiple_of(2).then(|| text(random))),
         locals,
         frame_size: random.u32(u32::MAX),
+        stack_arguments: random.u32(1 << 16),
+        argument_area: (1 << 16) + random.u32(1 << 16),
         boundaries,
         call_sites,
         traps,

@@ -95,6 +95,8 @@ pub fn map() -> ImageMap {
         locals: vec![I32, I64, F64],
         local_names: vec![Some("left".to_owned()), Some("local7".to_owned())],
         frame_size: 32,
+        stack_arguments: 0,
+        argument_area: 16,
         boundaries: vec![
             boundary(0x40, 23, &[], &[RSI, stack, XMM0]),
             boundary(0x42, 24, &[I32], &[RBX, stack, XMM0, Location::Constant(Cell(7))]),
@@ -120,6 +122,8 @@ pub fn map() -> ImageMap {
         locals: vec![I32],
         local_names: vec![],
         frame_size: 16,
+        stack_arguments: 0,
+        argument_area: 0,
         boundaries: vec![boundary(0x50, 69, &[], &[RSI])],
         call_sites: vec![],
         traps: vec![TrapSite {
