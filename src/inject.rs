@@ -10,7 +10,9 @@
 use crate::error::CommandError;
 use crate::lockstep::stops::{parse_boundary, parse_offset};
 use aot_backend::Image;
-use dwarf_map::{Anchor, BoundaryMap, CodeOffset, DwarfReg, FunctionMap, Location};
+use dwarf_map::{
+    Anchor, BoundaryMap, CodeOffset, DwarfReg, Expression, FunctionMap, Input, Location,
+};
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, Mnemonic,
     OpKind, Register,
@@ -188,9 +190,11 @@ impl Fault {
                 })
             }
             Fault::Map { func, offset, slot } => {
+                let expressions = function(image, func)?.expressions.clone();
                 let boundary = boundary_mut(image, func, offset)?;
                 let location = boundary.locations.get_mut(slot.index());
-                let moved = location.as_ref().and_then(|location| displaced(**location));
+                let moved =
+                    location.as_ref().and_then(|location| displaced(**location, &expressions));
                 let (Some(location), Some(moved)) = (location, moved) else {
                     return Err(CommandError::input(format_args!(
                         "--inject {self}: the map has no location for that slot"
@@ -325,9 +329,9 @@ fn patch(image: &mut Image, at: CodeOffset, bytes: &[u8]) -> Result<(), CommandE
     Ok(())
 }
 
-/// Another location for a slot, as a wrong map would have it; `None` when it
-/// has none.
-pub fn displaced(location: Location) -> Option<Location> {
+/// Another location for a slot, as a wrong map of a function with these
+/// expressions would have it; `None` when it has none.
+pub fn displaced(location: Location, expressions: &[Expression]) -> Option<Location> {
     Some(match location {
         // Not rsp and not rbp: their neighbours instead.
         Location::Register(DwarfReg(number)) if number < 16 => {
@@ -339,6 +343,11 @@ pub fn displaced(location: Location) -> Option<Location> {
         }
         Location::CfaOffset(offset) => Location::CfaOffset(offset - 8),
         Location::Constant(cell) => Location::Constant(Cell(cell.0 ^ 1)),
+        // Where something is that it is computed from.
+        Location::Derived(index) => match expressions.get(index.index())?.inputs().next()? {
+            Input::Register(register) => Location::Register(register),
+            Input::Frame(offset) => Location::CfaOffset(offset),
+        },
         Location::Unavailable(_) => return None,
     })
 }
@@ -690,7 +699,7 @@ mod tests {
     fn a_displaced_location_is_another_one() {
         for number in (0..16).chain(17..33).filter(|n| !matches!(n, 6 | 7)) {
             let old = Location::Register(DwarfReg(number));
-            let new = displaced(old);
+            let new = displaced(old, &[]);
             assert!(new.is_some() && new != Some(old));
         }
     }

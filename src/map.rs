@@ -2,7 +2,7 @@
 
 use crate::cli::MapArgs;
 use crate::error::CommandError;
-use crate::lockstep::compare::REGISTERS;
+use crate::lockstep::compare::{describe_expression, describe_register};
 use crate::lockstep::stops::parse_function;
 use crate::{disasm, program, run};
 use aot_backend::Image;
@@ -134,7 +134,7 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
             let types = function.locals.iter().chain(&boundary.operands);
             for (slot, (ty, location)) in types.zip(&boundary.locations).enumerate() {
                 let name = crate::lockstep::follow::slot_name(slot, function.locals.len());
-                writeln!(out, "    {name} {ty} {}", show(*location, *ty))?;
+                writeln!(out, "    {name} {ty} {}", show(function, *location, *ty))?;
             }
         }
         writeln!(out, "  {} {}", line.address, line.text)?;
@@ -142,12 +142,10 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
     Ok(())
 }
 
-fn show(location: Location, ty: ValType) -> String {
+fn show(function: &FunctionMap, location: Location, ty: ValType) -> String {
     match location {
-        Location::Register(reg) => match REGISTERS.get(usize::from(reg.0)) {
-            Some(name) => (*name).to_string(),
-            None => format!("xmm{}", i32::from(reg.0) - 17),
-        },
+        Location::Register(register) => describe_register(register),
+        Location::Derived(index) => describe_expression(function.expressions.get(index.index())),
         Location::CfaOffset(offset) => format!("[CFA{offset:+}]"),
         Location::Constant(cell) => format!("constant {}", Value::from_cell(ty, cell)),
         Location::Unavailable(reason) => format!("unavailable ({})", reason.key()),

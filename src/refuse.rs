@@ -3,7 +3,7 @@
 //! They are refused by name before anything runs, so that no run silently does
 //! less than its command line says.
 
-use crate::cli::{BackendArgs, Format, Opt, RunArgs, WastArgs};
+use crate::cli::{BackendArgs, Format, RunArgs, WastArgs};
 use crate::error::CommandError;
 
 /// Accepts the one value that is built, refuses the contract's other values as
@@ -46,21 +46,6 @@ pub fn format(format: Format) -> Result<(), CommandError> {
     }
 }
 
-/// Optimised code can be compiled and its map printed, but a freedom of the
-/// specification (the bits of a NaN) may be used where the map has no location
-/// to see it, and would be reported later as a divergence.
-///
-/// # Errors
-/// `--opt speed`.
-pub fn optimised(args: &BackendArgs) -> Result<(), CommandError> {
-    match args.opt {
-        Opt::None => Ok(()),
-        Opt::Speed => Err(CommandError::unsupported(
-            "running --opt speed is not built yet (compile and map take it); this version runs --opt none",
-        )),
-    }
-}
-
 /// Checks the options of a run of scripts.
 ///
 /// # Errors
@@ -68,7 +53,6 @@ pub fn optimised(args: &BackendArgs) -> Result<(), CommandError> {
 pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
     format(args.format)?;
-    optimised(&args.backend)?;
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])
 }
@@ -77,7 +61,6 @@ pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
 pub fn run(args: &RunArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
     format(args.format)?;
-    optimised(&args.backend)?;
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])?;
     if args.sample.is_some() {

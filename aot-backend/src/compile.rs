@@ -19,7 +19,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, ImageMap, InstanceLayout,
-    Producer, ThunkMap, TrapSite,
+    Location, Producer, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -192,7 +192,9 @@ impl Compiler<'_> {
         let stack_arguments =
             abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
         let tags = Tags::of(&lowered.code, boundaries.len(), calls.len())?;
-        let locator = Locator::new(lowered, self.lowerer.isa);
+        let mut locator = Locator::new(lowered, self.lowerer.isa);
+        let shown = translated.shown;
+        let shown = shown.map(|slot| lowered.slot_offset(slot)).transpose()?;
 
         let boundaries = boundaries
             .into_iter()
@@ -202,14 +204,21 @@ impl Compiler<'_> {
                 let values = &values[draft.first_value..draft.first_value + slots];
                 let locations = values.iter().map(|&value| match trap {
                     Some(pc) => locator.at(value, pc),
-                    None => dwarf_map::Location::Unavailable(dwarf_map::Reason::NoLongerLive),
+                    None => Location::Unavailable(dwarf_map::Reason::NoLongerLive),
                 });
+                let mut locations: Vec<Location> = locations.collect();
+                if let (true, Some(offset), Some(_), Some(top)) =
+                    (draft.top_is_shown, shown, trap, locations.last_mut())
+                    && !matches!(top, Location::Register(_) | Location::CfaOffset(_))
+                {
+                    *top = Location::CfaOffset(offset);
+                }
                 BoundaryMap {
                     offset: draft.offset,
                     anchor: trap.map_or(Anchor::Eliminated, |pc| Anchor::Trap(at(pc))),
                     stable: draft.stable,
                     operands: draft.operands,
-                    locations: locations.collect(),
+                    locations,
                 }
             })
             .collect();
@@ -234,6 +243,7 @@ impl Compiler<'_> {
             // making that no execution reaches.
             .filter_map(|(pc, trap, offset)| Some(TrapSite { pc: at(pc), offset: offset?, trap }))
             .collect();
+        let expressions = locator.into_expressions();
         Ok(FunctionMap {
             func,
             ty,
@@ -246,6 +256,7 @@ impl Compiler<'_> {
             frame_size: lowered.frame_size()?,
             stack_arguments,
             argument_area,
+            expressions,
             boundaries,
             call_sites,
             traps,

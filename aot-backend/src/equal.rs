@@ -3,14 +3,18 @@
 //! The mid-end replaces values by equal ones; what the translator wrote down
 //! may then never be computed, while a twin sits in a register. Two values are
 //! equal here if the egraph united them or if they are the same pure operation
-//! on equal values. Equal means equal wherever both are defined: in SSA form a
+//! on equal values, or one that only traps besides. Equal means equal wherever both are defined: in SSA form a
 //! value that dominates a point has its latest definition there, and so has
 //! every other.
+//!
+//! A value's low bits may also be those of a wider one, of which it is the
+//! reduction or which is its extension. That is as good as equality for a
+//! place, of which only so many bits count as the value has.
 //!
 //! Without a mid-end nothing is replaced, and every value stands for itself.
 
 use cranelift_codegen::entity::EntityRef;
-use cranelift_codegen::ir::{Function, InstructionData, Type, Value, ValueDef};
+use cranelift_codegen::ir::{Function, InstructionData, Opcode, Type, Value, ValueDef};
 use std::collections::HashMap;
 
 /// The classes of equal values of a function.
@@ -18,6 +22,8 @@ pub(crate) struct Classes {
     /// Members of each class with more than one, at the class's number.
     members: Vec<Vec<Value>>,
     class: HashMap<Value, usize>,
+    /// By the first of equal values, wider ones with the same low bits.
+    wider: HashMap<Value, Vec<Value>>,
 }
 
 /// Rounds over all values; a union found in one may reveal more in the next.
@@ -26,7 +32,7 @@ const MAX_ROUNDS: usize = 4;
 impl Classes {
     /// Every value by itself.
     pub fn identity() -> Self {
-        Classes { members: Vec::new(), class: HashMap::new() }
+        Classes { members: Vec::new(), class: HashMap::new(), wider: HashMap::new() }
     }
 
     /// The classes of a function after the mid-end.
@@ -71,7 +77,40 @@ impl Classes {
             .enumerate()
             .flat_map(|(number, values)| values.iter().map(move |&value| (value, number)))
             .collect();
-        Classes { members, class }
+        let mut classes = Classes { members, class, wider: HashMap::new() };
+        for value in function.dfg.values() {
+            let resolved = function.dfg.resolve_aliases(value);
+            let ValueDef::Result(inst, 0) = function.dfg.value_def(resolved) else { continue };
+            if !function.dfg.value_is_attached(resolved) {
+                continue;
+            }
+            if let InstructionData::Unary { opcode, arg } = function.dfg.insts[inst] {
+                let (narrow, wide) = match opcode {
+                    Opcode::Uextend | Opcode::Sextend => (arg, resolved),
+                    Opcode::Ireduce => (resolved, arg),
+                    _ => continue,
+                };
+                let (narrow, wide) = (classes.first(narrow), classes.first(wide));
+                if function.dfg.value_type(wide).bits() <= 64 {
+                    classes.wider.entry(narrow).or_default().push(wide);
+                }
+            }
+        }
+        for list in classes.wider.values_mut() {
+            list.sort();
+            list.dedup();
+        }
+        classes
+    }
+
+    /// The first of the values equal to one.
+    pub fn first(&self, value: Value) -> Value {
+        self.members(&value).first().copied().unwrap_or(value)
+    }
+
+    /// One of each class of wider values that have this one in their low bits.
+    pub fn wider(&self, value: Value) -> &[Value] {
+        self.wider.get(&self.first(value)).map_or(&[], Vec::as_slice)
     }
 
     /// All values equal to one, itself included.
@@ -115,10 +154,11 @@ impl Sets {
     }
 }
 
-/// A pure operation up to equality of its arguments.
+/// An operation whose result its arguments determine, up to their equality. It
+/// may trap: where two have a result, neither did.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    opcode: cranelift_codegen::ir::Opcode,
+    opcode: Opcode,
     immediate: i64,
     ty: Type,
     /// The roots of the arguments' classes.
@@ -128,15 +168,18 @@ struct Key {
 /// The key of a value; `None` if another instruction like it may yield
 /// something else.
 fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
-    let ValueDef::Result(inst, 0) = function.dfg.value_def(function.dfg.resolve_aliases(value))
-    else {
+    let value = function.dfg.resolve_aliases(value);
+    let ValueDef::Result(inst, 0) = function.dfg.value_def(value) else {
         return None;
     };
+    // Of an instruction that was replaced, what is left may be another.
+    if !function.dfg.value_is_attached(value) {
+        return None;
+    }
     let data = &function.dfg.insts[inst];
     let opcode = data.opcode();
     if opcode.can_load()
         || opcode.can_store()
-        || opcode.can_trap()
         || opcode.is_call()
         || opcode.is_branch()
         || opcode.other_side_effects()
@@ -145,6 +188,9 @@ fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
     }
     let (immediate, arguments): (i64, &[Value]) = match data {
         InstructionData::Unary { arg, .. } => (0, std::slice::from_ref(arg)),
+        InstructionData::LoadNoOffset { opcode: Opcode::Bitcast, arg, .. } => {
+            (0, std::slice::from_ref(arg))
+        }
         InstructionData::Binary { args, .. } => (0, args),
         InstructionData::Ternary { args, .. } => (0, args),
         InstructionData::IntCompare { args, cond, .. } => (*cond as i64, args),
@@ -160,6 +206,9 @@ fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
     let mut roots = [None; 3];
     for (root, &argument) in roots.iter_mut().zip(arguments) {
         *root = Some(sets.root(argument));
+    }
+    if matches!(opcode, Opcode::Iadd | Opcode::Imul | Opcode::Band | Opcode::Bor | Opcode::Bxor) {
+        roots.sort();
     }
     let ty = function.dfg.value_type(value);
     Some(Key { opcode, immediate, ty, arguments: roots })

@@ -10,7 +10,7 @@
 //!     | register allocation (cranelift-codegen as released)
 //!     v
 //!  machine code + where each label is
-//!     | tags -> PCs of traps, labels -> locations          anchors, locations
+//!     | tags -> PCs of traps, labels -> locations          anchors, locations, derive
 //!     v
 //!  map of the function        code --.   thunks, entries, libcalls
 //!     |                              v   (CLIF as well)
@@ -32,6 +32,7 @@ mod anchors;
 mod cfi;
 mod combine;
 mod compile;
+mod derive;
 mod equal;
 mod error;
 mod image;

@@ -3,22 +3,51 @@
 //! The register allocator reports for each label, that is for each SSA value,
 //! ranges of code with a register or a stack place. A slot's value is located
 //! if such a range of it, or of an equal value, covers the PC. Constants are
-//! often not kept anywhere; then the map states the constant.
+//! often not kept anywhere; then the map states the constant. What optimised
+//! code does not keep is derived, if it can be ([`crate::derive`]).
 
+use crate::derive::Deriver;
 use crate::lower::Lowered;
 use cranelift_codegen::ir::{InstructionData, Opcode, Value, ValueDef, types};
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
-use dwarf_map::{DwarfReg, Location, Reason};
+use dwarf_map::{DwarfReg, Expression, Location, Reason};
 use wasm_view::Cell;
 
 /// Registers that a System V callee hands back unchanged, by DWARF number:
 /// rbx, rbp, r12-r15.
 const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
 
+/// Which registers a location may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registers {
+    /// Only those that a callee hands back unchanged.
+    pub preserved_only: bool,
+    /// No vector registers.
+    pub general_only: bool,
+}
+
+impl Registers {
+    const ALL: Registers = Registers { preserved_only: false, general_only: false };
+    const SUSPENDED: Registers = Registers { preserved_only: true, general_only: false };
+
+    fn hold(self, register: DwarfReg) -> bool {
+        (!self.preserved_only || CALLEE_SAVED.contains(&register.0))
+            && (!self.general_only || register.0 < 16)
+    }
+}
+
 /// Finds locations within one compiled function.
 pub(crate) struct Locator<'a> {
-    lowered: &'a Lowered,
+    places: Places<'a>,
+    /// Of optimised code only: otherwise what is needed is kept.
+    deriver: Option<Deriver>,
+}
+
+/// Where values are in one compiled function.
+pub(crate) struct Places<'a> {
+    pub lowered: &'a Lowered,
     isa: &'a dyn TargetIsa,
     /// Ranges of each value, by its number.
     ranges: Vec<Ranges>,
@@ -66,26 +95,53 @@ impl<'a> Locator<'a> {
                 *place = Ranges::new(found);
             }
         }
-        Locator { lowered, isa, ranges }
+        let places = Places { lowered, isa, ranges };
+        let optimised = isa.flags().opt_level() != OptLevel::None;
+        let deriver = optimised.then(|| Deriver::new(&places));
+        Locator { places, deriver }
     }
 
     /// The location of a value when the PC is at `pc`.
-    pub fn at(&self, value: Value, pc: u32) -> Location {
-        self.find(value, pc, |_| true)
+    pub fn at(&mut self, value: Value, pc: u32) -> Location {
+        self.locate(value, pc, Registers::ALL)
     }
 
     /// The location of a value in a frame suspended at a call that returns to
     /// `pc`: what the callee may overwrite does not count.
-    pub fn suspended(&self, value: Value, pc: u32) -> Location {
-        self.find(value, pc, |register| CALLEE_SAVED.contains(&register.0))
+    pub fn suspended(&mut self, value: Value, pc: u32) -> Location {
+        self.locate(value, pc, Registers::SUSPENDED)
+    }
+
+    /// What the derived locations refer to.
+    pub fn into_expressions(self) -> Vec<Expression> {
+        self.deriver.map(Deriver::into_expressions).unwrap_or_default()
+    }
+
+    fn locate(&mut self, value: Value, pc: u32, registers: Registers) -> Location {
+        let found = self.places.find(value, pc, registers);
+        match (&found, &mut self.deriver) {
+            (Location::Unavailable(_), Some(deriver)) => {
+                deriver.derive(&self.places, value, pc, registers).unwrap_or(found)
+            }
+            _ => found,
+        }
+    }
+}
+
+impl Places<'_> {
+    /// The first of the values equal to one.
+    pub fn first(&self, value: Value) -> Value {
+        self.lowered.classes.first(value)
     }
 
     /// A register if there is one, since that is what the code will use next;
     /// else a stack place, else a constant.
-    fn find(&self, value: Value, pc: u32, usable: impl Fn(DwarfReg) -> bool) -> Location {
+    pub fn find(&self, value: Value, pc: u32, registers: Registers) -> Location {
+        let classes = &self.lowered.classes;
         let mut reason = Reason::Folded;
         let mut on_stack = None;
-        for member in self.lowered.classes.members(&value) {
+        let wider = classes.wider(value).iter().flat_map(|wide| classes.members(wide));
+        for member in classes.members(&value).iter().chain(wider) {
             let Some(ranges) = self.ranges.get(member.as_u32() as usize) else {
                 continue;
             };
@@ -94,7 +150,7 @@ impl<'a> Locator<'a> {
             }
             for place in ranges.covering(pc) {
                 match self.translate(place) {
-                    Some(Location::Register(register)) if !usable(register) => {
+                    Some(Location::Register(register)) if !registers.hold(register) => {
                         reason = reason_max(reason, Reason::Clobbered);
                     }
                     Some(location @ Location::Register(_)) => return location,
@@ -105,7 +161,7 @@ impl<'a> Locator<'a> {
                 }
             }
         }
-        let constants = || self.lowered.classes.members(&value).iter();
+        let constants = || classes.members(&value).iter();
         on_stack
             .or_else(|| constants().find_map(|&v| self.constant(v)).map(Location::Constant))
             .unwrap_or(Location::Unavailable(reason))

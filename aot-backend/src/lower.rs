@@ -14,7 +14,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
-    ExternalName, Function, LibCall, RelSourceLoc, Value, ValueDef, ValueLabel,
+    ExternalName, Function, LibCall, RelSourceLoc, StackSlot, Value, ValueDef, ValueLabel,
     ValueLabelAssignments, ValueLabelStart,
 };
 use cranelift_codegen::isa::TargetIsa;
@@ -83,7 +83,13 @@ impl<'a> Lowerer<'a> {
             context.egraph_pass(isa, &mut self.control)?;
             Classes::of(&context.func)
         };
-        label(&mut context.func, &classes, values);
+        if isa.flags().opt_level() == OptLevel::None {
+            label(&mut context.func, values.iter().copied());
+        } else {
+            // What is not asked for itself may serve to derive what is.
+            let all: Vec<Value> = context.func.dfg.values().collect();
+            label(&mut context.func, all);
+        }
         let stencil = isa.compile_function(
             &context.func,
             &context.domtree,
@@ -95,21 +101,16 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-/// Labels each asked-for value, and its equals, with its own number.
-fn label(function: &mut Function, classes: &Classes, values: &[Value]) {
+/// Labels values with their own numbers.
+fn label(function: &mut Function, values: impl IntoIterator<Item = Value>) {
     let mut labels = BTreeMap::new();
     for value in values {
-        if labels.contains_key(value) {
-            continue;
-        }
-        for &member in classes.members(value) {
-            if is_placed(function, member) {
-                let start = ValueLabelStart {
-                    from: RelSourceLoc::default(),
-                    label: ValueLabel::from_u32(member.as_u32()),
-                };
-                labels.insert(member, ValueLabelAssignments::Starts(vec![start]));
-            }
+        if !labels.contains_key(&value) && is_placed(function, value) {
+            let start = ValueLabelStart {
+                from: RelSourceLoc::default(),
+                label: ValueLabel::from_u32(value.as_u32()),
+            };
+            labels.insert(value, ValueLabelAssignments::Starts(vec![start]));
         }
     }
     function.dfg.values_labels = Some(labels);
@@ -242,6 +243,16 @@ impl Lowered {
             }
         }
         Ok(())
+    }
+
+    /// Where an explicit stack slot lies, from the canonical frame address.
+    pub fn slot_offset(&self, slot: StackSlot) -> Result<i32, CompileError> {
+        let layout = self.code.buffer.frame_layout();
+        let layout = layout.ok_or_else(|| CompileError::bug("no frame layout"))?;
+        let known = layout.stackslots.get(slot);
+        let from_bottom = known.ok_or_else(|| CompileError::bug("a stack slot is gone"))?.offset;
+        let offset = i64::from(from_bottom) - i64::from(self.frame_size()?);
+        i32::try_from(offset).map_err(CompileError::bug)
     }
 
     /// Bytes from the stack pointer in the body to the canonical frame

@@ -18,6 +18,7 @@
 //! |---|---|
 //! | [`addr`] | offsets in code and addresses in the subject, as types |
 //! | [`model`] | boundaries, anchors, slots, locations, call sites, traps, thunks |
+//! | [`expression`] | values that follow from others, as programs |
 //! | [`layout`] | instance data: what native code finds behind its instance pointer |
 //! | [`section`] | the model as the bytes of `.wasm_map` and back |
 //! | [`dwarf`] | the model as DWARF 5, for debuggers |
@@ -33,6 +34,7 @@
 pub mod addr;
 pub mod check;
 pub mod dwarf;
+pub mod expression;
 pub mod layout;
 pub mod locate;
 pub mod model;
@@ -40,5 +42,6 @@ pub mod section;
 pub mod unwind;
 
 pub use addr::{CodeOffset, SubjectAddr};
+pub use expression::{Expression, ExpressionIdx, Input, Step};
 pub use layout::{InstanceCounts, InstanceLayout};
 pub use model::*;

@@ -4,7 +4,7 @@
 //! that evaluates millions of them compiles its own form first, and can be
 //! tested against this.
 
-use crate::{DwarfReg, Location, Reason, SubjectAddr};
+use crate::{DwarfReg, Expression, ExpressionIdx, Input, Location, Reason, SubjectAddr};
 use wasm_view::ValType;
 
 /// DWARF number of xmm0.
@@ -33,6 +33,9 @@ pub enum LocateError {
     /// It is on the stack where nothing can be read.
     #[error("no stack memory at {0}")]
     Memory(SubjectAddr),
+    /// It follows from an expression that the function does not have.
+    #[error("the function has no expression {}", .0.get())]
+    Expression(ExpressionIdx),
 }
 
 /// The bits that a value of this type uses of a constant's cell. A vector's
@@ -54,18 +57,36 @@ pub const fn vector_register(register: DwarfReg) -> Option<u16> {
     }
 }
 
-/// Reads the value of a slot of type `ty`. The bits are the native ones: a
-/// reference is the word that native code holds, not its identity.
-pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<u128, LocateError> {
+/// Reads the value of a slot of type `ty`, in a function with these
+/// expressions. The bits are the native ones: a reference is the word that
+/// native code holds, not its identity.
+pub fn read(
+    location: Location,
+    ty: ValType,
+    expressions: &[Expression],
+    frame: &dyn FrameState,
+) -> Result<u128, LocateError> {
+    let register = |register| frame.register(register).ok_or(LocateError::Register(register));
+    let memory = |offset: i32, bytes| {
+        let address = frame.cfa().offset(i64::from(offset));
+        frame.memory(address, bytes).ok_or(LocateError::Memory(address))
+    };
     let bits = match location {
-        Location::Register(register) => {
-            frame.register(register).ok_or(LocateError::Register(register))?
-        }
-        Location::CfaOffset(offset) => {
-            let address = frame.cfa().offset(i64::from(offset));
-            frame.memory(address, ty.bytes()).ok_or(LocateError::Memory(address))?
-        }
+        Location::Register(number) => register(number)?,
+        Location::CfaOffset(offset) => memory(offset, ty.bytes())?,
         Location::Constant(cell) => u128::from(cell.0),
+        Location::Derived(index) => {
+            let expression = expressions.get(index.index());
+            let word = expression.ok_or(LocateError::Expression(index))?.evaluate(|input| {
+                let whole = match input {
+                    Input::Register(number) => register(number),
+                    Input::Frame(offset) => memory(offset, 8),
+                };
+                // Of a general register, and of eight bytes, all of it.
+                whole.map(|whole| whole as u64)
+            })?;
+            u128::from(word)
+        }
         Location::Unavailable(reason) => return Err(LocateError::Unavailable(reason)),
     };
     let unused = 128 - 8 * ty.bytes();
@@ -94,7 +115,7 @@ mod tests {
 
     #[test]
     fn reads_each_kind_at_the_width_of_its_type() {
-        let at = |location, ty| read(location, ty, &Fixed);
+        let at = |location, ty| read(location, ty, &[], &Fixed);
         let register = Location::Register(DwarfReg(3));
         assert_eq!(at(register, ValType::I32), Ok(0x3333_4444));
         assert_eq!(at(register, ValType::F64), Ok(0x1111_2222_3333_4444));
@@ -109,12 +130,31 @@ mod tests {
 
     #[test]
     fn says_why_there_is_no_value() {
-        let at = |location| read(location, ValType::I64, &Fixed);
+        let at = |location| read(location, ValType::I64, &[], &Fixed);
         assert_eq!(at(Location::Register(DwarfReg(0))), Err(LocateError::Register(DwarfReg(0))));
         assert_eq!(at(Location::CfaOffset(0)), Err(LocateError::Memory(SubjectAddr::new(0x1000))));
         assert_eq!(
             at(Location::Unavailable(Reason::Folded)),
             Err(LocateError::Unavailable(Reason::Folded))
         );
+        let derived = ExpressionIdx::new(0);
+        assert_eq!(at(Location::Derived(derived)), Err(LocateError::Expression(derived)));
+    }
+
+    #[test]
+    fn computes_what_is_derived() {
+        let steps = |register| {
+            use crate::expression::{BinaryOp, Step};
+            let register = Step::Input(Input::Register(DwarfReg(register)));
+            let frame = Step::Input(Input::Frame(-16));
+            Expression::new(vec![register, frame, Step::Binary(BinaryOp::Add)])
+        };
+        let expressions = [steps(3).expect("well formed"), steps(0).expect("well formed")];
+        let at = |index, ty| {
+            read(Location::Derived(ExpressionIdx::new(index)), ty, &expressions, &Fixed)
+        };
+        assert_eq!(at(0, ValType::I32), Ok(0x3333_4444 + 8));
+        assert_eq!(at(0, ValType::I64), Ok(0x1111_2222_3333_4444 + (0xff0 << 32 | 8)));
+        assert_eq!(at(1, ValType::I64), Err(LocateError::Register(DwarfReg(0))));
     }
 }

@@ -4,10 +4,12 @@
 //! writers turn it into DWARF (for debuggers) and `.wasm_map` (for what DWARF
 //! cannot say); the tracer's side reads it back and evaluates it at each stop.
 //!
-//! A location says where a value *is*, never how it was computed, so that a
-//! value read through it is evidence about the machine code.
+//! A location says where a value *is*, so that a value read through it is
+//! evidence about the machine code. The exception, a value that is *derived*
+//! from others, is told apart everywhere.
 
 use crate::addr::CodeOffset;
+use crate::expression::{Expression, ExpressionIdx};
 use std::ops::Range;
 use wasm_view::{
     Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, TableIdx, Trap, TypeIdx, ValType,
@@ -51,6 +53,9 @@ pub enum Location {
     /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`). Of
     /// a vector it is the low half, and the other half is 0.
     Constant(Cell),
+    /// Not stored: it follows from values that are, by this expression of the
+    /// function's ([`FunctionMap::expressions`]).
+    Derived(ExpressionIdx),
     /// Nowhere, and why.
     Unavailable(Reason),
 }
@@ -178,6 +183,8 @@ pub struct FunctionMap {
     /// `stack_arguments`: more if arguments of a tail call need more room, and
     /// then the frame lies lower by the difference.
     pub argument_area: u32,
+    /// What its derived locations refer to, each once.
+    pub expressions: Vec<Expression>,
     /// Boundaries by offset.
     pub boundaries: Vec<BoundaryMap>,
     /// Call sites by return address.

@@ -9,7 +9,8 @@ use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, FunctionPlan, Width};
 use super::space::{Space, read_u128};
 use crate::error::CommandError;
-use dwarf_map::{Location, SubjectAddr};
+use dwarf_map::expression::formula;
+use dwarf_map::{DwarfReg, Expression, Input, Location, SubjectAddr};
 use oracle_interp::{AdoptError, Choice, ChoiceKind};
 use reports::{Slot, SlotName, SlotType};
 use tracer::{SharedRegion, Subject, VectorRegs};
@@ -30,6 +31,7 @@ pub struct SlotReader<'a> {
     stack: &'a SharedRegion,
     space: &'a Space,
     constants: &'a [u64],
+    expressions: &'a [Expression],
     cfa: SubjectAddr,
 }
 
@@ -43,25 +45,14 @@ impl<'a> SlotReader<'a> {
         index: u32,
         cfa: SubjectAddr,
     ) -> Self {
-        Self::over(subject, space, &plan.constants, plan.needs_vectors(index), cfa)
-    }
-
-    /// Of checks whose constants are given; `vectors` if one reads a vector
-    /// register.
-    #[inline]
-    pub fn over(
-        subject: &'a Subject,
-        space: &'a Space,
-        constants: &'a [u64],
-        vectors: bool,
-        cfa: SubjectAddr,
-    ) -> Self {
+        let vectors = plan.needs_vectors(index);
         SlotReader {
             general: subject.regs().general(),
             vectors: if vectors { subject.vectors().ok() } else { None },
             stack: subject.region(space.stack),
             space,
-            constants,
+            constants: &plan.constants,
+            expressions: &plan.expressions,
             cfa,
         }
     }
@@ -85,6 +76,10 @@ impl<'a> SlotReader<'a> {
                 Some(value) => (*value, width),
                 None => return Ok(None),
             },
+            Check::Derived(index, width) => match self.expressions.get(index as usize) {
+                Some(expression) => (self.derive(expression)?, width),
+                None => return Err(SubjectAddr::new(0)),
+            },
             Check::None(..) => return Ok(None),
         }))
     }
@@ -103,6 +98,21 @@ impl<'a> SlotReader<'a> {
             }
             narrow => return Ok(self.read(narrow)?.map(|(bits, _)| u128::from(bits))),
         }))
+    }
+
+    /// Computes what is nowhere from what is somewhere.
+    fn derive(&self, expression: &Expression) -> Result<u64, SubjectAddr> {
+        expression.evaluate(|input| match input {
+            Input::Register(register) => {
+                let general = self.general.get(usize::from(register.0));
+                general.copied().ok_or(SubjectAddr::new(0))
+            }
+            Input::Frame(offset) => {
+                let address = self.cfa.offset(i64::from(offset));
+                let at = self.space.stack_offset(address).ok_or(address)?;
+                self.stack.read_u64(at).map_err(|_| address)
+            }
+        })
     }
 }
 
@@ -242,7 +252,8 @@ impl Lockstep<'_> {
                 Some(depth) => SlotName::stack(depth as u32),
             };
             let location = boundary.locations.get(slot.index());
-            let place = location.map(|l| describe_location(*l, cfa)).unwrap_or_default();
+            let place = location.map(|l| describe_location(*l, &function.expressions, cfa));
+            let place = place.unwrap_or_default();
             differences.push(difference(name, expected, actual, place));
         }
         Ok(differences)
@@ -556,14 +567,36 @@ pub const REGISTERS: [&str; 16] = [
 /// The location of a value that is a constant in the map.
 pub const CONSTANT: &str = "constant";
 
-/// A location as people write it.
-pub fn describe_location(location: Location, cfa: SubjectAddr) -> String {
+/// A register as people write it.
+pub fn describe_register(register: DwarfReg) -> String {
+    match (REGISTERS.get(usize::from(register.0)), register.0) {
+        (Some(name), _) => (*name).to_string(),
+        (None, number @ 17..=32) => format!("xmm{}", number - 17),
+        (None, other) => format!("DWARF register {other}"),
+    }
+}
+
+/// An expression of a function's as people write it.
+pub fn describe_expression(expression: Option<&Expression>) -> String {
+    let input = |input| match input {
+        Input::Register(register) => describe_register(register),
+        Input::Frame(offset) => format!("[CFA{offset:+}]"),
+    };
+    match expression {
+        Some(expression) => format!("derived: {}", formula(expression, input)),
+        None => "derived by no expression".into(),
+    }
+}
+
+/// A location as people write it, in a function with these expressions.
+pub fn describe_location(
+    location: Location,
+    expressions: &[Expression],
+    cfa: SubjectAddr,
+) -> String {
     match location {
-        Location::Register(reg) => match (REGISTERS.get(usize::from(reg.0)), reg.0) {
-            (Some(name), _) => (*name).to_string(),
-            (None, 17..=32) => format!("xmm{}", reg.0 - 17),
-            (None, other) => format!("DWARF register {other}"),
-        },
+        Location::Register(register) => describe_register(register),
+        Location::Derived(index) => describe_expression(expressions.get(index.index())),
         Location::CfaOffset(offset) => {
             format!("[CFA{offset:+}] = [{}]", cfa.offset(i64::from(offset)))
         }

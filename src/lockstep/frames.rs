@@ -22,7 +22,7 @@ use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, Width, check_of};
 use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
-use dwarf_map::{CallSite, CodeOffset, SubjectAddr};
+use dwarf_map::{CallSite, CodeOffset, Expression, FunctionMap, Input, SubjectAddr};
 use reports::{DivergenceKind, Slot, SlotName};
 use wasm_view::{Boundary, Value};
 use wasmparser::Operator;
@@ -264,11 +264,21 @@ impl Lockstep<'_> {
                 break;
             };
             rest = after;
+            let register = |number: u16| {
+                let registers = registers.as_ref()?;
+                registers.gpr.get(usize::from(number)).copied().flatten()
+            };
             let native = match *check {
-                Check::Gpr(reg, _) => registers
-                    .as_ref()
-                    .and_then(|registers| registers.gpr[usize::from(reg)])
-                    .map(u128::from),
+                Check::Gpr(reg, _) => register(u16::from(reg)).map(u128::from),
+                Check::Derived(at, _) => function.expressions.get(at as usize).and_then(|e| {
+                    let bits = e.evaluate(|input| match input {
+                        Input::Register(reg) => register(reg.0).ok_or(()),
+                        Input::Frame(offset) => {
+                            self.read_stack(caller.cfa.offset(i64::from(offset))).ok_or(())
+                        }
+                    });
+                    bits.ok().map(u128::from)
+                }),
                 Check::Xmm(..) | Check::None(..) => None,
                 Check::Cfa(offset, width) => {
                     self.read_slot(caller.cfa.offset(i64::from(offset)), width)
@@ -293,7 +303,9 @@ impl Lockstep<'_> {
                     Some(self.space().value(*ty, native)),
                     site.locations
                         .get(index)
-                        .map(|location| describe_location(*location, caller.cfa))
+                        .map(|location| {
+                            describe_location(*location, &function.expressions, caller.cfa)
+                        })
                         .unwrap_or_default(),
                 ));
             }
@@ -332,8 +344,8 @@ impl Lockstep<'_> {
         if self.calls.contains_key(&site.return_address) {
             return Ok(());
         }
-        let locals = self.image.map.functions[caller.function as usize].locals.len();
-        let types = self.suspended_types(site, locals, caller);
+        let function: &FunctionMap = &self.image.map.functions[caller.function as usize];
+        let types = self.suspended_types(site, function.locals.len(), caller);
         let mut constants = Vec::new();
         let checks: Vec<Check> = site
             .locations
@@ -341,7 +353,16 @@ impl Lockstep<'_> {
             .zip(&types)
             .map(|(location, ty)| check_of(*location, *ty, &mut constants))
             .collect();
-        let needs_registers = checks.iter().any(|check| matches!(check, Check::Gpr(..)));
+        let reads_register = |expression: &Expression| {
+            expression.inputs().any(|input| matches!(input, Input::Register(_)))
+        };
+        let needs_registers = checks.iter().any(|check| match *check {
+            Check::Gpr(..) => true,
+            Check::Derived(at, _) => {
+                function.expressions.get(at as usize).is_some_and(reads_register)
+            }
+            _ => false,
+        });
         self.calls.insert(site.return_address, CallPlan { checks, constants, needs_registers });
         Ok(())
     }

@@ -9,7 +9,9 @@
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
 use dwarf_map::unwind::{CfaRule, Unwinder};
-use dwarf_map::{Anchor, CodeOffset, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
+use dwarf_map::{
+    Anchor, CodeOffset, Expression, FunctionMap, ImageMap, Location, Reason, SubjectAddr,
+};
 use std::collections::HashMap;
 use wasm_view::{FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
 
@@ -78,6 +80,8 @@ pub enum Check {
     Cfa(i32, Width),
     /// A constant, by its position in [`FunctionPlan::constants`].
     Constant(u32, Width),
+    /// Computed by an expression, by its position in the function's.
+    Derived(u32, Width),
     /// Nothing to read.
     None(Reason, Width),
 }
@@ -91,6 +95,7 @@ impl Check {
             | Check::Xmm(_, width)
             | Check::Cfa(_, width)
             | Check::Constant(_, width)
+            | Check::Derived(_, width)
             | Check::None(_, width) => width,
         }
     }
@@ -111,6 +116,8 @@ pub struct FunctionPlan {
     cells: Vec<u32>,
     /// Values of [`Check::Constant`].
     pub constants: Vec<u64>,
+    /// What [`Check::Derived`] computes.
+    pub expressions: Vec<Expression>,
 }
 
 impl FunctionPlan {
@@ -286,6 +293,7 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
         vectors: Vec::with_capacity(count),
         cells: Vec::with_capacity(count),
         constants: Vec::new(),
+        expressions: function.expressions.clone(),
     };
     for boundary in &function.boundaries {
         let from = plan.checks.len();
@@ -329,6 +337,7 @@ pub fn check_of(location: Location, ty: ValType, constants: &mut Vec<u64>) -> Ch
             constants.push(cell.0);
             Check::Constant(constants.len() as u32 - 1, width)
         }
+        Location::Derived(index) => Check::Derived(index.get(), width),
         Location::Unavailable(reason) => Check::None(reason, width),
     }
 }

@@ -1,7 +1,7 @@
 //! What a run has looked at, counted.
 //!
 //! A stop adds one to the counter of its boundary and nothing else. What that
-//! means in slots (located, constant, unavailable and why, live or dead) is
+//! means in slots (located, derived, constant, unavailable and why, live or dead) is
 //! the same each time, so it is worked out once, at the end, for the
 //! boundaries that were executed.
 
@@ -35,6 +35,8 @@ pub struct Stats {
 pub struct Seen {
     /// Read from the subject.
     pub located: u64,
+    /// Computed from what was read from the subject.
+    pub derived: u64,
     /// The map's constant.
     pub constant: u64,
     /// Not seen.
@@ -151,12 +153,13 @@ impl Stats {
 impl Seen {
     fn add(&mut self, other: Seen, times: u64) {
         self.located += other.located * times;
+        self.derived += other.derived * times;
         self.constant += other.constant * times;
         self.unavailable += other.unavailable * times;
     }
     /// Slots compared.
     pub fn compared(&self) -> u64 {
-        self.located + self.constant
+        self.located + self.derived + self.constant
     }
 }
 
@@ -165,6 +168,7 @@ fn see(location: Location) -> (Seen, Option<Reason>) {
     let mut why = None;
     match location {
         Location::Register(_) | Location::CfaOffset(_) => seen.located = 1,
+        Location::Derived(_) => seen.derived = 1,
         Location::Constant(_) => seen.constant = 1,
         Location::Unavailable(reason) => {
             seen.unavailable = 1;

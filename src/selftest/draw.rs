@@ -25,11 +25,18 @@ pub enum PlaceKind {
     Frame,
     /// No place but a constant.
     Constant,
+    /// No place but an expression.
+    Derived,
 }
 
 impl PlaceKind {
-    const ALL: [PlaceKind; 4] =
-        [PlaceKind::Register, PlaceKind::Frame, PlaceKind::Vector, PlaceKind::Constant];
+    const ALL: [PlaceKind; 5] = [
+        PlaceKind::Register,
+        PlaceKind::Frame,
+        PlaceKind::Vector,
+        PlaceKind::Constant,
+        PlaceKind::Derived,
+    ];
 
     fn of(location: Location) -> Option<PlaceKind> {
         match location {
@@ -37,6 +44,7 @@ impl PlaceKind {
             Location::Register(_) => Some(PlaceKind::Vector),
             Location::CfaOffset(_) => Some(PlaceKind::Frame),
             Location::Constant(_) => Some(PlaceKind::Constant),
+            Location::Derived(_) => Some(PlaceKind::Derived),
             Location::Unavailable(_) => None,
         }
     }
@@ -47,6 +55,7 @@ impl PlaceKind {
             PlaceKind::Vector => "map:vector",
             PlaceKind::Frame => "map:frame",
             PlaceKind::Constant => "map:constant",
+            PlaceKind::Derived => "map:derived",
         }
     }
 }
@@ -118,7 +127,7 @@ impl Draw {
             let locations = &function.boundaries[at.index as usize].locations;
             for (slot, location) in locations.iter().enumerate() {
                 if let (Some(kind), wrong @ Some(_)) =
-                    (PlaceKind::of(*location), displaced(*location))
+                    (PlaceKind::of(*location), displaced(*location, &function.expressions))
                 {
                     options.push(Choice { at, kind, slot: SlotIdx::from_index(slot), wrong });
                 }

@@ -29,7 +29,9 @@ use crate::error::CommandError;
 use crate::lockstep::plan::{BoundaryId, Plan};
 use aot_backend::Image;
 use dwarf_map::unwind::Unwinder;
-use dwarf_map::{Anchor, BoundaryMap, CodeOffset, DwarfReg, Location, SubjectAddr};
+use dwarf_map::{
+    Anchor, BoundaryMap, CodeOffset, DwarfReg, FunctionMap, Input, Location, SubjectAddr,
+};
 use wasm_view::{SlotIdx, ValType};
 
 /// Native instructions stepped for one fault, on either side, before the two
@@ -200,8 +202,8 @@ pub fn map(
             other => return Err(CommandError::bug(format_args!("a machine came to {other:?}"))),
         }
         let cfa = places.frame_address(&clean, id)?;
-        let expected = bits(&clean, *right, *ty, cfa)?;
-        let actual = bits(&clean, wrong, *ty, cfa)?;
+        let expected = bits(&clean, function, *right, *ty, cfa)?;
+        let actual = bits(&clean, function, wrong, *ty, cfa)?;
         if expected != actual {
             let text = |bits: Option<u128>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
             let what = format!("{} instead of {}", text(actual), text(expected));
@@ -214,12 +216,19 @@ pub fn map(
 /// in the plainest way there is, and not as the comparator reads.
 fn bits(
     machine: &Machine<'_>,
+    function: &FunctionMap,
     location: Location,
     ty: ValType,
     cfa: SubjectAddr,
 ) -> Result<Option<u128>, CommandError> {
     let (subject, space) = (&machine.subject, &machine.space);
     let width = ty.bytes();
+    let memory = |offset: i32, width: usize| {
+        let mut bytes = [0; 16];
+        let at = space.stack_offset(cfa.offset(i64::from(offset)));
+        at.filter(|at| subject.region(space.stack).read(*at, &mut bytes[..width]).is_ok())
+            .map(|_| u128::from_le_bytes(bytes))
+    };
     let whole = match location {
         Location::Register(DwarfReg(number)) if number < 16 => {
             subject.regs().dwarf(number).map(u128::from)
@@ -227,12 +236,14 @@ fn bits(
         Location::Register(DwarfReg(number)) => {
             subject.vectors().map_err(CommandError::host)?.dwarf(number)
         }
-        Location::CfaOffset(offset) => {
-            let mut bytes = [0; 16];
-            let at = space.stack_offset(cfa.offset(i64::from(offset)));
-            at.filter(|at| subject.region(space.stack).read(*at, &mut bytes[..width]).is_ok())
-                .map(|_| u128::from_le_bytes(bytes))
-        }
+        Location::CfaOffset(offset) => memory(offset, width),
+        Location::Derived(index) => function.expressions.get(index.index()).and_then(|derived| {
+            let word = derived.evaluate(|input| match input {
+                Input::Register(DwarfReg(number)) => subject.regs().dwarf(number).ok_or(()),
+                Input::Frame(offset) => memory(offset, 8).map(|word| word as u64).ok_or(()),
+            });
+            word.ok().map(u128::from)
+        }),
         Location::Constant(cell) => Some(u128::from(cell.0)),
         Location::Unavailable(_) => None,
     };
@@ -294,10 +305,14 @@ impl<'a> Places<'a> {
             return Ok(true);
         }
         let boundary = self.boundary(id);
-        let locals = &self.image.map.functions[id.function as usize].locals;
-        for (location, ty) in boundary.locations.iter().zip(locals.iter().chain(&boundary.operands))
-        {
-            if bits(a, *location, *ty, ours)? != bits(b, *location, *ty, theirs)? {
+        let function = &self.image.map.functions[id.function as usize];
+        let types = function.locals.iter().chain(&boundary.operands);
+        for (location, ty) in boundary.locations.iter().zip(types) {
+            let (of_a, of_b) = (
+                bits(a, function, *location, *ty, ours)?,
+                bits(b, function, *location, *ty, theirs)?,
+            );
+            if of_a != of_b {
                 return Ok(true);
             }
         }

@@ -38,8 +38,11 @@ const SUBJECTS: &[Subject] = &[
     subject("quicksort-o0", OptLevel::None),
     subject("n-body", OptLevel::None),
     subject("n-body", OptLevel::Speed),
+    subject("quicksort", OptLevel::Speed),
+    subject("sha256", OptLevel::Speed),
     // NaNs: only a run that stops everywhere adopts the subject's.
     Subject { name: "floats", opt: OptLevel::None, every: true },
+    Subject { name: "floats", opt: OptLevel::Speed, every: true },
     Subject { name: "chain", opt: OptLevel::None, every: true },
     subject("dispatch", OptLevel::None),
     subject("dispatch", OptLevel::Speed),

@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[derive(Default)]
 struct Count {
     located: usize,
+    derived: usize,
     constant: usize,
     unavailable: usize,
 }
@@ -51,6 +52,7 @@ impl Count {
     fn add(&mut self, location: Location) {
         match location {
             Location::Register(_) | Location::CfaOffset(_) => self.located += 1,
+            Location::Derived(_) => self.derived += 1,
             Location::Constant(_) => self.constant += 1,
             Location::Unavailable(_) => self.unavailable += 1,
         }
@@ -59,12 +61,13 @@ impl Count {
 
 impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = (self.located + self.constant + self.unavailable).max(1);
+        let all = (self.located + self.derived + self.constant + self.unavailable).max(1);
         let percent = |part: usize| 100.0 * part as f64 / all as f64;
         write!(
             f,
-            "located {:.2} % constant {:.2} % unavailable {:.3} % of {all}",
+            "located {:.2} % derived {:.2} % constant {:.2} % unavailable {:.3} % of {all}",
             percent(self.located),
+            percent(self.derived),
             percent(self.constant),
             percent(self.unavailable)
         )

@@ -16,6 +16,12 @@
 //! nowhere at the consumer's boundary. At opt none, such operands are stored
 //! to a scratch stack slot right after the consumer's trap. Nothing reads the
 //! slot; the store alone forces the value into a register until then.
+//!
+//! **Showing what is free.** At opt speed that would defeat the purpose. But
+//! where the specification leaves the bits of a result open, whoever follows
+//! must see the bits that the code chose before it goes on, and Cranelift may
+//! compute a float only much later. So the results of such instructions, and
+//! only those, are stored to a stack slot, where the next boundary finds them.
 
 mod atomic;
 mod call;
@@ -59,6 +65,8 @@ pub(crate) struct BoundaryDraft {
     pub operands: Vec<ValType>,
     /// Position of the first local's value in [`Translated::values`].
     pub first_value: usize,
+    /// Whether the topmost operand lies in [`Translated::shown`] too.
+    pub top_is_shown: bool,
 }
 
 /// A call that may suspend the frame, as far as the translator knows it.
@@ -80,6 +88,8 @@ pub(crate) struct Translated {
     pub values: Vec<Value>,
     /// Bytes of arguments on the stack that it removes when it returns.
     pub argument_area: u32,
+    /// Where results are stored for the boundary behind their instruction.
+    pub shown: Option<StackSlot>,
 }
 
 /// What stays the same for all functions of a module.
@@ -143,6 +153,8 @@ pub(crate) fn translate(
         state,
         instance,
         scratch,
+        shown: None,
+        top_is_shown: false,
         frames: vec![Frame::function(exit, &ty)],
         reachable: true,
         dead_depth: 0,
@@ -172,6 +184,7 @@ pub(crate) fn translate(
         values,
         undecided,
         scratch,
+        shown,
         argument_area,
         ..
     } = translator;
@@ -180,7 +193,7 @@ pub(crate) fn translate(
     if let Some(scratch) = scratch {
         keep_undecided(&mut function, scratch, undecided);
     }
-    Ok(Translated { function, locals, boundaries, calls, values, argument_area })
+    Ok(Translated { function, locals, boundaries, calls, values, argument_area, shown })
 }
 
 /// A function's name inside Cranelift; shown in its own dumps only.
@@ -325,6 +338,85 @@ fn may_be_folded(opcode: Opcode) -> bool {
     )
 }
 
+/// Whether the specification leaves the bits of the instruction's result open:
+/// those of a NaN (core spec, "NaN Propagation"), or which function a relaxed
+/// vector instruction computes ("Relaxed Operations"). Sign operations and what
+/// only moves bits leave nothing open.
+fn is_open(operator: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        operator,
+        O::F32Ceil
+            | O::F32Floor
+            | O::F32Trunc
+            | O::F32Nearest
+            | O::F32Sqrt
+            | O::F32Add
+            | O::F32Sub
+            | O::F32Mul
+            | O::F32Div
+            | O::F32Min
+            | O::F32Max
+            | O::F64Ceil
+            | O::F64Floor
+            | O::F64Trunc
+            | O::F64Nearest
+            | O::F64Sqrt
+            | O::F64Add
+            | O::F64Sub
+            | O::F64Mul
+            | O::F64Div
+            | O::F64Min
+            | O::F64Max
+            | O::F32x4Ceil
+            | O::F32x4Floor
+            | O::F32x4Trunc
+            | O::F32x4Nearest
+            | O::F32x4Sqrt
+            | O::F32x4Add
+            | O::F32x4Sub
+            | O::F32x4Mul
+            | O::F32x4Div
+            | O::F32x4Min
+            | O::F32x4Max
+            | O::F64x2Ceil
+            | O::F64x2Floor
+            | O::F64x2Trunc
+            | O::F64x2Nearest
+            | O::F64x2Sqrt
+            | O::F64x2Add
+            | O::F64x2Sub
+            | O::F64x2Mul
+            | O::F64x2Div
+            | O::F64x2Min
+            | O::F64x2Max
+            | O::F32DemoteF64
+            | O::F64PromoteF32
+            | O::F32x4DemoteF64x2Zero
+            | O::F64x2PromoteLowF32x4
+            | O::I8x16RelaxedSwizzle
+            | O::I32x4RelaxedTruncF32x4S
+            | O::I32x4RelaxedTruncF32x4U
+            | O::I32x4RelaxedTruncF64x2SZero
+            | O::I32x4RelaxedTruncF64x2UZero
+            | O::F32x4RelaxedMadd
+            | O::F32x4RelaxedNmadd
+            | O::F64x2RelaxedMadd
+            | O::F64x2RelaxedNmadd
+            | O::I8x16RelaxedLaneselect
+            | O::I16x8RelaxedLaneselect
+            | O::I32x4RelaxedLaneselect
+            | O::I64x2RelaxedLaneselect
+            | O::F32x4RelaxedMin
+            | O::F32x4RelaxedMax
+            | O::F64x2RelaxedMin
+            | O::F64x2RelaxedMax
+            | O::I16x8RelaxedQ15mulrS
+            | O::I16x8RelaxedDotI8x16I7x16S
+            | O::I32x4RelaxedDotI8x16I7x16AddS
+    )
+}
+
 /// Translation of one function.
 struct Translator<'f, 'm> {
     builder: FunctionBuilder<'f>,
@@ -335,6 +427,10 @@ struct Translator<'f, 'm> {
     instance: Value,
     /// Where operands are kept alive (see the module's text).
     scratch: Option<Scratch>,
+    /// Where results are shown (likewise), once there is one.
+    shown: Option<StackSlot>,
+    /// Whether the last instruction showed its result.
+    top_is_shown: bool,
     /// Open constructs, the function itself first. Those that open within
     /// statically unreachable code are only counted, in `dead_depth`.
     frames: Vec<Frame>,
@@ -395,12 +491,29 @@ impl Translator<'_, '_> {
             || self.table_operator(offset, operator)?
             || self.call_operator(offset, operator)?;
         if done {
-            return Ok(());
+            return match self.env.opt {
+                OptLevel::Speed if is_open(operator) => self.show_top(),
+                _ => Ok(()),
+            };
         }
         // The validator's features leave nothing else; should they ever, it
         // is refused like the rest.
         let feature = format!("the instruction {}", operator_name(operator));
         Err(CompileError::Unsupported { offset, feature })
+    }
+
+    /// Stores the topmost operand where the next boundary finds it.
+    fn show_top(&mut self) -> Outcome {
+        let slot = *self.shown.get_or_insert_with(|| {
+            // Room for a vector.
+            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4);
+            self.builder.create_sized_stack_slot(data)
+        });
+        let (ty, value) = self.pop_typed()?;
+        self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
+        self.push(ty, value);
+        self.top_is_shown = true;
+        Ok(())
     }
 
     /// Places the trap of the boundary at `offset` and writes down the state.
@@ -420,6 +533,7 @@ impl Translator<'_, '_> {
             stable,
             operands: self.state.types().to_vec(),
             first_value: range.start,
+            top_is_shown: std::mem::take(&mut self.top_is_shown),
         });
         Ok(())
     }

@@ -8,8 +8,12 @@
 use super::{Findings, Rule, Violation};
 use crate::dwarf::points::Source;
 use crate::dwarf::variables::{self, Stacks};
+use crate::expression::{BinaryOp, UnaryOp};
 use crate::locate::width_mask;
-use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, ImageMap, Location, SubjectAddr};
+use crate::{
+    Anchor, CodeOffset, DwarfReg, Expression as Derivation, ExpressionIdx, FunctionMap, ImageMap,
+    Input, Location, Step, SubjectAddr,
+};
 use gimli::{
     AttributeValue, DW_AT_byte_size, DW_AT_frame_base, DW_AT_high_pc, DW_AT_location, DW_AT_low_pc,
     DW_AT_name, DW_AT_type, DW_TAG_base_type, DW_TAG_formal_parameter, DW_TAG_subprogram,
@@ -214,6 +218,7 @@ impl<'a> Described<'a> {
         findings: &mut Findings,
     ) -> Result<(), String> {
         let bytes = lookups(function);
+        let known = Known::of(function);
         let stacks = Stacks::new(function);
         let expected = variables::of(function);
         let mut described: BTreeMap<&str, &DescribedVariable<'a>> = BTreeMap::new();
@@ -235,9 +240,9 @@ impl<'a> Described<'a> {
                 findings.add(Rule::DwarfVariable, Some(function.func), None, message);
                 continue;
             }
-            let said = self.expand(found, variable.ty, bytes.len())?;
+            let said = self.expand(found, variable.ty, &known, bytes.len())?;
             let meant = bytes.iter().filter_map(|&(pc, source)| {
-                located(stacks.location(variable, source)?, variable.ty).map(|at| (pc, at))
+                known.located(stacks.location(variable, source)?, variable.ty).map(|at| (pc, at))
             });
             let meant: Vec<(u32, Location)> = meant.collect();
             if let Some((pc, said, meant)) = first_difference(&said, &meant) {
@@ -270,11 +275,12 @@ impl<'a> Described<'a> {
         &self,
         variable: &DescribedVariable<'a>,
         ty: ValType,
+        known: &Known<'_>,
         most: usize,
     ) -> Result<Vec<(u32, Location)>, String> {
         let mut said = Vec::new();
         for (range, expression) in &variable.ranges {
-            let location = self.location(*expression, ty).map_err(|what| {
+            let location = self.location(*expression, ty, known).map_err(|what| {
                 format!("{} at {:#x}..{:#x}: {what}", variable.name, range.start, range.end)
             })?;
             let offset = |address| {
@@ -297,15 +303,27 @@ impl<'a> Described<'a> {
         }
     }
 
-    fn location(&self, expression: Expression<Slice<'a>>, ty: ValType) -> Result<Location, String> {
+    fn location(
+        &self,
+        expression: Expression<Slice<'a>>,
+        ty: ValType,
+        known: &Known<'_>,
+    ) -> Result<Location, String> {
         let encoding = self.encoding.ok_or("there is no unit")?;
         let Expression(mut bytes) = expression;
-        let operation =
-            Operation::parse(&mut bytes, encoding).map_err(|error| error.to_string())?;
-        if !bytes.is_empty() {
-            return Err("an expression of several operations".to_owned());
+        let mut operations = Vec::new();
+        while !bytes.is_empty() {
+            let operation = Operation::parse(&mut bytes, encoding);
+            operations.push(operation.map_err(|error| error.to_string())?);
         }
-        match operation {
+        let [operation] = operations.as_slice() else {
+            let derivation = derivation(&operations)?;
+            let index = known.first.get(&derivation).copied();
+            return index.map(Location::Derived).ok_or_else(|| {
+                format!("the function has no such expression: {:?}", derivation.steps())
+            });
+        };
+        match *operation {
             Operation::Register { register } => Ok(Location::Register(DwarfReg(register.0))),
             Operation::FrameOffset { offset } => i32::try_from(offset)
                 .map(Location::CfaOffset)
@@ -367,14 +385,93 @@ fn lookups(function: &FunctionMap) -> Vec<(u32, Source)> {
     bytes.into_iter().collect()
 }
 
-/// What DWARF can say about a location: constants at the width of the type,
-/// nothing for what is unavailable.
-fn located(location: Location, ty: ValType) -> Option<Location> {
-    match location {
-        Location::Unavailable(_) => None,
-        Location::Constant(cell) => Some(Location::Constant(Cell(cell.0 & width_mask(ty)))),
-        other => Some(other),
+/// The expressions of a function, by what they say.
+struct Known<'a> {
+    expressions: &'a [Derivation],
+    /// The first one of those that are equal.
+    first: HashMap<&'a Derivation, ExpressionIdx>,
+}
+
+impl<'a> Known<'a> {
+    fn of(function: &'a FunctionMap) -> Known<'a> {
+        let mut first = HashMap::new();
+        for (index, expression) in (0..).zip(&function.expressions) {
+            first.entry(expression).or_insert(ExpressionIdx::new(index));
+        }
+        Known { expressions: &function.expressions, first }
     }
+
+    /// What DWARF can say about a location: constants at the width of the
+    /// type, nothing for what is unavailable.
+    fn located(&self, location: Location, ty: ValType) -> Option<Location> {
+        match location {
+            Location::Unavailable(_) => None,
+            Location::Constant(cell) => Some(Location::Constant(Cell(cell.0 & width_mask(ty)))),
+            Location::Derived(index) => {
+                let expression = self.expressions.get(index.index())?;
+                self.first.get(expression).copied().map(Location::Derived)
+            }
+            other => Some(other),
+        }
+    }
+}
+
+/// The program that DWARF operations are, read back without regard to how they
+/// are written.
+fn derivation(operations: &[Operation<Slice<'_>>]) -> Result<Derivation, String> {
+    let Some((Operation::StackValue, mut rest)) = operations.split_last() else {
+        return Err("an expression that is not a stack value".to_owned());
+    };
+    let mut steps = Vec::new();
+    while let Some((operation, after)) = rest.split_first() {
+        rest = after;
+        let binary = |op| Step::Binary(op);
+        steps.push(match (operation, after) {
+            (&Operation::RegisterOffset { register, offset: 0, .. }, _) => {
+                Step::Input(Input::Register(DwarfReg(register.0)))
+            }
+            (
+                &Operation::FrameOffset { offset },
+                [Operation::Deref { size: 8, space: false, .. }, after @ ..],
+            ) => {
+                rest = after;
+                let offset = i32::try_from(offset).map_err(|_| format!("frame offset {offset}"))?;
+                Step::Input(Input::Frame(offset))
+            }
+            (&Operation::UnsignedConstant { value }, _) => Step::Constant(value),
+            (Operation::Not, _) => Step::Unary(UnaryOp::Not),
+            (Operation::Neg, _) => Step::Unary(UnaryOp::Neg),
+            (Operation::Plus, _) => binary(BinaryOp::Add),
+            (Operation::Minus, _) => binary(BinaryOp::Sub),
+            (Operation::Mul, _) => binary(BinaryOp::Mul),
+            (Operation::And, _) => binary(BinaryOp::And),
+            (Operation::Or, _) => binary(BinaryOp::Or),
+            (Operation::Xor, _) => binary(BinaryOp::Xor),
+            (Operation::Shl, _) => binary(BinaryOp::Shl),
+            (Operation::Shr, _) => binary(BinaryOp::ShrU),
+            (Operation::Shra, _) => binary(BinaryOp::ShrS),
+            (Operation::Eq, _) => binary(BinaryOp::Eq),
+            (Operation::Ne, _) => binary(BinaryOp::Ne),
+            (Operation::Lt, _) => binary(BinaryOp::Lt),
+            (Operation::Le, _) => binary(BinaryOp::Le),
+            // `bra` to the `swap`; the `skip` passes both that follow it.
+            (
+                Operation::Bra { target: 4 },
+                [
+                    Operation::Drop,
+                    Operation::Skip { target: 2 },
+                    Operation::Swap,
+                    Operation::Drop,
+                    after @ ..,
+                ],
+            ) => {
+                rest = after;
+                Step::Select
+            }
+            (other, _) => return Err(format!("{other:?} in an expression")),
+        });
+    }
+    Derivation::new(steps).map_err(|error| error.to_string())
 }
 
 /// The lowest byte about which two accounts, both in ascending order, differ,

@@ -3,7 +3,7 @@
 use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, is_trap};
 use crate::locate::{in_vector_register, vector_register, width_mask};
 use crate::unwind::{Unwinder, is_callee_saved};
-use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Location, StableKind};
+use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind};
 use std::collections::HashMap;
 use wasm_view::{ValType, WasmOffset};
 
@@ -178,9 +178,8 @@ impl Checker<'_> {
             }
             self.locations(site.offset, &types, &site.locations);
             for location in &site.locations {
-                if let Location::Register(register) = *location
-                    && !is_callee_saved(register)
-                {
+                let mut registers = registers(function, *location);
+                if let Some(register) = registers.find(|register| !is_callee_saved(*register)) {
                     let number = register.0;
                     let message = format!("a value is in DWARF register {number} at {at}");
                     self.broken(Rule::CalleeSaved, offset, message);
@@ -218,28 +217,60 @@ impl Checker<'_> {
     }
 }
 
+/// The registers that a location needs.
+fn registers(function: &FunctionMap, location: Location) -> impl Iterator<Item = DwarfReg> {
+    let (place, expression) = match location {
+        Location::Register(register) => (Some(register), None),
+        Location::Derived(index) => (None, function.expressions.get(index.index())),
+        _ => (None, None),
+    };
+    let inputs = expression.into_iter().flat_map(|expression| expression.inputs());
+    place.into_iter().chain(inputs.filter_map(|input| match input {
+        Input::Register(register) => Some(register),
+        Input::Frame(_) => None,
+    }))
+}
+
+/// Whether this many bytes can be a value's place in a frame of this function.
+fn in_frame(function: &FunctionMap, offset: i32, bytes: usize) -> bool {
+    let begin = i64::from(offset);
+    // At most 16: no overflow.
+    let end = begin + bytes as i64;
+    let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
+    let arguments = i64::from(function.argument_area);
+    let callers = begin >= 0 && end <= arguments;
+    own || callers
+}
+
+fn is_general(register: DwarfReg) -> bool {
+    register.0 < 16 && register != RSP
+}
+
 /// Whether a value of this type can be at this place in a frame of this
 /// function; else the rule that it breaks.
 fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), Rule> {
     let (holds, rule) = match location {
         Location::Register(register) => {
-            let general = register.0 < 16 && register != RSP;
             let vector = vector_register(register).is_some();
-            (if in_vector_register(ty) { vector } else { general }, Rule::RegisterClass)
+            let holds = if in_vector_register(ty) { vector } else { is_general(register) };
+            (holds, Rule::RegisterClass)
         }
         Location::Constant(cell) => {
             let null = !matches!(ty, ValType::Ref(_)) || cell.0 == 0;
             (cell.0 & !width_mask(ty) == 0 && null, Rule::ConstantWidth)
         }
-        Location::CfaOffset(offset) => {
-            let begin = i64::from(offset);
-            // At most 16: no overflow.
-            let end = begin + ty.bytes() as i64;
-            let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
-            let arguments = i64::from(function.argument_area);
-            let callers = begin >= 0 && end <= arguments;
-            (own || callers, Rule::FrameOffset)
-        }
+        Location::CfaOffset(offset) => (in_frame(function, offset, ty.bytes()), Rule::FrameOffset),
+        Location::Derived(_) if ty == ValType::V128 => (false, Rule::DerivedType),
+        Location::Derived(index) => match function.expressions.get(index.index()) {
+            None => (false, Rule::ExpressionKnown),
+            Some(expression) => {
+                let can_be_read = |input| match input {
+                    Input::Register(register) => is_general(register),
+                    Input::Frame(offset) => in_frame(function, offset, 8),
+                };
+                (expression.inputs().all(can_be_read), Rule::ExpressionInput)
+            }
+        },
         Location::Unavailable(_) => return Ok(()),
     };
     if holds { Ok(()) } else { Err(rule) }

@@ -11,7 +11,8 @@
 //!    lengths that the slots demand.
 //! 2. *Map against code*: anchors are trap instructions, return addresses
 //!    follow call instructions, frames are described by CFI.
-//! 3. *Locations*: a value of this type can be at that place at all.
+//! 3. *Locations*: a value of this type can be at that place at all, or be
+//!    computed from what can.
 //!
 //! What it cannot see is whether a value really is where the map says. That
 //! takes execution. [`check_dwarf`] compares the map with the DWARF of the
@@ -63,12 +64,15 @@ rules! {
     LocationCount, "location-count", "A boundary has a location for each local and operand; a call site for each local and for some of the operands, from the bottom.";
     RegisterClass, "register-class", "Integers and references are in general registers other than rsp, floats and vectors in vector registers.";
     ConstantWidth, "constant-width", "A constant fits the width of its type, a vector's its low half; a constant reference is null.";
+    ExpressionKnown, "expression-known", "A derived location refers to an expression of its function.";
+    ExpressionInput, "expression-input", "An expression reads general registers other than rsp, and eight bytes where a value can be in the frame.";
+    DerivedType, "derived-type", "Values of at most 64 bits are derived, vectors never.";
     FrameOffset, "frame-offset", "A stack location lies in the frame but not on the return address, or among the caller's stack arguments.";
     CallOrder, "call-order", "Call sites are in ascending order of return address.";
     CallInCode, "call-in-code", "Return addresses lie in the function's code, its end included and its start not.";
     CallInstruction, "call-instruction", "A return address follows a call instruction, direct ones calling into the text.";
     CallBoundary, "call-boundary", "A call site belongs to an instruction that has a boundary.";
-    CalleeSaved, "callee-saved", "While suspended in a call, values are only in registers that the callee preserves.";
+    CalleeSaved, "callee-saved", "While suspended in a call, values are only in registers that the callee preserves, or computed from such.";
     TrapOrder, "trap-order", "Trap sites are in ascending order of PC.";
     TrapInCode, "trap-in-code", "Trap sites lie in the function's code and belong to an instruction of its body.";
     ThunkTrap, "thunk-trap", "The trap of a thunk lies in its code and is a trap instruction (0xcc).";

@@ -121,7 +121,7 @@ fn subprogram(
     let mut places = Vec::new();
     for variable in variables::of(function) {
         collect(&stacks, &variable, &points, &mut places);
-        let list = loclists.add(variable.ty, function.code.start, &places)?;
+        let list = loclists.add(variable.ty, function, &places)?;
         let name = string(unit, &variable.name);
         let tag = if variable.parameter { DW_TAG_formal_parameter } else { DW_TAG_variable };
         let child = unit.unit.add(id, tag);

@@ -9,10 +9,14 @@
 
 use super::DwarfError;
 use super::points::Point;
-use crate::{CodeOffset, Location, SubjectAddr};
+use crate::expression::{BinaryOp, UnaryOp};
+use crate::{DwarfReg, Expression, FunctionMap, Input, Location, Step, SubjectAddr};
 use gimli::{
-    DW_LLE_base_address, DW_LLE_end_of_list, DW_LLE_offset_pair, DW_OP_breg0, DW_OP_fbreg,
-    DW_OP_implicit_value, DW_OP_reg0, DW_OP_regx,
+    DW_LLE_base_address, DW_LLE_end_of_list, DW_LLE_offset_pair, DW_OP_and, DW_OP_bra, DW_OP_breg0,
+    DW_OP_bregx, DW_OP_constu, DW_OP_deref, DW_OP_drop, DW_OP_eq, DW_OP_fbreg,
+    DW_OP_implicit_value, DW_OP_le, DW_OP_lit0, DW_OP_lt, DW_OP_minus, DW_OP_mul, DW_OP_ne,
+    DW_OP_neg, DW_OP_not, DW_OP_or, DW_OP_plus, DW_OP_reg0, DW_OP_regx, DW_OP_shl, DW_OP_shr,
+    DW_OP_shra, DW_OP_skip, DW_OP_stack_value, DW_OP_swap, DW_OP_xor, DwOp,
 };
 use wasm_view::ValType;
 
@@ -39,7 +43,7 @@ impl LocLists {
     pub fn add(
         &mut self,
         ty: ValType,
-        function: CodeOffset,
+        function: &FunctionMap,
         places: &[(Point, Location)],
     ) -> Result<Option<usize>, DwarfError> {
         if places.is_empty() {
@@ -48,15 +52,17 @@ impl LocLists {
         let at = self.bytes.len();
         let mut base = 0;
         if places.len() >= WORTH_A_BASE {
-            base = function.get();
+            base = function.code.start.get();
             self.bytes.push(DW_LLE_base_address.0);
-            self.bytes.extend_from_slice(&function.at(self.text).get().to_le_bytes());
+            self.bytes.extend_from_slice(&function.code.start.at(self.text).get().to_le_bytes());
         }
         for (point, location) in places {
             self.bytes.push(DW_LLE_offset_pair.0);
             self.unsigned(u64::from(point.begin.wrapping_sub(base)));
             self.unsigned(u64::from(point.end.wrapping_sub(base)));
-            self.expression(ty, *location);
+            let begin = self.bytes.len();
+            self.description(ty, *location, &function.expressions);
+            self.prefix_length(begin);
         }
         self.bytes.push(DW_LLE_end_of_list.0);
         if u32::try_from(self.bytes.len()).is_err() {
@@ -88,10 +94,15 @@ impl LocLists {
         self.bytes.push(value as u8);
     }
 
-    /// The length and bytes of a location description.
-    fn expression(&mut self, ty: ValType, location: Location) {
-        let length_at = self.bytes.len();
-        self.bytes.push(0);
+    /// Puts the number of bytes from `begin` on in front of them.
+    fn prefix_length(&mut self, begin: usize) {
+        let content = self.bytes.split_off(begin);
+        self.unsigned(content.len() as u64);
+        self.bytes.extend(content);
+    }
+
+    /// A location description.
+    fn description(&mut self, ty: ValType, location: Location, expressions: &[Expression]) {
         match location {
             Location::Register(register) => match u8::try_from(register.0) {
                 Ok(number) if number < DW_OP_breg0.0 - DW_OP_reg0.0 => {
@@ -112,13 +123,75 @@ impl LocLists {
                 self.bytes.push(width as u8);
                 self.bytes.extend(u128::from(cell.0).to_le_bytes().iter().take(width));
             }
+            Location::Derived(index) => {
+                if let Some(expression) = expressions.get(index.index()) {
+                    for step in expression.steps() {
+                        self.step(*step);
+                    }
+                    self.op(DW_OP_stack_value);
+                }
+            }
             // An empty description: the value does not exist here.
             Location::Unavailable(_) => {}
         }
-        // At most 18 bytes, so one byte of length.
-        let length = self.bytes.len() - length_at - 1;
-        if let Some(place) = self.bytes.get_mut(length_at) {
-            *place = length as u8;
+    }
+
+    fn op(&mut self, op: DwOp) {
+        self.bytes.push(op.0);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Input(Input::Register(DwarfReg(number))) => {
+                match u8::try_from(number).ok().filter(|number| *number < 32) {
+                    Some(number) => self.bytes.push(DW_OP_breg0.0 + number),
+                    None => {
+                        self.op(DW_OP_bregx);
+                        self.unsigned(u64::from(number));
+                    }
+                }
+                self.signed(0);
+            }
+            Step::Input(Input::Frame(offset)) => {
+                self.op(DW_OP_fbreg);
+                self.signed(i64::from(offset));
+                self.op(DW_OP_deref);
+            }
+            Step::Constant(word @ 0..32) => self.bytes.push(DW_OP_lit0.0 + word as u8),
+            Step::Constant(word) => {
+                self.op(DW_OP_constu);
+                self.unsigned(word);
+            }
+            Step::Unary(op) => self.op(match op {
+                UnaryOp::Not => DW_OP_not,
+                UnaryOp::Neg => DW_OP_neg,
+            }),
+            Step::Binary(op) => self.op(match op {
+                BinaryOp::Add => DW_OP_plus,
+                BinaryOp::Sub => DW_OP_minus,
+                BinaryOp::Mul => DW_OP_mul,
+                BinaryOp::And => DW_OP_and,
+                BinaryOp::Or => DW_OP_or,
+                BinaryOp::Xor => DW_OP_xor,
+                BinaryOp::Shl => DW_OP_shl,
+                BinaryOp::ShrU => DW_OP_shr,
+                BinaryOp::ShrS => DW_OP_shra,
+                BinaryOp::Eq => DW_OP_eq,
+                BinaryOp::Ne => DW_OP_ne,
+                BinaryOp::Lt => DW_OP_lt,
+                BinaryOp::Le => DW_OP_le,
+            }),
+            // DWARF has no such operation: the one that is not wanted is
+            // dropped, on one of two ways.
+            Step::Select => {
+                self.op(DW_OP_bra);
+                self.bytes.extend(4_i16.to_le_bytes());
+                self.op(DW_OP_drop);
+                self.op(DW_OP_skip);
+                self.bytes.extend(2_i16.to_le_bytes());
+                self.op(DW_OP_swap);
+                self.op(DW_OP_drop);
+            }
         }
     }
 

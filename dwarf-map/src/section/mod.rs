@@ -78,6 +78,24 @@ mod tag {
     pub const WIDE_CONSTANT: u64 = 4;
     /// Unavailable for the reason of code `n`.
     pub const UNAVAILABLE: u64 = 5;
+    /// Derived by the function's expression `n`.
+    pub const DERIVED: u64 = 6;
+}
+
+/// First byte of a step of an expression.
+mod step {
+    /// A register; its number follows.
+    pub const REGISTER: u8 = 0;
+    /// Eight bytes of the frame; the zigzag of their offset follows.
+    pub const FRAME: u8 = 1;
+    /// A constant that follows.
+    pub const CONSTANT: u8 = 2;
+    /// A choice between two words.
+    pub const SELECT: u8 = 3;
+    /// This and what follows are unary operations.
+    pub const UNARY: u8 = 0x10;
+    /// This and what follows are binary operations.
+    pub const BINARY: u8 = 0x20;
 }
 
 /// Codes of the kinds of thunks.

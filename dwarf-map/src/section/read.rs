@@ -6,11 +6,12 @@
 //! reader therefore has a budget of slots ([`slot_budget`]) and refuses a map
 //! that wants more.
 
-use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, tag, thunk};
+use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
+use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, FunctionMap, ImageMap,
-    InstanceCounts, InstanceLayout, Location, Producer, Reason, StableKind, ThunkKind, ThunkMap,
-    TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
+    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
+    StableKind, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::ops::Range;
 use wasm_view::{
@@ -59,7 +60,7 @@ pub enum SectionError {
 /// Reads the content of `.wasm_map`.
 pub fn read(bytes: &[u8]) -> Result<ImageMap, SectionError> {
     let budget = slot_budget(bytes.len());
-    let mut reader = Reader { bytes, at: 0, budget, slots: 0 };
+    let mut reader = Reader { bytes, at: 0, budget, slots: 0, expressions: 0 };
     if reader.take(MAGIC.len(), "the magic") != Ok(&MAGIC[..]) {
         return Err(SectionError::NotAMap);
     }
@@ -92,6 +93,8 @@ struct Reader<'a> {
     at: usize,
     budget: u64,
     slots: u64,
+    /// How many expressions the present function has.
+    expressions: usize,
 }
 
 type Result<T, E = SectionError> = std::result::Result<T, E>;
@@ -300,6 +303,8 @@ impl<'a> Reader<'a> {
             return Err(self.malformed("more parameters than locals"));
         }
         let local_names = self.list("names of locals", Self::optional_string)?;
+        let expressions = self.list("expressions", Self::expression)?;
+        self.expressions = expressions.len();
         let boundaries = self.boundaries(&locals, code.start, body.start)?;
         let call_sites = self.call_sites(code.start, body.start)?;
         let traps = self.traps(code.start, body.start)?;
@@ -315,6 +320,7 @@ impl<'a> Reader<'a> {
             frame_size,
             stack_arguments,
             argument_area,
+            expressions,
             boundaries,
             call_sites,
             traps,
@@ -332,6 +338,42 @@ impl<'a> Reader<'a> {
             locals.resize(locals.len() + length, ty);
         }
         Ok(locals)
+    }
+
+    fn expression(&mut self) -> Result<Expression> {
+        let count = self.count("an expression")?;
+        if count > MAX_STEPS {
+            return Err(self.malformed("an expression has too many steps"));
+        }
+        let mut steps = Vec::with_capacity(count);
+        for _ in 0..count {
+            let code = self.byte("a step of an expression")?;
+            let operation = |base: u8| code.checked_sub(base).map(usize::from);
+            let unary = operation(step::UNARY).and_then(|at| UnaryOp::ALL.get(at));
+            let binary = operation(step::BINARY).and_then(|at| BinaryOp::ALL.get(at));
+            steps.push(match (code, unary, binary) {
+                (step::REGISTER, ..) => Step::Input(Input::Register(self.register()?)),
+                (step::FRAME, ..) => {
+                    let offset = i32::try_from(unzigzag(self.unsigned("a CFA offset")?));
+                    let offset =
+                        offset.map_err(|_| self.malformed("a CFA offset has more than 32 bits"))?;
+                    Step::Input(Input::Frame(offset))
+                }
+                (step::CONSTANT, ..) => {
+                    Step::Constant(unzigzag(self.unsigned("a constant")?).cast_unsigned())
+                }
+                (step::SELECT, ..) => Step::Select,
+                (_, Some(op), _) => Step::Unary(*op),
+                (_, _, Some(op)) => Step::Binary(*op),
+                _ => return Err(self.malformed("unknown step of an expression")),
+            });
+        }
+        Expression::new(steps).map_err(|_| self.malformed("an expression is not balanced"))
+    }
+
+    fn register(&mut self) -> Result<DwarfReg> {
+        let number = u16::try_from(self.unsigned("a register number")?);
+        number.map(DwarfReg).map_err(|_| self.malformed("a register number has more than 16 bits"))
     }
 
     fn boundaries(
@@ -466,6 +508,12 @@ impl<'a> Reader<'a> {
             tag::WIDE_CONSTANT if operand == 0 => {
                 Ok(Location::Constant(Cell(u64::from_le_bytes(self.array("a constant")?))))
             }
+            tag::DERIVED => u32::try_from(operand)
+                .ok()
+                .map(ExpressionIdx::new)
+                .filter(|index| index.index() < self.expressions)
+                .map(Location::Derived)
+                .ok_or_else(|| self.malformed("the function has no such expression")),
             tag::UNAVAILABLE => usize::try_from(operand)
                 .ok()
                 .and_then(|code| Reason::ALL.get(code))

@@ -1,9 +1,10 @@
 //! Model to bytes: see the parent module and `docs/wasm-map.md`.
 
-use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, tag, thunk};
+use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
+use crate::expression::{BinaryOp, UnaryOp};
 use crate::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, ImageMap, InstanceLayout,
-    Location, Producer, Reason, ThunkKind, ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, Expression, FunctionMap, ImageMap, Input,
+    InstanceLayout, Location, Producer, Reason, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::ops::Range;
 use wasm_view::{FuncType, ValType};
@@ -152,6 +153,10 @@ impl Writer {
             for name in &function.local_names {
                 self.optional_string(name.as_deref());
             }
+            self.count(function.expressions.len());
+            for expression in &function.expressions {
+                self.expression(expression);
+            }
             self.boundaries(function);
             self.call_sites(function);
             self.traps(function);
@@ -169,6 +174,32 @@ impl Writer {
             self.count(run.len());
             if let Some(&ty) = run.first() {
                 self.val_type(ty);
+            }
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression) {
+        fn position<T: PartialEq>(all: &[T], one: &T) -> u8 {
+            all.iter().position(|each| each == one).unwrap_or(0) as u8
+        }
+        self.count(expression.steps().len());
+        for each in expression.steps() {
+            match *each {
+                Step::Input(Input::Register(register)) => {
+                    self.byte(step::REGISTER);
+                    self.unsigned(u64::from(register.0));
+                }
+                Step::Input(Input::Frame(offset)) => {
+                    self.byte(step::FRAME);
+                    self.unsigned(zigzag(i64::from(offset)));
+                }
+                Step::Constant(word) => {
+                    self.byte(step::CONSTANT);
+                    self.unsigned(zigzag(word.cast_signed()));
+                }
+                Step::Select => self.byte(step::SELECT),
+                Step::Unary(op) => self.byte(step::UNARY + position(UnaryOp::ALL, &op)),
+                Step::Binary(op) => self.byte(step::BINARY + position(BinaryOp::ALL, &op)),
             }
         }
     }
@@ -280,6 +311,7 @@ impl Writer {
                 self.unsigned(tagged(tag::WIDE_CONSTANT, 0));
                 self.bytes.extend_from_slice(&cell.0.to_le_bytes());
             }
+            Location::Derived(index) => self.unsigned(tagged(tag::DERIVED, u64::from(index.get()))),
             Location::Unavailable(reason) => {
                 let code = Reason::ALL.iter().position(|each| *each == reason).unwrap_or(0);
                 self.unsigned(tagged(tag::UNAVAILABLE, code as u64));

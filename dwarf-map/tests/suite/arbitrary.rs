@@ -1,9 +1,10 @@
 //! A small generator of maps, from a seed.
 
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, FunctionMap, ImageMap,
-    InstanceCounts, InstanceLayout, Location, Producer, Reason, StableKind, ThunkKind, ThunkMap,
-    TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
+    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
+    StableKind, Step, ThunkKind, ThunkMap, TrapSite,
+    expression::{BinaryOp, UnaryOp},
 };
 use std::ops::Range;
 use wasm_view::{
@@ -53,7 +54,41 @@ fn text(random: &mut Random) -> String {
     (0..random.below(3)).map(|_| random.pick(&parts)).collect()
 }
 
-fn location(random: &mut Random) -> Location {
+/// Steps that leave one word and read something, of every kind.
+fn expression(random: &mut Random) -> Expression {
+    let mut steps = Vec::new();
+    let mut height = 0;
+    for _ in 0..random.below(20) {
+        let arity = random.next() % 4;
+        steps.push(match (arity, height) {
+            (3, 3..) => {
+                height -= 2;
+                Step::Select
+            }
+            (2, 2..) => {
+                height -= 1;
+                Step::Binary(random.pick(BinaryOp::ALL))
+            }
+            (1, 1..) => Step::Unary(random.pick(UnaryOp::ALL)),
+            (_, 10..) => continue,
+            _ => {
+                height += 1;
+                Step::Constant(random.next() >> (random.next() % 64))
+            }
+        });
+    }
+    steps.push(match random.next() % 2 {
+        0 => Step::Input(Input::Register(DwarfReg(random.pick(&[0, 15, 31, 32, u16::MAX])))),
+        _ => Step::Input(Input::Frame(random.pick(&[i32::MIN, i32::MAX, -8, 0, 16]))),
+    });
+    steps.extend((0..height).map(|_| Step::Binary(random.pick(BinaryOp::ALL))));
+    Expression::new(steps).expect("balanced")
+}
+
+fn location(random: &mut Random, expressions: usize) -> Location {
+    if expressions > 0 && random.next().is_multiple_of(6) {
+        return Location::Derived(ExpressionIdx::new(random.u32(expressions as u32)));
+    }
     match random.next() % 5 {
         0 => Location::Register(DwarfReg(random.pick(&[0, 3, 15, 17, 32, 33, u16::MAX]))),
         1 => Location::CfaOffset(-8 * random.u32(1000) as i32),
@@ -64,11 +99,16 @@ fn location(random: &mut Random) -> Location {
 }
 
 /// A list that shares most places with `before`, as real ones do.
-fn locations(random: &mut Random, before: &[Location], count: usize) -> Vec<Location> {
+fn locations(
+    random: &mut Random,
+    before: &[Location],
+    expressions: usize,
+    count: usize,
+) -> Vec<Location> {
     (0..count)
         .map(|slot| match before.get(slot) {
             Some(same) if !random.next().is_multiple_of(4) => *same,
-            _ => location(random),
+            _ => location(random, expressions),
         })
         .collect()
 }
@@ -87,6 +127,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
     let code = code(random);
     let body_start = random.u32(1 << 30);
     let locals = random.list(40, |random| random.pick(&TYPES));
+    let expressions = random.list(9, expression);
     let mut at = body_start;
     let mut operands: Vec<ValType> = Vec::new();
     let mut before = Vec::new();
@@ -101,7 +142,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             true => locals.len() + operands.len() + odd,
             false => (locals.len() + operands.len()).saturating_sub(odd),
         };
-        before = locations(random, &before, count);
+        before = locations(random, &before, expressions.len(), count);
         let anchor = match random.next() % 8 {
             0 => Anchor::Eliminated,
             _ => Anchor::Trap(CodeOffset::new(code.start.get() + random.u32(1 << 16))),
@@ -124,7 +165,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
     let call_sites = random.list(20, |random| {
         pc += random.u32(100);
         let count = random.below(30) as usize;
-        before = locations(random, &before, count);
+        before = locations(random, &before, expressions.len(), count);
         let return_address = CodeOffset::new(pc);
         pc += 1;
         let offset = WasmOffset::new(random.u32(u32::MAX));
@@ -154,6 +195,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         frame_size: random.u32(u32::MAX),
         stack_arguments: random.u32(1 << 16),
         argument_area: (1 << 16) + random.u32(1 << 16),
+        expressions,
         boundaries,
         call_sites,
         traps,

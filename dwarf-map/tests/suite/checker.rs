@@ -6,8 +6,8 @@ use dwarf_map::check::{Rule, Violation, check, check_dwarf};
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{
-    Anchor, CodeOffset, DwarfReg, FunctionMap, ImageMap, InstanceCounts, InstanceLayout, Location,
-    StableKind,
+    Anchor, CodeOffset, DwarfReg, Expression, ExpressionIdx, FunctionMap, ImageMap, Input,
+    InstanceCounts, InstanceLayout, Location, StableKind, Step,
 };
 use wasm_view::{Cell, FuncIdx, ValType, WasmOffset};
 
@@ -47,6 +47,7 @@ fn every_damage_is_found_by_its_rule() {
     let code = CodeOffset::new;
     let wasm = WasmOffset::new;
     let register = |number| Location::Register(DwarfReg(number));
+    let input = |input| Expression::new(vec![Step::Input(input)]).expect("balanced");
     let no_area = InstanceLayout::new(InstanceCounts::default());
     type Damage<'a> = (Rule, &'static str, &'a dyn Fn(&mut Image));
     let damages: &[Damage<'_>] = &[
@@ -109,6 +110,24 @@ fn every_damage_is_found_by_its_rule() {
         (Rule::ConstantWidth, "a reference that is a constant", &|image| {
             image.add().locals[1] = ValType::FUNCREF;
             *image.slot(0, 1) = Location::Constant(Cell(1));
+        }),
+        (Rule::ExpressionKnown, "an expression that is not there", &|image| {
+            *image.slot(0, 0) = Location::Derived(ExpressionIdx::new(2));
+        }),
+        (Rule::ExpressionInput, "an expression of rsp", &|image| {
+            image.add().expressions[0] = input(Input::Register(DwarfReg(7)));
+        }),
+        (Rule::ExpressionInput, "an expression of xmm0", &|image| {
+            image.add().expressions[0] = input(Input::Register(DwarfReg(17)));
+        }),
+        (Rule::ExpressionInput, "an expression of the return address", &|image| {
+            image.add().expressions[0] = input(Input::Frame(-12));
+        }),
+        (Rule::DerivedType, "a derived vector", &|image| {
+            image.add().locals[0] = ValType::V128;
+        }),
+        (Rule::CalleeSaved, "an expression of what a callee may change", &|image| {
+            image.add().expressions[1] = input(Input::Register(DwarfReg(0)));
         }),
         (Rule::FrameOffset, "below the stack pointer", &|image| {
             *image.slot(0, 1) = Location::CfaOffset(-40);
@@ -252,6 +271,10 @@ fn dwarf_of_another_map_is_found() {
         (Rule::DwarfLocation, &|map| {
             map.functions[0].boundaries[1].locations[3] = Location::Constant(Cell(8));
         }),
+        (Rule::DwarfLocation, &|map| {
+            map.functions[0].boundaries[2].locations[0] = Location::Derived(ExpressionIdx::new(1));
+        }),
+        (Rule::DwarfReadable, &|map| drop(map.functions[0].expressions.pop())),
         (Rule::DwarfLocation, &|map| drop(map.functions[0].call_sites.pop())),
         (Rule::DwarfLocation, &|map| drop(map.functions[0].boundaries.pop())),
         (Rule::DwarfLine, &|map| {

@@ -4,10 +4,11 @@
 //! (without a name) with 7. Every boundary has its trap instruction, and each
 //! kind of location occurs.
 
+use dwarf_map::expression::BinaryOp;
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, FunctionMap, ImageMap,
-    InstanceCounts, InstanceLayout, Location, Producer, Reason, StableKind, SubjectAddr, ThunkKind,
-    ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
+    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
+    StableKind, Step, SubjectAddr, ThunkKind, ThunkMap, TrapSite,
 };
 use gimli::write::{
     Address, CallFrameInstruction, CommonInformationEntry, EndianVec, FrameDescriptionEntry,
@@ -81,10 +82,21 @@ fn boundary(offset: u32, anchor: u32, operands: &[ValType], locations: &[Locatio
 
 /// The map.
 pub fn map() -> ImageMap {
+    use BinaryOp::{Add, Lt, Sub};
     use ValType::{F64, I32, I64};
     let code = |start, end| CodeOffset::new(start)..CodeOffset::new(end);
     let wasm = |start, end| WasmOffset::new(start)..WasmOffset::new(end);
     let stack = Location::CfaOffset(-24);
+    let derived = |index| Location::Derived(ExpressionIdx::new(index));
+    let (rbx, word) = (Step::Input(Input::Register(DwarfReg(3))), Step::Input(Input::Frame(-24)));
+    let binary = Step::Binary;
+    let expression = |steps| Expression::new(steps).expect("balanced");
+    let expressions = vec![
+        // rbx + local1 - 1000
+        expression(vec![rbx, word, binary(Add), Step::Constant(1000), binary(Sub)]),
+        // local1 < 5 ? 1 : rbx
+        expression(vec![rbx, Step::Constant(1), word, Step::Constant(5), binary(Lt), Step::Select]),
+    ];
     let mut caller = FunctionMap {
         func: FuncIdx::new(3),
         ty: TypeIdx::new(0),
@@ -97,15 +109,21 @@ pub fn map() -> ImageMap {
         frame_size: 32,
         stack_arguments: 0,
         argument_area: 16,
+        expressions,
         boundaries: vec![
             boundary(0x40, 23, &[], &[RSI, stack, XMM0]),
             boundary(0x42, 24, &[I32], &[RBX, stack, XMM0, Location::Constant(Cell(7))]),
-            boundary(0x44, 35, &[], &[RBX, stack, Location::Unavailable(Reason::NoLongerLive)]),
+            boundary(
+                0x44,
+                35,
+                &[],
+                &[derived(0), stack, Location::Unavailable(Reason::NoLongerLive)],
+            ),
         ],
         call_sites: vec![CallSite {
             return_address: CodeOffset::new(35),
             offset: WasmOffset::new(0x42),
-            locations: vec![RBX, stack, Location::Constant(Cell(1.5_f64.to_bits()))],
+            locations: vec![derived(1), stack, Location::Constant(Cell(1.5_f64.to_bits()))],
         }],
         traps: vec![],
     };
@@ -124,6 +142,7 @@ pub fn map() -> ImageMap {
         frame_size: 16,
         stack_arguments: 0,
         argument_area: 0,
+        expressions: vec![],
         boundaries: vec![boundary(0x50, 69, &[], &[RSI])],
         call_sites: vec![],
         traps: vec![TrapSite {

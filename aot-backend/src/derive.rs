@@ -1,0 +1,416 @@
+//! Expressions for values that have no place.
+//!
+//! Optimised code keeps a value only as long as it needs it, and in the form in
+//! which it needs it. Two ways lead back to one that is gone: *forward*, from
+//! the arguments of the pure operation that defines it, and *backward*, from
+//! something that was computed from it and can be undone (`i` from `i + 1`).
+//! Both are sound wherever a register or stack place is: in SSA form, of
+//! values that dominate a point each has its latest definition there, so an
+//! equation between them that holds at one definition holds at the point.
+//!
+//! The search is limited in depth and in length, and remembers what it found
+//! for the present PC.
+
+use crate::locations::{Places, Registers};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Type, Value, ValueDef};
+use dwarf_map::expression::{BinaryOp, MAX_STEPS, UnaryOp};
+use dwarf_map::{Expression, ExpressionIdx, Input, Location, Step};
+use std::collections::HashMap;
+use wasm_view::Cell;
+
+/// Operations from a value to what it is computed from.
+const DEPTH: u32 = 5;
+/// Ways back that are tried from one value.
+const MOST_USERS: usize = 8;
+
+/// Makes expressions within one compiled function.
+#[derive(Default)]
+pub(crate) struct Deriver {
+    /// By the first of equal values: what can be undone to give them.
+    users: HashMap<Value, Vec<Value>>,
+    expressions: Vec<Expression>,
+    known: HashMap<Expression, ExpressionIdx>,
+    /// What `found` is about.
+    at: Option<(u32, Registers)>,
+    /// By the first of equal values and the depth that was allowed.
+    found: HashMap<(Value, u32), Option<Word>>,
+}
+
+/// How to compute a value.
+#[derive(Clone)]
+struct Word {
+    steps: Vec<Step>,
+    /// Whether the bits above the value's type are 0; else they are anything.
+    clean: bool,
+}
+
+impl Deriver {
+    /// For a function whose values are at these places.
+    pub fn new(places: &Places<'_>) -> Self {
+        let mut users: HashMap<Value, Vec<Value>> = HashMap::new();
+        let dfg = &places.lowered.function.dfg;
+        for value in dfg.values() {
+            let Some(inst) = definition(places, value) else { continue };
+            if matches!(
+                dfg.insts[inst].opcode(),
+                Opcode::Iadd | Opcode::Isub | Opcode::Bxor | Opcode::Ineg | Opcode::Bnot
+            ) {
+                for argument in dfg.inst_args(inst) {
+                    let list = users.entry(places.first(*argument)).or_default();
+                    if list.len() < MOST_USERS {
+                        list.push(value);
+                    }
+                }
+            }
+        }
+        Deriver { users, ..Deriver::default() }
+    }
+
+    /// The expressions made.
+    pub fn into_expressions(self) -> Vec<Expression> {
+        self.expressions
+    }
+
+    /// How a value without place follows at `pc` from those that have one.
+    pub fn derive(
+        &mut self,
+        places: &Places<'_>,
+        value: Value,
+        pc: u32,
+        registers: Registers,
+    ) -> Option<Location> {
+        if self.at != Some((pc, registers)) {
+            self.at = Some((pc, registers));
+            self.found.clear();
+        }
+        let bits = width(places.lowered.function.dfg.value_type(value))?;
+        let word = Search { deriver: self, places, pc, registers }.word(value, DEPTH)?;
+        if let Some(constant) = word.constant() {
+            return Some(Location::Constant(Cell(constant & mask(bits))));
+        }
+        // Too long or too deep is as good as not found.
+        let expression = Expression::new(word.steps).ok()?;
+        if let Some(&index) = self.known.get(&expression) {
+            return Some(Location::Derived(index));
+        }
+        let index = ExpressionIdx::new(u32::try_from(self.expressions.len()).ok()?);
+        self.expressions.push(expression.clone());
+        self.known.insert(expression, index);
+        Some(Location::Derived(index))
+    }
+}
+
+/// The instruction whose only result a value is.
+fn definition(places: &Places<'_>, value: Value) -> Option<Inst> {
+    let dfg = &places.lowered.function.dfg;
+    let ValueDef::Result(inst, 0) = dfg.value_def(dfg.resolve_aliases(value)) else {
+        return None;
+    };
+    // Of an instruction that was replaced, what is left may be another.
+    (dfg.inst_results(inst) == [dfg.resolve_aliases(value)]).then_some(inst)
+}
+
+/// Bits of a scalar that fits a word.
+fn width(ty: Type) -> Option<u32> {
+    ((ty.is_int() || ty.is_float()) && ty.bits() <= 64).then(|| ty.bits())
+}
+
+const fn mask(bits: u32) -> u64 {
+    u64::MAX >> (64 - bits)
+}
+
+struct Search<'s, 'p> {
+    deriver: &'s mut Deriver,
+    places: &'p Places<'p>,
+    pc: u32,
+    registers: Registers,
+}
+
+impl Search<'_, '_> {
+    fn word(&mut self, value: Value, depth: u32) -> Option<Word> {
+        let key = (self.places.first(value), depth);
+        if let Some(known) = self.deriver.found.get(&key) {
+            return known.clone();
+        }
+        let found = self.search(value, depth);
+        self.deriver.found.insert(key, found.clone());
+        found
+    }
+
+    fn search(&mut self, value: Value, depth: u32) -> Option<Word> {
+        let bits = width(self.places.lowered.function.dfg.value_type(value))?;
+        let general = Registers { general_only: true, ..self.registers };
+        match self.places.find(value, self.pc, general) {
+            Location::Register(register) => {
+                return Some(Word::of(Step::Input(Input::Register(register))));
+            }
+            Location::CfaOffset(offset) => {
+                return Some(Word::of(Step::Input(Input::Frame(offset))));
+            }
+            Location::Constant(cell) => return Some(Word::number(cell.0 & mask(bits))),
+            Location::Derived(_) | Location::Unavailable(_) => {}
+        }
+        let depth = depth.checked_sub(1)?;
+        let places = self.places;
+        let mut best: Option<Word> = None;
+        let mut offer = |word: Option<Word>| {
+            if let Some(word) = word.filter(|word| word.steps.len() <= MAX_STEPS)
+                && best.as_ref().is_none_or(|best| word.steps.len() < best.steps.len())
+            {
+                best = Some(word);
+            }
+        };
+        for &member in places.lowered.classes.members(&value) {
+            if let Some(inst) = definition(places, member) {
+                offer(self.forward(inst, member, depth));
+            }
+        }
+        for &wide in places.lowered.classes.wider(value) {
+            offer(self.word(wide, depth).map(Word::unclean));
+        }
+        let first = places.first(value);
+        let users = self.deriver.users.get(&first).cloned().unwrap_or_default();
+        for user in users {
+            offer(self.backward(first, user, depth));
+        }
+        best
+    }
+
+    /// From the arguments of a pure operation.
+    fn forward(&mut self, inst: Inst, value: Value, depth: u32) -> Option<Word> {
+        let dfg = &self.places.lowered.function.dfg;
+        let data = dfg.insts[inst];
+        let bits = width(dfg.value_type(value))?;
+        let arguments = dfg.inst_args(inst);
+        let of = |at: usize| arguments.get(at).map(|&argument| dfg.value_type(argument));
+        // Of the first argument, which decides for those that have one type.
+        let from = width(of(0)?)?;
+        let mut argument = |at: usize| self.word(*arguments.get(at)?, depth);
+        let count_mask = Word::number(u64::from(bits - 1));
+        Some(match data.opcode() {
+            Opcode::Iadd => Word::binary(BinaryOp::Add, argument(0)?, argument(1)?),
+            Opcode::Isub => Word::binary(BinaryOp::Sub, argument(0)?, argument(1)?),
+            Opcode::Imul => Word::binary(BinaryOp::Mul, argument(0)?, argument(1)?),
+            Opcode::Band => Word::binary(BinaryOp::And, argument(0)?, argument(1)?),
+            Opcode::Bor => Word::binary(BinaryOp::Or, argument(0)?, argument(1)?),
+            Opcode::Bxor => Word::binary(BinaryOp::Xor, argument(0)?, argument(1)?),
+            Opcode::Ineg => argument(0)?.unary(UnaryOp::Neg),
+            Opcode::Bnot => argument(0)?.unary(UnaryOp::Not),
+            // The count may be of another type, whose upper bits fall off.
+            Opcode::Ishl | Opcode::Ushr | Opcode::Sshr => {
+                let count = Word::binary(BinaryOp::And, argument(1)?, count_mask);
+                let x = argument(0)?;
+                match data.opcode() {
+                    Opcode::Ishl => Word::binary(BinaryOp::Shl, x, count),
+                    Opcode::Ushr => {
+                        let mut word = Word::binary(BinaryOp::ShrU, x.zero_extended(bits), count);
+                        word.clean = true;
+                        word
+                    }
+                    _ => Word::binary(BinaryOp::ShrS, x.sign_extended(bits), count),
+                }
+            }
+            Opcode::Rotl | Opcode::Rotr => {
+                let (x, count) = (argument(0)?, argument(1)?);
+                let back = Word::binary(BinaryOp::Sub, Word::number(bits.into()), count.clone());
+                let (left, right) = match data.opcode() {
+                    Opcode::Rotl => (count, back),
+                    _ => (back, count),
+                };
+                let left = Word::binary(BinaryOp::And, left, count_mask.clone());
+                let right = Word::binary(BinaryOp::And, right, count_mask);
+                let up = Word::binary(BinaryOp::Shl, x.clone(), left);
+                let down = Word::binary(BinaryOp::ShrU, x.zero_extended(bits), right);
+                Word::binary(BinaryOp::Or, up, down)
+            }
+            Opcode::Icmp => {
+                let InstructionData::IntCompare { cond, .. } = data else { return None };
+                Word::compare(cond, argument(0)?, argument(1)?, from)
+            }
+            Opcode::Smin | Opcode::Smax | Opcode::Umin | Opcode::Umax => {
+                let less = match data.opcode() {
+                    Opcode::Smin => IntCC::SignedLessThan,
+                    Opcode::Smax => IntCC::SignedGreaterThan,
+                    Opcode::Umin => IntCC::UnsignedLessThan,
+                    _ => IntCC::UnsignedGreaterThan,
+                };
+                let (x, y) = (argument(0)?, argument(1)?);
+                let condition = Word::compare(less, x.clone(), y.clone(), from);
+                Word::select(condition, x, y)
+            }
+            Opcode::Select | Opcode::SelectSpectreGuard => {
+                let condition = argument(0)?.zero_extended(from);
+                Word::select(condition, argument(1)?, argument(2)?)
+            }
+            Opcode::Uextend => argument(0)?.zero_extended(from),
+            Opcode::Sextend => argument(0)?.sign_extended(from),
+            Opcode::Ireduce => argument(0)?.unclean(),
+            Opcode::Bitcast if from == bits => argument(0)?,
+            Opcode::Fneg => {
+                Word::binary(BinaryOp::Xor, argument(0)?, Word::number(1 << (bits - 1)))
+            }
+            Opcode::Fabs => Word::binary(BinaryOp::And, argument(0)?, Word::number(mask(bits - 1))),
+            Opcode::Fcopysign => {
+                let sign = 1 << (bits - 1);
+                let magnitude = Word::binary(BinaryOp::And, argument(0)?, Word::number(sign - 1));
+                let sign = Word::binary(BinaryOp::And, argument(1)?, Word::number(sign));
+                Word::binary(BinaryOp::Or, magnitude, sign)
+            }
+            _ => return None,
+        })
+    }
+
+    /// From `user`, one of whose arguments is the value.
+    fn backward(&mut self, first: Value, user: Value, depth: u32) -> Option<Word> {
+        let dfg = &self.places.lowered.function.dfg;
+        let inst = definition(self.places, user)?;
+        let arguments = dfg.inst_args(inst);
+        let is_value = |at: usize| {
+            arguments.get(at).is_some_and(|&argument| self.places.first(argument) == first)
+        };
+        let opcode = dfg.insts[inst].opcode();
+        let (other, value_first) = match (arguments, is_value(0), is_value(1)) {
+            ([_], true, _) => (None, true),
+            (&[_, other], true, false) => (Some(other), true),
+            (&[other, _], false, true) => (Some(other), false),
+            // Both: twice the value, or nothing of it.
+            _ => return None,
+        };
+        let result = self.word(user, depth)?;
+        let mut other = || self.word(other?, depth);
+        let word = match opcode {
+            Opcode::Ineg => result.unary(UnaryOp::Neg),
+            Opcode::Bnot => result.unary(UnaryOp::Not),
+            Opcode::Bxor => Word::binary(BinaryOp::Xor, result, other()?),
+            Opcode::Iadd => Word::binary(BinaryOp::Sub, result, other()?),
+            Opcode::Isub if value_first => Word::binary(BinaryOp::Add, result, other()?),
+            Opcode::Isub => Word::binary(BinaryOp::Sub, other()?, result),
+            _ => return None,
+        };
+        Some(word)
+    }
+}
+
+impl Word {
+    fn of(step: Step) -> Word {
+        Word { steps: vec![step], clean: false }
+    }
+
+    fn number(word: u64) -> Word {
+        Word { steps: vec![Step::Constant(word)], clean: true }
+    }
+
+    fn constant(&self) -> Option<u64> {
+        match self.steps.as_slice() {
+            [Step::Constant(word)] => Some(*word),
+            _ => None,
+        }
+    }
+
+    fn unclean(mut self) -> Word {
+        self.clean = false;
+        self
+    }
+
+    fn unary(mut self, op: UnaryOp) -> Word {
+        match self.constant() {
+            Some(word) => Word::number(op.apply(word)).unclean(),
+            None => {
+                self.steps.push(Step::Unary(op));
+                self.unclean()
+            }
+        }
+    }
+
+    /// With all bits of the words; the result is clean where that is plain.
+    fn binary(op: BinaryOp, x: Word, y: Word) -> Word {
+        let clean = match op {
+            BinaryOp::And => x.clean || y.clean,
+            BinaryOp::Or | BinaryOp::Xor => x.clean && y.clean,
+            BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le => true,
+            _ => false,
+        };
+        if let (Some(x), Some(y)) = (x.constant(), y.constant()) {
+            return Word { clean, ..Word::number(op.apply(x, y)) };
+        }
+        let nothing = match op {
+            BinaryOp::Mul => Some(1),
+            BinaryOp::And => Some(u64::MAX),
+            BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le => None,
+            _ => Some(0),
+        };
+        if nothing.is_some() && y.constant() == nothing {
+            return Word { clean: x.clean && clean, ..x };
+        }
+        let mut steps = x.steps;
+        steps.extend(y.steps);
+        steps.push(Step::Binary(op));
+        Word { steps, clean }
+    }
+
+    fn zero_extended(self, bits: u32) -> Word {
+        if self.clean || bits == 64 {
+            return self;
+        }
+        let mut word = Word::binary(BinaryOp::And, self, Word::number(mask(bits)));
+        word.clean = true;
+        word
+    }
+
+    fn sign_extended(self, bits: u32) -> Word {
+        if bits == 64 {
+            return self;
+        }
+        let count = Word::number(u64::from(64 - bits));
+        let up = Word::binary(BinaryOp::Shl, self, count.clone());
+        Word::binary(BinaryOp::ShrS, up, count).unclean()
+    }
+
+    /// Of two values of so many bits.
+    fn compare(condition: IntCC, x: Word, y: Word, bits: u32) -> Word {
+        let both = |to: fn(Word, u32) -> Word| (to(x.clone(), bits), to(y.clone(), bits));
+        // Unsigned numbers of less than a word are never negative; whole words
+        // are moved to where their order is that of signed ones.
+        let shifted: fn(Word, u32) -> Word = |word, bits| match bits {
+            64 => Word::binary(BinaryOp::Xor, word, Word::number(1 << 63)).unclean(),
+            _ => word.zero_extended(bits),
+        };
+        let (op, (x, y)) = match condition {
+            IntCC::Equal => (BinaryOp::Eq, both(Word::zero_extended)),
+            IntCC::NotEqual => (BinaryOp::Ne, both(Word::zero_extended)),
+            IntCC::SignedLessThan | IntCC::SignedGreaterThan => {
+                (BinaryOp::Lt, both(Word::sign_extended))
+            }
+            IntCC::SignedLessThanOrEqual | IntCC::SignedGreaterThanOrEqual => {
+                (BinaryOp::Le, both(Word::sign_extended))
+            }
+            IntCC::UnsignedLessThan | IntCC::UnsignedGreaterThan => (BinaryOp::Lt, both(shifted)),
+            IntCC::UnsignedLessThanOrEqual | IntCC::UnsignedGreaterThanOrEqual => {
+                (BinaryOp::Le, both(shifted))
+            }
+        };
+        match condition {
+            IntCC::SignedGreaterThan
+            | IntCC::SignedGreaterThanOrEqual
+            | IntCC::UnsignedGreaterThan
+            | IntCC::UnsignedGreaterThanOrEqual => Word::binary(op, y, x),
+            _ => Word::binary(op, x, y),
+        }
+    }
+
+    /// `condition` with all its bits.
+    fn select(condition: Word, if_true: Word, if_false: Word) -> Word {
+        match condition.constant() {
+            Some(0) => return if_false,
+            Some(_) => return if_true,
+            None => {}
+        }
+        let clean = if_true.clean && if_false.clean;
+        let mut steps = if_false.steps;
+        steps.extend(if_true.steps);
+        steps.extend(condition.steps);
+        steps.push(Step::Select);
+        Word { steps, clean }
+    }
+}
