@@ -7,6 +7,7 @@
 //! compiled as it comes by. The instances that this run makes are the plan;
 //! the run in lockstep makes the same ones or is refused.
 
+use super::drive;
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::lockstep::space::{Blueprint, Planned};
@@ -14,7 +15,7 @@ use crate::output;
 use aot_backend::{CompileError, CompileOptions, Image, Part, combine, compile};
 use dwarf_map::{InstanceCounts, InstanceLayout};
 use oracle_interp::script::{self, Driver, Outcome, Running};
-use oracle_interp::{Module, Oracle};
+use oracle_interp::{Limits, Module, Oracle};
 use std::collections::HashMap;
 use std::sync::Arc;
 use wasm_view::{FuncAddr, InstanceId, Trap, Value};
@@ -141,6 +142,11 @@ impl Driver for Planning<'_> {
         args: &[Value],
     ) -> Result<Outcome, String> {
         Running.call(oracle, func, args)
+    }
+
+    fn limits(&self) -> Limits {
+        let Limits { max_memory_pages, max_table_elements, .. } = drive::limits();
+        Limits { max_memory_pages, max_table_elements, ..Running.limits() }
     }
 
     fn accept(&mut self, module: &Module) -> Result<(), String> {
