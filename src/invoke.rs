@@ -2,15 +2,16 @@
 //!
 //! A WASI command is called by its `_start`. With `--invoke` any export can be
 //! called; its parameters come from the command line, written in decimal, in
-//! `0x` hexadecimal, or as `null` for references. A reactor's `_initialize` is
+//! `0x` hexadecimal, for vectors also by lanes, or as `null` for references. A reactor's `_initialize` is
 //! called first, and before everything the module's start function.
 
 use crate::cli::RunArgs;
 use crate::error::CommandError;
 use crate::program::Program;
 use crate::witness::Called;
+use dwarf_map::erased;
 use oracle_interp::{ExportKind, Module};
-use wasm_view::{FuncIdx, FuncType, RefType, ValType, Value};
+use wasm_view::{FuncIdx, FuncType, HeapType, ValType, Value};
 
 /// The calls of a run, in order.
 #[derive(Clone, Debug)]
@@ -120,12 +121,52 @@ pub fn parse(ty: ValType, text: &str) -> Option<Value> {
             Some(bits) => bits,
             None => text.parse::<f64>().ok()?.to_bits(),
         }),
-        ValType::Ref(RefType::FUNC) => (text == "null").then_some(Value::FuncRef(None))?,
-        ValType::Ref(RefType::EXTERN) if text == "null" => Value::ExternRef(None),
-        ValType::Ref(RefType::EXTERN) => Value::host(text.parse().ok()?),
-        // The backend refuses modules with others.
-        ValType::V128 | ValType::Ref(_) => return None,
+        ValType::Ref(ty) if text == "null" => match erased(ValType::Ref(ty)) {
+            ValType::FUNCREF if ty.nullable => Value::FuncRef(None),
+            ValType::EXTERNREF if ty.nullable => Value::ExternRef(None),
+            _ => return None,
+        },
+        ValType::Ref(ty) if ty.heap == HeapType::Extern => Value::host(text.parse().ok()?),
+        ValType::V128 => Value::V128(parse_vector(text)?),
+        // A function has no name that would do for a value.
+        ValType::Ref(_) => return None,
     })
+}
+
+/// Shapes of vectors, with the type and bits of a lane.
+const SHAPES: [(&str, ValType, u32); 6] = [
+    ("i8x16:", ValType::I32, 8),
+    ("i16x8:", ValType::I32, 16),
+    ("i32x4:", ValType::I32, 32),
+    ("i64x2:", ValType::I64, 64),
+    ("f32x4:", ValType::F32, 32),
+    ("f64x2:", ValType::F64, 64),
+];
+
+/// Reads a vector: all its bits in hexadecimal, or its lanes, the first one in
+/// front, `i32x4:1,2,3,4`.
+fn parse_vector(text: &str) -> Option<u128> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return u128::from_str_radix(digits, 16).ok();
+    }
+    let (lanes, ty, bits) = SHAPES
+        .iter()
+        .find_map(|(shape, ty, bits)| text.strip_prefix(shape).map(|lanes| (lanes, *ty, *bits)))?;
+    let mut whole = 0;
+    let mut count = 0;
+    for lane in lanes.split(',') {
+        let value = parse(ty, lane.trim())?.to_cell().0;
+        // A negative number fills the bits above a narrow lane.
+        let kept = value & (u64::MAX >> (64 - bits));
+        let narrow =
+            bits < 32 && (value as u32 as i32) << (32 - bits) >> (32 - bits) == value as u32 as i32;
+        if kept != value && !narrow {
+            return None;
+        }
+        whole |= u128::from(kept).checked_shl(count * bits)?;
+        count += 1;
+    }
+    (count * bits == 128).then_some(whole)
 }
 
 #[cfg(test)]
@@ -144,5 +185,28 @@ mod tests {
         );
         assert_eq!(parse(ValType::F32, "1.5"), Some(Value::F32(1.5f32.to_bits())));
         assert_eq!(parse(ValType::EXTERNREF, "null"), Some(Value::ExternRef(None)));
+    }
+
+    #[test]
+    fn vectors_are_read_whole_or_by_lanes() {
+        let vector = |text| match parse(ValType::V128, text) {
+            Some(Value::V128(bits)) => Some(bits),
+            _ => None,
+        };
+        assert_eq!(vector("0x10"), Some(16));
+        assert_eq!(vector("i32x4:1,-1,0x10,4"), Some(0x4_00000010_ffffffff_00000001));
+        assert_eq!(vector("i64x2:-1, 2"), Some(2 << 64 | u128::from(u64::MAX)));
+        assert_eq!(vector("f64x2:1.5,0"), Some(u128::from(1.5f64.to_bits())));
+        assert_eq!(vector("i16x8:-1,65535,-32768,0,0,0,0,0"), Some(0x8000_ffff_ffff));
+        for wrong in [
+            "1",
+            "i32x4:1,2,3",
+            "i32x4:1,2,3,4,5",
+            "i16x8:65536,0,0,0,0,0,0,0",
+            "i8x16:",
+            "i16x8:-32769,0,0,0,0,0,0,0",
+        ] {
+            assert_eq!(vector(wrong), None, "{wrong}");
+        }
     }
 }

@@ -98,7 +98,7 @@ fn run_on(program: &Program, oracle: &mut Oracle, event: Event) -> Result<Visibl
 struct State {
     visible: Visible,
     memories: Vec<Vec<u8>>,
-    globals: Vec<Option<u64>>,
+    globals: Vec<Option<Value>>,
 }
 
 struct Host {
@@ -157,7 +157,7 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
     let module = &program.module;
     let wasm = open_up(program, calls).map_err(cannot)?;
     let mut config = Config::default();
-    config.consume_fuel(true);
+    config.consume_fuel(true).wasm_custom_page_sizes(true).wasm_wide_arithmetic(true);
     let engine = Engine::new(&config);
     let compiled = wasmi::Module::new(&engine, &wasm).map_err(cannot)?;
     let host = Arc::new(Mutex::new(Host {
@@ -243,7 +243,7 @@ fn rerun(program: &Program, log: &OperationLog, calls: &[Called]) -> Result<Stat
     let globals = (0..module.globals().len())
         .map(|index| {
             let global = instance.get_global(&store, &format!("{GLOBAL}{index}"))?;
-            value(&global.get(&store)).map(|value| value.to_cell().0)
+            value(&global.get(&store))
         })
         .collect();
     Ok(State { visible, memories, globals })
@@ -307,12 +307,12 @@ fn compare(
         }
     }
     for (index, (id, theirs)) in view.globals.iter().zip(&state.globals).enumerate() {
-        let (_, ours) = oracle.global(*id);
-        if theirs.is_some_and(|theirs| theirs != ours.0) {
+        let ours = oracle.global_value(*id);
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
             return Err(Answer::Contradicts(format!(
-                "global {index} is {:#x} in the oracle, {:#x} in wasmi",
-                ours.0,
-                theirs.unwrap_or_default()
+                "global {index} is {} in the oracle, {} in wasmi",
+                ours.hex(),
+                theirs.hex()
             )));
         }
     }
@@ -405,6 +405,7 @@ fn value(value: &Val) -> Option<Value> {
         Val::I64(number) => Value::I64(*number as u64),
         Val::F32(float) => Value::F32(float.to_bits()),
         Val::F64(float) => Value::F64(float.to_bits()),
+        Val::V128(bits) => Value::V128(bits.as_u128()),
         _ => return None,
     })
 }

@@ -63,14 +63,9 @@ const CASES: &[Case] = &[
     case("a memory beyond 4 GiB", "run @mem65537.wasm", 2, &["byte offset 0x15", "0x10000"]),
     case("a table beyond room", "run @table11m.wasm", 3, &["byte offset 0x", "10000000"]),
     case("a table of 2^32 - 1", "run @table4g.wasm", 3, &["byte offset 0x", "4294967295"]),
-    case("SIMD", "run @simd.wat", 3, &["SIMD", "i32x4.splat", "byte offset 0x"]),
     case("exceptions", "run @exceptions.wat", 3, &["exception handling", "byte offset 0x"]),
-    case("threads", "run @threads.wat", 3, &["threads", "byte offset 0x"]),
     case("tail calls", "run @tail.wat", 3, &["tail calls", "return_call", "byte offset 0x"]),
-    case("memory64", "run @memory64.wat", 3, &["memory64", "byte offset 0x"]),
-    case("multi-memory", "run @memories.wat", 3, &["multi-memory", "byte offset 0x"]),
     case("GC", "run @gc.wat", 3, &["GC", "byte offset 0x"]),
-    case("typed references", "run @typed.wat", 3, &["byte offset 0x"]),
     case(
         "unknown import",
         "run @import.wat",
@@ -321,20 +316,12 @@ fn prepare(root: &Path) {
 }
 
 const TEXTS: &[(&str, &str)] = &[
-    ("simd", r#"(module (func (export "_start") i32.const 1 i32x4.splat drop))"#),
     ("exceptions", r#"(module (tag $t) (func (export "_start") throw $t))"#),
-    (
-        "threads",
-        r#"(module (memory 1 1 shared) (func (export "_start") i32.const 0 i32.atomic.load drop))"#,
-    ),
     ("tail", r#"(module (func $f) (func (export "_start") return_call $f))"#),
-    ("memory64", r#"(module (memory i64 1) (func (export "_start")))"#),
-    ("memories", r#"(module (memory 1) (memory 1) (func (export "_start")))"#),
     (
         "gc",
         r#"(module (type (struct (field i32))) (func (export "_start") i32.const 1 struct.new 0 drop))"#,
     ),
-    ("typed", r#"(module (type $t (func)) (func (export "_start") ref.null $t drop))"#),
     ("import", r#"(module (import "env" "f" (func)) (func (export "_start")))"#),
     (
         "import-type",

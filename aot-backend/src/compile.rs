@@ -59,7 +59,15 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
 
 /// What a module may use. Whatever else a valid one uses is refused by name.
 pub fn features() -> WasmFeatures {
-    (WasmFeatures::WASM2 - WasmFeatures::SIMD) | WasmFeatures::EXTENDED_CONST
+    WasmFeatures::WASM2
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::FUNCTION_REFERENCES
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::WIDE_ARITHMETIC
+        | WasmFeatures::CUSTOM_PAGE_SIZES
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::THREADS
 }
 
 /// Says whether a module that does not pass with our features is invalid or
@@ -143,7 +151,7 @@ impl Compiler<'_> {
             module: &self.module,
             layout: self.layout,
             opt: self.options.opt,
-            frontend: self.lowerer.isa.frontend_config(),
+            isa: self.lowerer.isa,
         };
         let mut translated = translate::translate(
             &environment,

@@ -150,6 +150,9 @@ fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
         InstructionData::IntCompare { args, cond, .. } => (*cond as i64, args),
         InstructionData::FloatCompare { args, cond, .. } => (*cond as i64, args),
         InstructionData::UnaryImm { imm, .. } => (imm.bits(), &[]),
+        InstructionData::UnaryConst { constant_handle, .. } => {
+            (i64::from(constant_handle.as_u32()), &[])
+        }
         InstructionData::UnaryIeee32 { imm, .. } => (i64::from(imm.bits()), &[]),
         InstructionData::UnaryIeee64 { imm, .. } => (imm.bits().cast_signed(), &[]),
         _ => return None,

@@ -1,19 +1,22 @@
-//! Rounding for CPUs without SSE4.1, as code of the image itself.
+//! What old CPUs lack, as code of the image itself.
 //!
-//! Cranelift then calls a runtime library for `ceil`, `floor`, `trunc` and
-//! `nearest`. The subject has no runtime, so the image brings these four, for
-//! both widths, in CLIF made of operations that SSE2 has.
+//! Without SSE4.1 Cranelift calls a runtime library for `ceil`, `floor`,
+//! `trunc` and `nearest`, without SSSE3 for the instruction PSHUFB. The
+//! subject has no runtime, so the image brings these, in CLIF made of
+//! operations that SSE2 has.
 //!
-//! All of them use that a float of magnitude 2^p or more (p bits of fraction)
+//! The roundings use that a float of magnitude 2^p or more (p bits of fraction)
 //! is an integer already. `x + 0.0` returns such a value unchanged, and turns
 //! a signalling NaN into the quiet one that Wasm wants. Below it, conversion
 //! to an integer and back truncates, and adding and subtracting 2^p rounds to
 //! nearest, ties to even. The sign of zero is put back at the end.
 
+use crate::abi::POINTER;
 use crate::error::CompileError;
-use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    AbiParam, Function, InstBuilder, LibCall, Signature, Type, UserFuncName, Value, types,
+    AbiParam, Function, InstBuilder, LibCall, MemFlagsData, Signature, StackSlotData,
+    StackSlotKind, Type, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -27,7 +30,7 @@ enum Rounding {
 }
 
 /// Those that this module has, in the order in which images hold them.
-pub(crate) const PROVIDED: [LibCall; 8] = [
+pub(crate) const PROVIDED: [LibCall; 9] = [
     LibCall::CeilF32,
     LibCall::CeilF64,
     LibCall::FloorF32,
@@ -36,6 +39,7 @@ pub(crate) const PROVIDED: [LibCall; 8] = [
     LibCall::TruncF64,
     LibCall::NearestF32,
     LibCall::NearestF64,
+    LibCall::X86Pshufb,
 ];
 
 fn rounding(call: LibCall) -> Option<(Rounding, Type)> {
@@ -58,6 +62,9 @@ pub(crate) fn function(
     context: &mut FunctionBuilderContext,
     frontend: TargetFrontendConfig,
 ) -> Result<Function, CompileError> {
+    if call == LibCall::X86Pshufb {
+        return shuffle_bytes(context, frontend);
+    }
     let (rounding, ty) =
         rounding(call).ok_or_else(|| CompileError::bug(format!("no library function {call}")))?;
     let mut signature = Signature::new(CallConv::SystemV);
@@ -104,6 +111,48 @@ pub(crate) fn function(
     };
     let signed = builder.ins().fcopysign(rounded, x);
     builder.ins().return_(&[signed]);
+    builder.seal_all_blocks();
+    builder.finalize(frontend);
+    Ok(function)
+}
+
+/// PSHUFB (Intel SDM): byte `i` of the result is 0 where the top bit of the
+/// mask's byte `i` is set, else the byte that its low four bits number.
+fn shuffle_bytes(
+    context: &mut FunctionBuilderContext,
+    frontend: TargetFrontendConfig,
+) -> Result<Function, CompileError> {
+    const BYTES: u8 = 16;
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(types::I8X16); 2]);
+    signature.returns.push(AbiParam::new(types::I8X16));
+    let mut function = Function::with_name_signature(UserFuncName::default(), signature);
+    let mut builder = FunctionBuilder::new(&mut function, context);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    let &[source, mask] = builder.block_params(entry) else {
+        return Err(CompileError::bug("PSHUFB without its operands"));
+    };
+    let [from, to] = [(); 2].map(|()| {
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, u32::from(BYTES), 4);
+        builder.create_sized_stack_slot(data)
+    });
+    builder.ins().stack_store(POINTER, source, from, 0);
+    let base = builder.ins().stack_addr(POINTER, from, 0);
+    let zero = builder.ins().iconst(types::I8, 0);
+    for lane in 0..BYTES {
+        let index = builder.ins().extractlane(mask, lane);
+        let clear = builder.ins().icmp(IntCC::SignedLessThan, index, zero);
+        let low = builder.ins().band_imm_u(index, i64::from(BYTES - 1));
+        let distance = builder.ins().uextend(POINTER, low);
+        let address = builder.ins().iadd(base, distance);
+        let byte = builder.ins().load(types::I8, MemFlagsData::trusted(), address, 0);
+        let byte = builder.ins().select(clear, zero, byte);
+        builder.ins().stack_store(POINTER, byte, to, i32::from(lane));
+    }
+    let result = builder.ins().stack_load(POINTER, types::I8X16, to, 0);
+    builder.ins().return_(&[result]);
     builder.seal_all_blocks();
     builder.finalize(frontend);
     Ok(function)

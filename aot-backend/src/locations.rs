@@ -138,9 +138,24 @@ impl<'a> Locator<'a> {
             }
             InstructionData::UnaryIeee32 { imm, .. } => Some(Cell(u64::from(imm.bits()))),
             InstructionData::UnaryIeee64 { imm, .. } => Some(Cell(imm.bits())),
+            InstructionData::UnaryConst { opcode: Opcode::Vconst, constant_handle } => {
+                let bytes = dfg.constants.get(constant_handle).as_slice();
+                vector_constant(bytes.try_into().ok()?)
+            }
+            // The same bits seen as other lanes.
+            InstructionData::LoadNoOffset { opcode: Opcode::Bitcast, arg, .. }
+                if dfg.value_type(value).is_vector() && dfg.value_type(arg).is_vector() =>
+            {
+                self.constant(arg)
+            }
             _ => None,
         }
     }
+}
+
+/// A vector constant as the map has it: only its low half can be other than 0.
+fn vector_constant(bytes: [u8; 16]) -> Option<Cell> {
+    u64::try_from(u128::from_le_bytes(bytes)).ok().map(Cell)
 }
 
 /// The more telling of two reasons.

@@ -7,8 +7,10 @@
 use crate::error::CompileError;
 use dwarf_map::{InstanceCounts, InstanceLayout};
 use std::collections::{BTreeMap, BTreeSet};
-use wasm_view::{FuncIdx, FuncType, GlobalType, MemoryIdx, RefType, TableIdx, TypeIdx, ValType};
-use wasm_view::{GlobalIdx, WasmOffset};
+use wasm_view::{
+    AddressType, FuncIdx, FuncType, GlobalIdx, GlobalType, MemoryIdx, MemoryType, RefType,
+    TableIdx, TableType, TypeIdx, ValType, WasmOffset,
+};
 use wasmparser::{KnownCustom, Name, Payload, TypeRef};
 
 /// Cells that the argument area has in any case: no operation served by a
@@ -22,9 +24,9 @@ pub(crate) struct Module {
     /// Type of each function, imports first.
     pub functions: Vec<TypeIdx>,
     pub imported_functions: u32,
-    /// Element type of each table, imports first.
-    pub tables: Vec<RefType>,
-    pub memories: u32,
+    /// Imports first, as are the next two.
+    pub tables: Vec<TableType>,
+    pub memories: Vec<MemoryType>,
     pub globals: Vec<GlobalType>,
     pub imported_globals: u32,
     pub names: Names,
@@ -54,8 +56,8 @@ impl Module {
                             self.functions.push(TypeIdx::new(ty));
                             self.imported_functions += 1;
                         }
-                        TypeRef::Table(ty) => self.tables.push(ref_type(ty.element_type)),
-                        TypeRef::Memory(_) => self.memories += 1,
+                        TypeRef::Table(ty) => self.tables.push(table_type(&ty)),
+                        TypeRef::Memory(ty) => self.memories.push(memory_type(&ty)),
                         TypeRef::Global(ty) => {
                             self.globals.push(global_type(ty));
                             self.imported_globals += 1;
@@ -72,10 +74,14 @@ impl Module {
             }
             Payload::TableSection(section) => {
                 for table in section.clone() {
-                    self.tables.push(ref_type(table?.ty.element_type));
+                    self.tables.push(table_type(&table?.ty));
                 }
             }
-            Payload::MemorySection(section) => self.memories += section.count(),
+            Payload::MemorySection(section) => {
+                for memory in section.clone() {
+                    self.memories.push(memory_type(&memory?));
+                }
+            }
             Payload::GlobalSection(section) => {
                 for global in section.clone() {
                     self.globals.push(global_type(global?.ty));
@@ -153,7 +159,7 @@ impl Module {
         let globals = count(self.globals.len(), "globals")?;
         Ok(InstanceLayout::new(InstanceCounts {
             argument_cells: count(cells, "parameters")?.max(MIN_ARGUMENT_CELLS),
-            memories: self.memories,
+            memories: count(self.memories.len(), "memories")?,
             tables: count(self.tables.len(), "tables")?,
             imported_globals: self.imported_globals,
             defined_globals: globals.saturating_sub(self.imported_globals),
@@ -163,8 +169,8 @@ impl Module {
         }))
     }
 
-    /// The element type of a table.
-    pub fn table(&self, table: TableIdx) -> Option<RefType> {
+    /// The type of a table.
+    pub fn table(&self, table: TableIdx) -> Option<TableType> {
         self.tables.get(table.index()).copied()
     }
 
@@ -173,9 +179,9 @@ impl Module {
         self.globals.get(global.index()).copied()
     }
 
-    /// Whether a memory exists.
-    pub fn has_memory(&self, memory: MemoryIdx) -> bool {
-        memory.get() < self.memories
+    /// The type of a memory.
+    pub fn memory(&self, memory: MemoryIdx) -> Option<MemoryType> {
+        self.memories.get(memory.index()).copied()
     }
 }
 
@@ -223,32 +229,60 @@ impl Names {
     }
 }
 
-/// A value type; `None` for one that is not supported.
-pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
-    Some(match ty {
+/// A value type.
+pub(crate) fn val_type(ty: wasmparser::ValType) -> ValType {
+    match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty)),
-        wasmparser::ValType::V128 => return None,
-    })
+        wasmparser::ValType::V128 => ValType::V128,
+    }
 }
 
-/// With the features that are enabled, only two reference types validate.
+/// A reference type as the map has it: by hierarchy, whatever it may refer to
+/// in particular and whether null belongs to it. With the features that are
+/// enabled every defined type is a function's.
 fn ref_type(ty: wasmparser::RefType) -> RefType {
-    if ty == wasmparser::RefType::EXTERNREF { RefType::EXTERN } else { RefType::FUNC }
+    heap_type(ty.heap_type())
+}
+
+/// Likewise, of what a reference refers to.
+pub(crate) fn heap_type(ty: wasmparser::HeapType) -> RefType {
+    if ty == wasmparser::HeapType::EXTERN { RefType::EXTERN } else { RefType::FUNC }
+}
+
+fn address_type(is_64: bool) -> AddressType {
+    if is_64 { AddressType::I64 } else { AddressType::I32 }
+}
+
+fn table_type(ty: &wasmparser::TableType) -> TableType {
+    TableType {
+        element: ref_type(ty.element_type),
+        minimum: ty.initial,
+        maximum: ty.maximum,
+        address: address_type(ty.table64),
+    }
+}
+
+fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
+    MemoryType {
+        minimum: ty.initial,
+        maximum: ty.maximum,
+        address: address_type(ty.memory64),
+        shared: ty.shared,
+        page_log2: ty.page_size_log2.map_or(16, |log2| u8::try_from(log2).unwrap_or(16)),
+    }
 }
 
 fn func_type(ty: &wasmparser::FuncType) -> FuncType {
-    // Vectors do not validate, so nothing is lost here.
-    let list =
-        |types: &[wasmparser::ValType]| types.iter().filter_map(|&ty| val_type(ty)).collect();
+    let list = |types: &[wasmparser::ValType]| types.iter().map(|&ty| val_type(ty)).collect();
     FuncType { params: list(ty.params()), results: list(ty.results()) }
 }
 
 fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
-    GlobalType { content: val_type(ty.content_type).unwrap_or(ValType::I64), mutable: ty.mutable }
+    GlobalType { content: val_type(ty.content_type), mutable: ty.mutable }
 }
 
 /// An offset that the parser reports. Modules of 4 GiB are refused at the door.

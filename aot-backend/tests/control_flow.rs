@@ -4,11 +4,12 @@ mod support;
 
 use aot_backend::{CpuSpec, OptLevel, compile};
 use dwarf_map::{Anchor, CodeOffset, StableKind};
-use support::{CONTROL, KERNELS, image, machine_flow, options, problems, wasm};
+use support::{CONTROL, FLOAT_LANES, KERNELS, LANES, VECTOR_MEMORY, VECTORS};
+use support::{image, machine_flow, options, problems, wasm};
 
 #[test]
 fn nothing_is_wrong_with_any_image() {
-    for text in [CONTROL, KERNELS] {
+    for text in [CONTROL, KERNELS, VECTORS, LANES, FLOAT_LANES, VECTOR_MEMORY] {
         for opt in [OptLevel::None, OptLevel::Speed] {
             for cpu in [CpuSpec::Baseline, CpuSpec::Native] {
                 for debug_info in [false, true] {

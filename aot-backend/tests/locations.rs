@@ -4,14 +4,22 @@ mod support;
 
 use aot_backend::OptLevel;
 use dwarf_map::{Anchor, Location, ThunkKind};
-use support::{CONTROL, KERNELS, image, wasm_flow};
-use wasm_view::{Cell, Trap};
+use support::{CONTROL, FLOAT_LANES, KERNELS, LANES, VECTOR_MEMORY, VECTORS};
+use support::{image, wasm_flow};
+use wasm_view::{Cell, Trap, ValType};
 
 /// At opt none, what is live on the Wasm has a location. A figure below 99 %
 /// says that instruction selection folds something new.
 #[test]
 fn live_slots_have_locations_at_opt_none() {
-    for (name, text) in [("control", CONTROL), ("kernels", KERNELS)] {
+    for (name, text) in [
+        ("control", CONTROL),
+        ("kernels", KERNELS),
+        ("vectors", VECTORS),
+        ("lanes", LANES),
+        ("float lanes", FLOAT_LANES),
+        ("vector memory", VECTOR_MEMORY),
+    ] {
         for opt in [OptLevel::None, OptLevel::Speed] {
             let image = image(text, opt);
             let live = wasm_flow::liveness(&image.wasm);
@@ -57,6 +65,21 @@ fn constants_are_bits() {
     let constants = [0xffff_ffff, u64::MAX - 1, 0x8000_0000, 0x7ff4_0000_0000_0001, 0];
     let constants = constants.map(|bits| Location::Constant(Cell(bits)));
     assert_eq!(nop.locations, constants);
+}
+
+/// A vector constant has a location: its bits, as far as they fit a cell.
+#[test]
+fn vector_constants_are_their_low_half() {
+    let image = image(
+        "(module (func (local v128) v128.const i64x2 -2 0 v128.const i64x2 0 1 nop drop drop))",
+        OptLevel::None,
+    );
+    let nop = &image.map.functions[0].boundaries[2];
+    assert_eq!(image.listing.text_at(nop.offset), Some("nop"));
+    assert_eq!(nop.operands, [ValType::V128; 2]);
+    let constant = |bits| Location::Constant(Cell(bits));
+    assert_eq!(nop.locations[..2], [constant(0), constant(u64::MAX - 1)]);
+    assert!(matches!(nop.locations[2], Location::Unavailable(_)), "{:?}", nop.locations[2]);
 }
 
 /// A comparison consumed by a branch has a place at the branch's boundary, in

@@ -5,20 +5,20 @@
 //! tested against this.
 
 use crate::{DwarfReg, Location, Reason, SubjectAddr};
-use wasm_view::{Cell, ValType};
+use wasm_view::ValType;
 
 /// DWARF number of xmm0.
 const XMM0: u16 = 17;
 
 /// What a frame of the subject looks like to the evaluation of locations.
 pub trait FrameState {
-    /// The low eight bytes of a register; `None` when they are not known.
-    fn register(&self, register: DwarfReg) -> Option<u64>;
+    /// A register, zero-extended; `None` when it is not known.
+    fn register(&self, register: DwarfReg) -> Option<u128>;
     /// The frame's canonical frame address.
     fn cfa(&self) -> SubjectAddr;
-    /// `bytes` (4 or 8) bytes of memory, little-endian; `None` when there is
-    /// none.
-    fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u64>;
+    /// `bytes` (4, 8 or 16) bytes of memory, little-endian; `None` when there
+    /// is none.
+    fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u128>;
 }
 
 /// Why a value could not be read.
@@ -35,14 +35,15 @@ pub enum LocateError {
     Memory(SubjectAddr),
 }
 
-/// The bits of a cell that a value of this type uses.
+/// The bits that a value of this type uses of a constant's cell. A vector's
+/// cell is its low half, the other half is 0.
 pub const fn width_mask(ty: ValType) -> u64 {
     if ty.bytes() == 4 { u32::MAX as u64 } else { u64::MAX }
 }
 
 /// Whether values of this type live in vector registers.
-pub const fn is_float(ty: ValType) -> bool {
-    matches!(ty, ValType::F32 | ValType::F64)
+pub const fn in_vector_register(ty: ValType) -> bool {
+    matches!(ty, ValType::F32 | ValType::F64 | ValType::V128)
 }
 
 /// The vector register of a DWARF number: 0-15 for 17-32.
@@ -55,7 +56,7 @@ pub const fn vector_register(register: DwarfReg) -> Option<u16> {
 
 /// Reads the value of a slot of type `ty`. The bits are the native ones: a
 /// reference is the word that native code holds, not its identity.
-pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<Cell, LocateError> {
+pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<u128, LocateError> {
     let bits = match location {
         Location::Register(register) => {
             frame.register(register).ok_or(LocateError::Register(register))?
@@ -64,27 +65,30 @@ pub fn read(location: Location, ty: ValType, frame: &dyn FrameState) -> Result<C
             let address = frame.cfa().offset(i64::from(offset));
             frame.memory(address, ty.bytes()).ok_or(LocateError::Memory(address))?
         }
-        Location::Constant(cell) => cell.0,
+        Location::Constant(cell) => u128::from(cell.0),
         Location::Unavailable(reason) => return Err(LocateError::Unavailable(reason)),
     };
-    Ok(Cell(bits & width_mask(ty)))
+    let unused = 128 - 8 * ty.bytes();
+    Ok(bits << unused >> unused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasm_view::Cell;
 
     struct Fixed;
 
     impl FrameState for Fixed {
-        fn register(&self, register: DwarfReg) -> Option<u64> {
-            (register.0 != 0).then_some(0x1111_2222_3333_4444)
+        fn register(&self, register: DwarfReg) -> Option<u128> {
+            (register.0 != 0).then_some(0x5555_6666_7777_8888_1111_2222_3333_4444)
         }
         fn cfa(&self) -> SubjectAddr {
             SubjectAddr::new(0x1000)
         }
-        fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u64> {
-            (address.get() < 0x1000).then_some(address.get() << 32 | bytes as u64)
+        fn memory(&self, address: SubjectAddr, bytes: usize) -> Option<u128> {
+            let value = u128::from(address.get()) << 32 | bytes as u128;
+            (address.get() < 0x1000).then_some(value)
         }
     }
 
@@ -92,11 +96,15 @@ mod tests {
     fn reads_each_kind_at_the_width_of_its_type() {
         let at = |location, ty| read(location, ty, &Fixed);
         let register = Location::Register(DwarfReg(3));
-        assert_eq!(at(register, ValType::I32), Ok(Cell(0x3333_4444)));
-        assert_eq!(at(register, ValType::F64), Ok(Cell(0x1111_2222_3333_4444)));
-        assert_eq!(at(Location::CfaOffset(-16), ValType::I32), Ok(Cell(4)));
-        assert_eq!(at(Location::CfaOffset(-16), ValType::FUNCREF), Ok(Cell(0xff0 << 32 | 8)));
-        assert_eq!(at(Location::Constant(Cell(u64::MAX)), ValType::F32), Ok(Cell(0xffff_ffff)));
+        assert_eq!(at(register, ValType::I32), Ok(0x3333_4444));
+        assert_eq!(at(register, ValType::F64), Ok(0x1111_2222_3333_4444));
+        assert_eq!(at(Location::CfaOffset(-16), ValType::I32), Ok(4));
+        assert_eq!(at(Location::CfaOffset(-16), ValType::FUNCREF), Ok(0xff0 << 32 | 8));
+        assert_eq!(at(Location::Constant(Cell(u64::MAX)), ValType::F32), Ok(0xffff_ffff));
+        let whole = 0x5555_6666_7777_8888_1111_2222_3333_4444;
+        assert_eq!(at(register, ValType::V128), Ok(whole));
+        assert_eq!(at(Location::CfaOffset(-16), ValType::V128), Ok(0xff0 << 32 | 16));
+        assert_eq!(at(Location::Constant(Cell(7)), ValType::V128), Ok(7));
     }
 
     #[test]

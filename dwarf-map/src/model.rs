@@ -9,12 +9,37 @@
 
 use crate::addr::CodeOffset;
 use std::ops::Range;
-use wasm_view::{Cell, FuncIdx, FuncType, MemoryIdx, TableIdx, Trap, TypeIdx, ValType, WasmOffset};
+use wasm_view::{
+    Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, TableIdx, Trap, TypeIdx, ValType,
+    WasmOffset,
+};
 
 /// A register by its DWARF number (System V x86-64 psABI, figure 3.36):
 /// 0-15 are rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8-r15; 17-32 are xmm0-15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DwarfReg(pub u16);
+
+/// A type as maps have it: of references only the hierarchy, since that is what
+/// their native form depends on. Defined types are functions': a backend that
+/// compiles objects needs more than this.
+pub const fn erased(ty: ValType) -> ValType {
+    match ty {
+        ValType::Ref(RefType {
+            heap: HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_),
+            ..
+        }) => ValType::FUNCREF,
+        ValType::Ref(RefType { heap: HeapType::Extern | HeapType::NoExtern, .. }) => {
+            ValType::EXTERNREF
+        }
+        other => other,
+    }
+}
+
+/// A function type as maps have it, see [`erased`].
+pub fn erased_func(ty: &FuncType) -> FuncType {
+    let list = |types: &[ValType]| types.iter().map(|ty| erased(*ty)).collect();
+    FuncType { params: list(&ty.params), results: list(&ty.results) }
+}
 
 /// Where the value of a slot is at a boundary's PC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +48,8 @@ pub enum Location {
     Register(DwarfReg),
     /// In memory at the canonical frame address plus this many bytes.
     CfaOffset(i32),
-    /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`).
+    /// Not stored: the compiler knows it to be this (`DW_OP_implicit_value`). Of
+    /// a vector it is the low half, and the other half is 0.
     Constant(Cell),
     /// Nowhere, and why.
     Unavailable(Reason),
@@ -200,6 +226,13 @@ pub enum ThunkKind {
     },
     /// `elem.drop`.
     ElemDrop(wasm_view::ElemIdx),
+    /// `memory.atomic.notify`: effective address (i64), count -> woken.
+    MemoryNotify(MemoryIdx),
+    /// `memory.atomic.wait32`: effective address (i64), expected, timeout ->
+    /// 0 woken, 1 not equal, 2 timed out.
+    MemoryWait32(MemoryIdx),
+    /// `memory.atomic.wait64`, likewise.
+    MemoryWait64(MemoryIdx),
 }
 
 /// The instruction with its indices, `memory.copy 0 1`.
@@ -225,6 +258,9 @@ impl std::fmt::Display for ThunkKind {
                 write!(f, "table.init {} {}", table.get(), elem.get())
             }
             ThunkKind::ElemDrop(elem) => write!(f, "elem.drop {}", elem.get()),
+            ThunkKind::MemoryNotify(memory) => write!(f, "memory.atomic.notify {}", memory.get()),
+            ThunkKind::MemoryWait32(memory) => write!(f, "memory.atomic.wait32 {}", memory.get()),
+            ThunkKind::MemoryWait64(memory) => write!(f, "memory.atomic.wait64 {}", memory.get()),
         }
     }
 }

@@ -42,6 +42,7 @@ mod objects;
 mod op;
 mod oracle;
 mod rare;
+mod routes;
 #[cfg(feature = "script")]
 pub mod script;
 pub mod selfcheck;

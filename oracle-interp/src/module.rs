@@ -7,10 +7,11 @@
 
 use crate::op::{Branch, Op};
 use crate::rare::{CatchClause, Handler, Pooled};
+use crate::routes::{self, Slot};
 use crate::shapes::{Shape, Shapes};
 use crate::types::DefinedType;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use wasm_view::{
     Cell, DataIdx, ElemIdx, FuncIdx, FuncType, GlobalIdx, GlobalType, LocalIdx, MemoryIdx,
     MemoryType, RefType, TableIdx, TableType, TypeIdx, ValType, WasmOffset,
@@ -64,9 +65,11 @@ pub struct Module {
 }
 
 /// The instructions of all functions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Code {
     pub(crate) ops: Vec<Op>,
+    /// Made when the module is first executed.
+    pub(crate) slots: OnceLock<Vec<Slot>>,
     pub(crate) offsets: Vec<WasmOffset>,
     pub(crate) shapes_at: Vec<Shape>,
     pub(crate) shapes: Shapes,
@@ -79,6 +82,14 @@ pub(crate) struct Code {
     pub(crate) catches: Vec<CatchClause>,
     /// Lanes of `i8x16.shuffle`.
     pub(crate) shuffles: Vec<[u8; 16]>,
+}
+
+impl Code {
+    /// The instructions as they are executed.
+    #[inline]
+    pub(crate) fn slots(&self) -> &[Slot] {
+        self.slots.get_or_init(|| routes::slots(&self.ops))
+    }
 }
 
 /// An imported definition.
@@ -470,8 +481,10 @@ impl Module {
     pub fn memory_bytes(&self) -> usize {
         let Code { ops, offsets, shapes_at, shapes, branches, branch_tables, .. } = &self.code;
         let Code { constants, rare, handlers, catches, shuffles, .. } = &self.code;
+        let slots = size_of_val(self.code.slots());
         let locals: usize = self.functions.iter().map(|def| allocated(&def.locals)).sum();
         allocated(ops)
+            + slots
             + allocated(offsets)
             + allocated(shapes_at)
             + shapes.memory_bytes()

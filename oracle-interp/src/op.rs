@@ -125,8 +125,6 @@ macro_rules! simple_ops {
             SimdMemory { op: MemOp, lane: u8, offset: u32 },
             /// Index of the pool of rare instructions.
             Rare(u32),
-            /// Not an instruction: what a stop set puts over one.
-            Stop,
             $($name,)*
         }
 
@@ -202,7 +200,6 @@ macro_rules! simple_ops {
             Simd,
             SimdMemory,
             Rare,
-            Stop,
             $($name,)*
         }
 
@@ -280,8 +277,63 @@ macro_rules! simple_ops {
                     Op::Simd { .. } => Tag::Simd,
                     Op::SimdMemory { .. } => Tag::SimdMemory,
                     Op::Rare { .. } => Tag::Rare,
-                    Op::Stop => Tag::Stop,
                     $(Op::$name => Tag::$name,)*
+                }
+            }
+        }
+
+        impl Op {
+            /// Its immediate, if it has just one; otherwise 0.
+            pub(crate) const fn immediate(self) -> u32 {
+                match self {
+                    Op::If(OpIdx(target))
+                    | Op::Else(OpIdx(target))
+                    | Op::BrPlain(OpIdx(target))
+                    | Op::BrIfPlain(OpIdx(target)) => target,
+                    Op::Br(immediate)
+                    | Op::BrIf(immediate)
+                    | Op::BrTable(immediate)
+                    | Op::Call(immediate)
+                    | Op::CallImport(immediate)
+                    | Op::LocalGet(immediate)
+                    | Op::LocalSet(immediate)
+                    | Op::LocalTee(immediate)
+                    | Op::GlobalGet(immediate)
+                    | Op::GlobalSet(immediate)
+                    | Op::LocalGet2(immediate)
+                    | Op::LocalSet2(immediate)
+                    | Op::LocalTee2(immediate)
+                    | Op::GlobalGet2(immediate)
+                    | Op::GlobalSet2(immediate)
+                    | Op::ConstI32(immediate)
+                    | Op::ConstPool(immediate)
+                    | Op::ConstVector(immediate)
+                    | Op::RefFunc(immediate)
+                    | Op::I32Load(immediate)
+                    | Op::I64Load(immediate)
+                    | Op::I32Load8S(immediate)
+                    | Op::I32Load8U(immediate)
+                    | Op::I32Load16S(immediate)
+                    | Op::I32Load16U(immediate)
+                    | Op::I64Load8S(immediate)
+                    | Op::I64Load16S(immediate)
+                    | Op::I64Load32S(immediate)
+                    | Op::Store8(immediate)
+                    | Op::Store16(immediate)
+                    | Op::Store32(immediate)
+                    | Op::Store64(immediate)
+                    | Op::MemoryGrow(immediate)
+                    | Op::MemoryFill(immediate)
+                    | Op::DataDrop(immediate)
+                    | Op::TableGet(immediate)
+                    | Op::TableSet(immediate)
+                    | Op::TableSize(immediate)
+                    | Op::TableGrow(immediate)
+                    | Op::TableFill(immediate)
+                    | Op::ElemDrop(immediate)
+                    | Op::Rare(immediate) => immediate,
+                    Op::ConstI64(immediate) => immediate as u32,
+                    _ => 0,
                 }
             }
         }

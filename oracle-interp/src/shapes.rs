@@ -27,7 +27,7 @@ struct Node {
 }
 
 /// All shapes of a module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Shapes {
     nodes: Vec<Node>,
 }

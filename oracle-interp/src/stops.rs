@@ -2,11 +2,11 @@
 //!
 //! Stops are sparse compared with executed instructions, so testing for one at
 //! every instruction would be the larger part of the cost. Instead a set owns
-//! a copy of the module's instructions in which those at a stop are overwritten
-//! with [`Op::Stop`], as a debugger puts a breakpoint into machine code.
+//! a copy of the module's [slots](crate::routes) in which those at a stop are
+//! overwritten, as a debugger puts a breakpoint into machine code.
 
-use crate::module::Module;
-use crate::op::Op;
+use crate::module::{Module, OpIdx};
+use crate::routes::{Slot, SlotsWithStops};
 use std::sync::Arc;
 use wasm_view::{FuncIdx, WasmOffset};
 
@@ -20,14 +20,14 @@ pub struct StopSet {
 #[derive(Clone, Debug)]
 enum Stops {
     All,
-    In { module: Arc<Module>, ops: Vec<Op> },
+    In { module: Arc<Module>, slots: SlotsWithStops },
 }
 
 impl StopSet {
     /// The empty set of stops in `module`.
     pub fn new(module: &Arc<Module>) -> StopSet {
-        let ops = module.code.ops.clone();
-        StopSet { stops: Stops::In { module: Arc::clone(module), ops } }
+        let slots = SlotsWithStops::new(&module.code);
+        StopSet { stops: Stops::In { module: Arc::clone(module), slots } }
     }
 
     /// Every boundary of every module.
@@ -37,17 +37,16 @@ impl StopSet {
 
     /// Adds a boundary. Answers whether the module has such a boundary.
     pub fn insert(&mut self, func: FuncIdx, offset: WasmOffset) -> bool {
-        let Stops::In { module, ops } = &mut self.stops else {
-            return true;
+        self.set(func, offset, true).unwrap_or(true)
+    }
+
+    /// `None` if the set is of all boundaries.
+    fn set(&mut self, func: FuncIdx, offset: WasmOffset, stop: bool) -> Option<bool> {
+        let Stops::In { module, slots } = &mut self.stops else {
+            return None;
         };
         let position = module.function(func).and_then(|function| function.position(offset));
-        match position.and_then(|position| ops.get_mut(position.index())) {
-            Some(op) => {
-                *op = Op::Stop;
-                true
-            }
-            None => false,
-        }
+        Some(position.is_some_and(|position| slots.set_stop(&module.code, position, stop)))
     }
 
     /// Adds every instruction whose result may be of the executor's choice,
@@ -62,49 +61,39 @@ impl StopSet {
         self.insert_nan(1);
     }
 
-    fn insert_nan(&mut self, distance: usize) {
-        let Stops::In { module, ops } = &mut self.stops else {
+    fn insert_nan(&mut self, distance: u32) {
+        let Stops::In { module, slots } = &mut self.stops else {
             return;
         };
         // None of them is its function's last instruction.
-        for (op, original) in ops.iter_mut().skip(distance).zip(&module.code.ops) {
-            if crate::choice::has_freedom(*original) {
-                *op = Op::Stop;
+        for (position, op) in (0..).zip(&module.code.ops) {
+            if crate::choice::has_freedom(*op) {
+                slots.set_stop(&module.code, OpIdx(position + distance), true);
             }
         }
     }
 
     /// Takes a boundary out again. Answers whether the module has it.
     pub fn remove(&mut self, func: FuncIdx, offset: WasmOffset) -> bool {
-        let Stops::In { module, ops } = &mut self.stops else {
-            return false;
-        };
-        let position = module.function(func).and_then(|function| function.position(offset));
-        match position.and_then(|position| ops.get_mut(position.index()).zip(Some(position))) {
-            Some((op, position)) => {
-                *op = module.code.ops[position.index()];
-                true
-            }
-            None => false,
-        }
+        self.set(func, offset, false).unwrap_or(false)
     }
 
     /// Whether a boundary is in the set.
     pub fn contains(&self, func: FuncIdx, offset: WasmOffset) -> bool {
-        let Stops::In { module, ops } = &self.stops else { return true };
+        let Stops::In { module, slots } = &self.stops else { return true };
         let position = module.function(func).and_then(|function| function.position(offset));
-        position.and_then(|position| ops.get(position.index())).is_some_and(|op| *op == Op::Stop)
+        position.is_some_and(|position| slots.is_stop(position))
     }
 
     pub(crate) fn is_all(&self) -> bool {
         matches!(self.stops, Stops::All)
     }
 
-    /// The instructions to execute for `module`.
-    pub(crate) fn ops_for<'a>(&'a self, module: &'a Module) -> &'a [Op] {
+    /// The instructions of `module` as they are to be executed.
+    pub(crate) fn slots_for<'a>(&'a self, module: &'a Module) -> &'a [Slot] {
         match &self.stops {
-            Stops::In { module: own, ops } if own.identity == module.identity => ops,
-            _ => &module.code.ops,
+            Stops::In { module: own, slots } if own.identity == module.identity => slots.as_slice(),
+            _ => module.code.slots(),
         }
     }
 }

@@ -93,6 +93,12 @@ impl Instance {
         self.id
     }
 
+    /// The number that the store has for a type of the module: two types are
+    /// the same exactly when their numbers are, across modules too.
+    pub fn type_id(&self, ty: TypeIdx) -> Option<TypeIdx> {
+        self.type_ids.get(ty.index()).copied()
+    }
+
     /// The identity of a function of the module's index space: an import is
     /// named by the instance that defines it, a host function by the instance
     /// that first imported it.

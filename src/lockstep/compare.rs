@@ -7,13 +7,14 @@
 use super::finding::Watch;
 use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, FunctionPlan, Width};
-use super::space::Space;
+use super::space::{Space, read_u128};
 use crate::error::CommandError;
 use dwarf_map::{Location, SubjectAddr};
+use oracle_interp::{AdoptError, Choice, ChoiceKind};
 use reports::{Slot, SlotName, SlotType};
 use tracer::{SharedRegion, Subject, VectorRegs};
 use wasm_view::{
-    Cell, GlobalIdx, InstanceId, MemoryId, MemoryIdx, MemoryType, SlotIdx, TableId, ValType, Value,
+    Cell, GlobalIdx, InstanceId, MemoryId, MemoryIdx, SlotIdx, TableId, ValType, Value,
 };
 
 /// Most single differences listed of one region: enough to see a pattern.
@@ -84,7 +85,23 @@ impl<'a> SlotReader<'a> {
                 Some(value) => (*value, width),
                 None => return Ok(None),
             },
-            Check::None(_) => return Ok(None),
+            Check::None(..) => return Ok(None),
+        }))
+    }
+
+    /// The same of any slot, vectors included; zero-extended.
+    pub fn read_whole(&self, check: Check) -> Result<Option<u128>, SubjectAddr> {
+        Ok(Some(match check {
+            Check::Xmm(reg, Width::Vector) => match self.vectors {
+                Some(vectors) => vectors.xmm(u16::from(reg)).ok_or(SubjectAddr::new(0))?,
+                None => return Err(SubjectAddr::new(0)),
+            },
+            Check::Cfa(offset, Width::Vector) => {
+                let address = self.cfa.offset(i64::from(offset));
+                let at = self.space.stack_offset(address).ok_or(address)?;
+                read_u128(self.stack, at).map_err(|_| address)?
+            }
+            narrow => return Ok(self.read(narrow)?.map(|(bits, _)| u128::from(bits))),
         }))
     }
 }
@@ -106,23 +123,36 @@ impl Lockstep<'_> {
             return Err(CommandError::bug("the oracle has no frame at a boundary"));
         };
         let checks = plan.checks(at.index);
-        if checks.len() != top.slots.len() {
+        let cells = plan.cells(at.index);
+        if cells != top.slots.len() {
             return Err(CommandError::input(format_args!(
-                "the image's map has {} slots at {}, validation says {}; it was made from another module, or its compiler is wrong",
-                checks.len(),
+                "the image's map has {cells} cells at {}, validation says {}; it was made from another module, or its compiler is wrong",
                 top.boundary.offset,
                 top.slots.len(),
             )));
         }
         let reader = SlotReader::new(subject, space, plan, at.index, cfa);
         let mut wrong: Vec<SlotIdx> = Vec::new();
+        if cells != checks.len() {
+            wrong_among_vectors(&reader, space, checks, top.slots, &mut wrong);
+            let free = |choice: Choice| matches!(choice.kind, ChoiceKind::Vector(_));
+            if let Some(choice) = oracle.choice().filter(|choice| free(*choice)) {
+                return self.adopt_vector(at, cfa, choice, wrong);
+            }
+            return if wrong.is_empty() {
+                Ok(Vec::new())
+            } else {
+                self.adopt_or_report(at, cfa, wrong)
+            };
+        }
         for (index, (check, expected)) in checks.iter().zip(top.slots).enumerate() {
             let same = match reader.read(*check) {
                 Ok(Some((native, Width::Word))) => native as u32 as u64 == expected.0,
                 Ok(Some((native, Width::Double))) => native == expected.0,
                 Ok(Some((native, Width::FuncRef))) => space.funcref(native) == Some(*expected),
+                // Not here: the cells would be more than the slots.
+                Ok(Some((_, Width::Vector))) | Err(_) => false,
                 Ok(None) => true,
-                Err(_) => false,
             };
             if !same {
                 wrong.push(SlotIdx::from_index(index));
@@ -145,15 +175,64 @@ impl Lockstep<'_> {
             && wrong.contains(&choice.slot)
             && let (_, Some(native)) = self.slot_value(at, cfa, choice.slot)?
         {
-            let cell = native;
+            let cell = native.to_cell();
             if choice.allows(cell) {
                 self.oracle.adopt(&choice, cell).map_err(CommandError::bug)?;
                 self.stats.adopt(choice.kind.name());
                 wrong.retain(|slot| *slot != choice.slot);
             }
         }
+        self.slot_differences(at, cfa, &wrong)
+    }
+
+    /// Adopts the subject's vector where the specification leaves a choice,
+    /// also if it is the oracle's: what a relaxed instruction computes must be
+    /// the same all through a run.
+    fn adopt_vector(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+        choice: Choice,
+        mut wrong: Vec<SlotIdx>,
+    ) -> Result<Vec<Slot>, CommandError> {
+        let differed = wrong.contains(&choice.slot);
+        let mut contradicts = false;
+        if let (_, Some(Value::V128(bits))) = self.slot_value(at, cfa, choice.slot)? {
+            match self.oracle.adopt_vector(&choice, bits) {
+                Ok(()) => {
+                    wrong.retain(|slot| *slot != choice.slot);
+                    if differed {
+                        self.stats.adopt(choice.kind.name());
+                    }
+                }
+                Err(AdoptError::Inconsistent) => {
+                    contradicts = true;
+                    if !differed {
+                        wrong.push(choice.slot);
+                    }
+                }
+                Err(AdoptError::NotAllowed(_)) => {}
+                Err(error) => return Err(CommandError::bug(error)),
+            }
+        }
+        let mut differences = self.slot_differences(at, cfa, &wrong)?;
+        if contradicts && let Some(last) = differences.last_mut() {
+            let place = last.location.take().unwrap_or_default();
+            last.location =
+                Some(format!("{place}; allowed, but this instruction chose otherwise before"));
+        }
+        Ok(differences)
+    }
+
+    /// The slots of the innermost frame that differ, described.
+    fn slot_differences(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+        wrong: &[SlotIdx],
+    ) -> Result<Vec<Slot>, CommandError> {
         let mut differences = Vec::new();
-        for slot in wrong {
+        for &slot in wrong {
             let (expected, actual) = self.slot_value(at, cfa, slot)?;
             let function = &self.image.map.functions[at.function as usize];
             let boundary = &function.boundaries[at.index as usize];
@@ -175,7 +254,7 @@ impl Lockstep<'_> {
         at: BoundaryId,
         cfa: SubjectAddr,
         slot: SlotIdx,
-    ) -> Result<(Value, Option<Cell>), CommandError> {
+    ) -> Result<(Value, Option<Value>), CommandError> {
         let Self { oracle, subject, plan, image, unwinder, spaces, .. } = self;
         let space = &spaces[0];
         let function = &image.map.functions[at.function as usize];
@@ -186,12 +265,17 @@ impl Lockstep<'_> {
         else {
             return Err(CommandError::bug("a slot beyond the frame"));
         };
-        let expected = top.slots.get(slot.index());
-        let expected = Value::from_cell(*ty, expected.copied().unwrap_or_default());
-        let check = plan.checks(at.index).get(slot.index()).copied();
+        let checks = plan.checks(at.index);
+        let before = checks.iter().take(slot.index());
+        let first: usize = before.map(|check| check.width().cells()).sum();
+        let Some(cells) = top.slots.get(first..first + ty.cells()) else {
+            return Err(CommandError::bug("a slot beyond the frame's cells"));
+        };
+        let expected = Value::from_cells(*ty, cells);
         let reader = SlotReader::new(subject, space, plan, at.index, cfa);
-        let native = check.and_then(|check| reader.read(check).ok().flatten());
-        Ok((expected, native.map(|(bits, _)| space.cell(*ty, bits))))
+        let check = checks.get(slot.index()).copied();
+        let native = check.and_then(|check| reader.read_whole(check).ok().flatten());
+        Ok((expected, native.map(|bits| space.value(*ty, bits))))
     }
 
     /// Compares the bytes and table elements that the oracle wrote since the
@@ -240,7 +324,8 @@ impl Lockstep<'_> {
             self.stats.memory_bytes += bytes.len() as u64;
             let region = self.memory_region(memory);
             if region.len() != bytes.len() as u64 {
-                let pages = |bytes: u64| Some(bytes / MemoryType::PAGE);
+                let page = self.page_bytes(memory);
+                let pages = |bytes: u64| Some(bytes / page);
                 let (want, got) = (pages(bytes.len() as u64), pages(region.len()));
                 let name = SlotName::MemorySize(self.memory_index(memory).get());
                 differences.push(Slot::number(name, SlotType::U64, want, got));
@@ -323,6 +408,7 @@ impl Lockstep<'_> {
     /// What differs in a range of memory that is known to differ.
     fn memory_differences(&self, memory: MemoryId, address: u64, expected: &[u8]) -> Vec<Slot> {
         let region = self.memory_region(memory);
+        let page = self.page_bytes(memory);
         let memory = self.memory_index(memory);
         let slot = |at: u64, want: &[u8], got: &[u8]| {
             Slot::bytes(memory.get(), at, want, got)
@@ -342,11 +428,16 @@ impl Lockstep<'_> {
         if found.is_empty() {
             // The subject's memory ends before what the oracle wrote.
             let pages = expected.len() as u64 + address;
-            let (want, got) = (pages.div_ceil(MemoryType::PAGE), region.len() / MemoryType::PAGE);
+            let (want, got) = (pages.div_ceil(page), region.len() / page);
             let name = SlotName::MemorySize(memory.get());
             found.push(Slot::number(name, SlotType::U64, Some(want), Some(got)));
         }
         found
+    }
+
+    fn page_bytes(&self, memory: MemoryId) -> u64 {
+        let (owner, index) = self.owners.memories[memory.index()];
+        self.spaces[owner.index()].memory_types[index.index()].page_bytes()
     }
 
     fn table_differences(
@@ -376,7 +467,7 @@ impl Lockstep<'_> {
                 found.push(difference(
                     SlotName::Table { table: index.get(), element: position },
                     Value::from_cell(ty, want),
-                    Some(got),
+                    Some(Value::from_cell(ty, got)),
                     format!("table {} element {position}, native {native:#x}", index.get()),
                 ));
             }
@@ -391,12 +482,15 @@ impl Lockstep<'_> {
         ty: ValType,
     ) -> Result<Option<Slot>, CommandError> {
         let id = self.oracle.instance(instance).globals[index.index()];
-        let expected = self.oracle.global(id).1;
+        let expected = match ty {
+            ValType::V128 => self.oracle.global_value(id),
+            _ => Value::from_cell(ty, self.oracle.global(id).1),
+        };
         let actual = self.spaces[instance.index()].global(&self.subject, index, ty)?;
-        Ok((actual != expected).then(|| {
+        Ok((!same(actual, expected)).then(|| {
             difference(
                 SlotName::Global(index.get()),
-                Value::from_cell(ty, expected),
+                expected,
                 Some(actual),
                 "instance data".into(),
             )
@@ -404,14 +498,49 @@ impl Lockstep<'_> {
     }
 }
 
+/// Whether two values of one type have the same bits.
+pub fn same(a: Value, b: Value) -> bool {
+    a.to_cells().eq(b.to_cells())
+}
+
+/// Finds the slots that differ at a boundary where some are vectors.
+fn wrong_among_vectors(
+    reader: &SlotReader<'_>,
+    space: &Space,
+    checks: &[Check],
+    mut cells: &[Cell],
+    wrong: &mut Vec<SlotIdx>,
+) {
+    for (index, check) in checks.iter().enumerate() {
+        let (expected, rest) = cells.split_at(check.width().cells());
+        cells = rest;
+        let same = match (reader.read_whole(*check), expected) {
+            (Ok(None), _) => true,
+            (Err(_), _) => false,
+            (Ok(Some(native)), &[low, high]) => {
+                native == u128::from(high.0) << 64 | u128::from(low.0)
+            }
+            (Ok(Some(native)), cells) => match check.width() {
+                Width::Word => cells == [Cell(u64::from(native as u32))],
+                Width::FuncRef => space.funcref(native as u64).as_ref() == cells.first(),
+                _ => cells == [Cell(native as u64)],
+            },
+        };
+        if !same {
+            wrong.push(SlotIdx::from_index(index));
+        }
+    }
+}
+
 /// A difference of two values; `None` is a value that could not be read.
-pub fn difference(slot: SlotName, expected: Value, actual: Option<Cell>, location: String) -> Slot {
-    let mut found = Slot::value(
-        slot,
-        expected,
-        Value::from_cell(expected.ty(), actual.unwrap_or_default()),
-        location,
-    );
+pub fn difference(
+    slot: SlotName,
+    expected: Value,
+    actual: Option<Value>,
+    location: String,
+) -> Slot {
+    let shown = actual.unwrap_or(Value::default_of(expected.ty()));
+    let mut found = Slot::value(slot, expected, shown, location);
     if actual.is_none() {
         found.actual = None;
     }

@@ -3,6 +3,7 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
+use dwarf_map::erased_func;
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
 
@@ -26,14 +27,15 @@ pub fn enter(
     ty: &FuncType,
     args: &[Value],
 ) -> Result<(), CommandError> {
-    let entry = image.map.entries.iter().find(|entry| entry.ty == *ty).ok_or_else(|| {
+    let erased = erased_func(ty);
+    let entry = image.map.entries.iter().find(|entry| entry.ty == erased).ok_or_else(|| {
         CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
     })?;
     let code = space
         .code(func)
         .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
-        space.set_argument(subject, index as u32, value.ty(), value.to_cell())?;
+        space.set_argument(subject, index as u32, *value)?;
     }
     // A return address of 0 ends every walk of the stack.
     let stack = space.stack_top().offset(-8);

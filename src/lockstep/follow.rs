@@ -473,7 +473,7 @@ impl<'a> Lockstep<'a> {
         {
             let space = &self.spaces[self.called.index()];
             let actual = space.argument(&self.subject, at as u32, *ty)?;
-            if actual != value.to_cell() {
+            if !super::compare::same(actual, *value) {
                 wrong.push(super::compare::difference(
                     SlotName::Result(at as u32),
                     *value,
@@ -692,12 +692,15 @@ impl<'a> Lockstep<'a> {
             return Vec::new();
         };
         let types = function.locals.iter().chain(&function.boundaries[index].operands);
-        let cells = top.locals.iter().chain(top.operands);
+        let mut rest = top.slots;
         types
-            .zip(cells)
             .enumerate()
-            .map(|(slot, (ty, cell))| {
-                let value = Value::from_cell(*ty, *cell);
+            .map_while(|(slot, ty)| {
+                let (cells, after) = rest.split_at_checked(ty.cells())?;
+                rest = after;
+                Some((slot, ty, Value::from_cells(*ty, cells)))
+            })
+            .map(|(slot, ty, value)| {
                 format!("{} {ty} {} {value}", slot_name(slot, function.locals.len()), value.hex())
             })
             .collect()

@@ -173,37 +173,39 @@ impl Lockstep<'_> {
         };
         let Some(plan) = self.calls.get(&site.return_address) else { return Ok(None) };
         let Some(frame) = self.oracle.frame(index) else { return Ok(None) };
-        if plan.checks.len() != frame.locals.len() + frame.operands.len() {
+        let cells: usize = plan.checks.iter().map(|check| check.width().cells()).sum();
+        if cells != frame.slots.len() {
             return Err(CommandError::input(format_args!(
-                "the image's map has {} slots at the call at {}, the oracle's suspended frame has {}",
-                plan.checks.len(),
+                "the image's map has {cells} cells at the call at {}, the oracle's suspended frame has {}",
                 site.offset,
-                frame.locals.len() + frame.operands.len()
+                frame.slots.len()
             )));
         }
         let mut slots = Vec::new();
         let types = self.suspended_types(site, function.locals.len(), caller);
-        for (index, (check, expected)) in
-            plan.checks.iter().zip(frame.locals.iter().chain(frame.operands)).enumerate()
-        {
+        let mut rest = frame.slots;
+        for (index, check) in plan.checks.iter().enumerate() {
+            let Some((expected, after)) = rest.split_at_checked(check.width().cells()) else {
+                break;
+            };
+            rest = after;
             let native = match *check {
-                Check::Gpr(reg, width) => registers
+                Check::Gpr(reg, _) => registers
                     .as_ref()
                     .and_then(|registers| registers.gpr[usize::from(reg)])
-                    .map(|bits| (bits, width)),
-                Check::Xmm(..) | Check::None(_) => None,
+                    .map(u128::from),
+                Check::Xmm(..) | Check::None(..) => None,
                 Check::Cfa(offset, width) => {
-                    self.read_stack(caller.cfa.offset(i64::from(offset))).map(|bits| (bits, width))
+                    self.read_slot(caller.cfa.offset(i64::from(offset)), width)
                 }
-                Check::Constant(at, width) => {
-                    plan.constants.get(at as usize).map(|bits| (*bits, width))
-                }
+                Check::Constant(at, _) => plan.constants.get(at as usize).copied().map(u128::from),
             };
-            let Some((native, width)) = native else { continue };
-            let same = match width {
-                Width::Word => native as u32 as u64 == expected.0,
-                Width::Double => native == expected.0,
-                Width::FuncRef => self.space().funcref(native) == Some(*expected),
+            let Some(native) = native else { continue };
+            let same = match (check.width(), expected) {
+                (Width::Word, [cell]) => u64::from(native as u32) == cell.0,
+                (Width::Double, [cell]) => native as u64 == cell.0,
+                (Width::FuncRef, [cell]) => self.space().funcref(native as u64) == Some(*cell),
+                (_, cells) => Value::V128(native).to_cells().eq(cells.iter().copied()),
             };
             if !same && let Some(ty) = types.get(index) {
                 let name = match index.checked_sub(function.locals.len()) {
@@ -212,8 +214,8 @@ impl Lockstep<'_> {
                 };
                 slots.push(difference(
                     name,
-                    Value::from_cell(*ty, *expected),
-                    Some(self.space().cell(*ty, native)),
+                    Value::from_cells(*ty, expected),
+                    Some(self.space().value(*ty, native)),
                     site.locations
                         .get(index)
                         .map(|location| describe_location(*location, caller.cfa))
@@ -291,6 +293,17 @@ impl Lockstep<'_> {
         self.subject.region(self.space().stack).read_u64(offset).ok()
     }
 
+    /// A slot of this width on the native stack.
+    fn read_slot(&self, address: SubjectAddr, width: Width) -> Option<u128> {
+        match width {
+            Width::Vector => {
+                let (low, high) = (self.read_stack(address)?, self.read_stack(address.offset(8))?);
+                Some(u128::from(high) << 64 | u128::from(low))
+            }
+            _ => self.read_stack(address).map(u128::from),
+        }
+    }
+
     /// The subject's view of the innermost frame, one value a line, for reports.
     pub(super) fn native_state(
         &mut self,
@@ -311,9 +324,9 @@ impl Lockstep<'_> {
             .enumerate()
             .map(|(index, (check, ty))| {
                 let name = super::follow::slot_name(index, function.locals.len());
-                match reader.read(*check) {
-                    Ok(Some((native, _))) => {
-                        let value = Value::from_cell(*ty, space.cell(*ty, native));
+                match reader.read_whole(*check) {
+                    Ok(Some(native)) => {
+                        let value = space.value(*ty, native);
                         format!("{name} {ty} {} {value}", value.hex())
                     }
                     Ok(None) => format!("{name} {ty} unavailable"),

@@ -52,7 +52,7 @@ pub fn instantiate(
             Payload::GlobalSection(reader) => {
                 for item in reader {
                     let item = item.map_err(CommandError::bug)?;
-                    let value = loader.evaluate(&item.init_expr)?;
+                    let value = loader.evaluate_whole(&item.init_expr)?;
                     space.set_global(subject, GlobalIdx::new(global), value)?;
                     global += 1;
                 }
@@ -89,13 +89,14 @@ pub fn instantiate(
     }
     for segment in &data {
         let DataKind::Active { memory_index, offset_expr } = &segment.kind else { continue };
-        let offset = loader.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = loader.evaluate(offset_expr)?;
         let memory = MemoryIdx::new(*memory_index);
         let Some(id) = space.memories.get(memory.index()) else {
             return Err(CommandError::bug("a data segment for no memory"));
         };
         let region = subject.region(*id);
-        if offset + segment.data.len() as u64 > region.len() {
+        let end = offset.checked_add(segment.data.len() as u64);
+        if end.is_none_or(|end| end > region.len()) {
             return Ok(Some(Trap::MemoryOutOfBounds));
         }
         region.write(offset, segment.data).map_err(CommandError::bug)?;
@@ -115,7 +116,7 @@ impl Loader<'_> {
             return Ok(true);
         };
         let table = TableIdx::new(table_index.unwrap_or(0));
-        let offset = self.evaluate(offset_expr)? & 0xffff_ffff;
+        let offset = self.evaluate(offset_expr)?;
         let mut words = Vec::new();
         match &element.items {
             ElementItems::Functions(functions) => {
@@ -130,7 +131,9 @@ impl Loader<'_> {
                 }
             }
         }
-        if offset + words.len() as u64 > self.space.table_size(self.subject, table)? {
+        let end = offset.checked_add(words.len() as u64);
+        let size = self.space.table_size(self.subject, table)?;
+        if end.is_none_or(|end| end > size) {
             return Ok(false);
         }
         self.store_elements(table, offset, &words)?;
@@ -159,26 +162,33 @@ impl Loader<'_> {
         self.space.instance_data().get() + u64::from(descriptor)
     }
 
-    /// Evaluates a constant expression to a native word.
+    /// Evaluates a constant expression, not of a vector, to a native word.
     fn evaluate(&self, expression: &ConstExpr<'_>) -> Result<u64, CommandError> {
-        let mut stack: Vec<u64> = Vec::new();
+        self.evaluate_whole(expression).map(|bits| bits as u64)
+    }
+
+    /// Evaluates a constant expression to its native form, zero-extended.
+    fn evaluate_whole(&self, expression: &ConstExpr<'_>) -> Result<u128, CommandError> {
+        let mut stack: Vec<u128> = Vec::new();
         for operator in expression.get_operators_reader() {
             let operator = operator.map_err(CommandError::bug)?;
             let value = match operator {
-                Operator::I32Const { value } => u64::from(value as u32),
-                Operator::I64Const { value } => value as u64,
-                Operator::F32Const { value } => u64::from(value.bits()),
-                Operator::F64Const { value } => value.bits(),
+                Operator::I32Const { value } => u128::from(value as u32),
+                Operator::I64Const { value } => u128::from(value as u64),
+                Operator::F32Const { value } => u128::from(value.bits()),
+                Operator::F64Const { value } => u128::from(value.bits()),
+                Operator::V128Const { value } => u128::from_le_bytes(*value.bytes()),
                 Operator::RefNull { .. } => 0,
-                Operator::RefFunc { function_index } => self.function(function_index),
+                Operator::RefFunc { function_index } => u128::from(self.function(function_index)),
                 Operator::GlobalGet { global_index } => {
                     self.global(GlobalIdx::new(global_index))?
                 }
                 Operator::End => continue,
                 binary => {
-                    let (right, left) = (stack.pop().unwrap_or(0), stack.pop().unwrap_or(0));
+                    let right = stack.pop().unwrap_or(0) as u64;
+                    let left = stack.pop().unwrap_or(0) as u64;
                     let (a, b) = (left as u32, right as u32);
-                    match binary {
+                    u128::from(match binary {
                         Operator::I32Add => u64::from(a.wrapping_add(b)),
                         Operator::I32Sub => u64::from(a.wrapping_sub(b)),
                         Operator::I32Mul => u64::from(a.wrapping_mul(b)),
@@ -190,7 +200,7 @@ impl Loader<'_> {
                                 "a constant expression with {other:?}"
                             )));
                         }
-                    }
+                    })
                 }
             };
             stack.push(value);
@@ -198,7 +208,7 @@ impl Loader<'_> {
         stack.pop().ok_or_else(|| CommandError::bug("an empty constant expression"))
     }
 
-    fn global(&self, global: GlobalIdx) -> Result<u64, CommandError> {
-        self.space.global_word(self.subject, global)
+    fn global(&self, global: GlobalIdx) -> Result<u128, CommandError> {
+        self.space.global_bits(self.subject, global)
     }
 }

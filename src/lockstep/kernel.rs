@@ -12,8 +12,11 @@ use oracle_interp::{Module, Oracle};
 use std::sync::Arc;
 use tracer::Subject;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, MemoryType, TableIdx, Trap, ValType,
+    AddressType, Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, Trap, ValType, Value,
 };
+
+/// Most bytes that a memory may have: behind them lies the guard.
+const MEMORY_CAPACITY: u64 = 4 << 30;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;
@@ -76,7 +79,8 @@ impl Kernel {
         kind: ThunkKind,
     ) -> Result<Served, CommandError> {
         let kernel = self;
-        let argument = |index: u32| space.argument(subject, index, ValType::I32).map(|cell| cell.0);
+        // Numbers: 32-bit ones are zero-extended there.
+        let argument = |index: u32| word(subject, space, index);
         match kind {
             ThunkKind::Import(func) => {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
@@ -181,6 +185,16 @@ impl Kernel {
                 }
                 Ok(Served::Done)
             }
+            ThunkKind::MemoryNotify(memory) => {
+                let size = subject.region(space.memories[memory.index()]).len();
+                if !fits(argument(0)?, 4, size) {
+                    return Ok(Served::Trapped(Trap::MemoryOutOfBounds));
+                }
+                // Nobody waits.
+                answer(subject, space, Value::I32(0))
+            }
+            ThunkKind::MemoryWait32(memory) => wait(subject, space, &kernel.module, memory, 4),
+            ThunkKind::MemoryWait64(memory) => wait(subject, space, &kernel.module, memory, 8),
         }
     }
 }
@@ -219,8 +233,8 @@ fn word(subject: &Subject, space: &Space, index: u32) -> Result<u64, CommandErro
     subject.region(space.data).read_u64(offset).map_err(CommandError::bug)
 }
 
-fn answer(subject: &Subject, space: &Space, result: i32) -> Result<Served, CommandError> {
-    space.set_argument(subject, 0, ValType::I32, Cell(u64::from(result as u32)))?;
+fn answer(subject: &Subject, space: &Space, result: Value) -> Result<Served, CommandError> {
+    space.set_argument(subject, 0, result)?;
     Ok(Served::Done)
 }
 
@@ -229,17 +243,50 @@ fn grow_memory(
     space: &Space,
     memory: MemoryIdx,
     delta: u64,
-) -> Result<i32, CommandError> {
+) -> Result<Value, CommandError> {
     let id = space.memories[memory.index()];
-    let old = subject.region(id).len() / MemoryType::PAGE;
-    let most = space.memory_limits[memory.index()];
-    let new = old + delta;
-    if new > most.min(MemoryType::MAX_PAGES) || subject.resize(id, new * MemoryType::PAGE).is_err()
-    {
-        return Ok(-1);
+    let ty = space.memory_types[memory.index()];
+    let old = subject.region(id).len() / ty.page_bytes();
+    let new = old.checked_add(delta).filter(|new| *new <= ty.most_pages());
+    let bytes = new
+        .and_then(|new| new.checked_mul(ty.page_bytes()))
+        .filter(|bytes| *bytes <= MEMORY_CAPACITY && subject.resize(id, *bytes).is_ok());
+    let Some(bytes) = bytes else { return Ok(size(ty.address, None)) };
+    space.set_memory_size(subject, memory, bytes)?;
+    Ok(size(ty.address, Some(old)))
+}
+
+/// The result of growing: the size before, or -1.
+fn size(address: AddressType, previous: Option<u64>) -> Value {
+    match address {
+        AddressType::I32 => Value::I32(previous.map_or(u32::MAX, |size| size as u32)),
+        AddressType::I64 => Value::I64(previous.unwrap_or(u64::MAX)),
     }
-    space.set_memory_size(subject, memory, new * MemoryType::PAGE)?;
-    Ok(old as i32)
+}
+
+/// Waits for another thread, of which there is none: a wait that would block
+/// has timed out.
+fn wait(
+    subject: &Subject,
+    space: &Space,
+    module: &Module,
+    memory: MemoryIdx,
+    bytes: usize,
+) -> Result<Served, CommandError> {
+    const NOT_EQUAL: u32 = 1;
+    const TIMED_OUT: u32 = 2;
+    let (address, expected) = (word(subject, space, 0)?, word(subject, space, 1)?);
+    let region = subject.region(space.memories[memory.index()]);
+    if !fits(address, bytes as u64, region.len()) {
+        return Ok(Served::Trapped(Trap::MemoryOutOfBounds));
+    }
+    if !module.memories()[memory.index()].shared {
+        return Ok(Served::Trapped(Trap::ExpectedSharedMemory));
+    }
+    let mut value = [0; 8];
+    region.read(address, &mut value[..bytes]).map_err(CommandError::bug)?;
+    let equal = u64::from_le_bytes(value) == expected;
+    answer(subject, space, Value::I32(if equal { TIMED_OUT } else { NOT_EQUAL }))
 }
 
 fn grow_table(
@@ -248,16 +295,16 @@ fn grow_table(
     table: TableIdx,
     value: u64,
     delta: u64,
-) -> Result<i32, CommandError> {
+) -> Result<Value, CommandError> {
+    let ty = space.table_types[table.index()];
     let old = space.table_size(subject, table)?;
-    let most = space.table_limits[table.index()].min(MAX_TABLE_ELEMENTS);
-    let new = old + delta;
-    if new > most {
-        return Ok(-1);
-    }
+    let most = ty.maximum.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
+    let Some(new) = old.checked_add(delta).filter(|new| *new <= most) else {
+        return Ok(size(ty.address, None));
+    };
     store_elements(subject, space, table, old, (0..delta).map(|_| value))?;
     space.set_table_size(subject, table, new)?;
-    Ok(old as i32)
+    Ok(size(ty.address, Some(old)))
 }
 
 fn store_elements(

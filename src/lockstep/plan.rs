@@ -42,6 +42,8 @@ pub enum Width {
     Double,
     /// The address of a function descriptor.
     FuncRef,
+    /// 128 bits: a vector.
+    Vector,
 }
 
 impl Width {
@@ -50,8 +52,17 @@ impl Width {
         match ty {
             ValType::I32 | ValType::F32 => Width::Word,
             ValType::Ref(RefType { heap: HeapType::Func | HeapType::NoFunc, .. }) => Width::FuncRef,
-            // Vectors and other references are refused by the backend.
-            ValType::I64 | ValType::F64 | ValType::V128 | ValType::Ref(_) => Width::Double,
+            ValType::V128 => Width::Vector,
+            // Other references are refused by the backend.
+            ValType::I64 | ValType::F64 | ValType::Ref(_) => Width::Double,
+        }
+    }
+
+    /// Cells of the oracle that hold such a value.
+    pub const fn cells(self) -> usize {
+        match self {
+            Width::Vector => 2,
+            _ => 1,
         }
     }
 }
@@ -61,14 +72,28 @@ impl Width {
 pub enum Check {
     /// A general register, by DWARF number.
     Gpr(u8, Width),
-    /// The low bits of a vector register, by its number among them.
+    /// The low bits of a vector register, or the whole, by its number.
     Xmm(u8, Width),
     /// Memory at an offset from the canonical frame address.
     Cfa(i32, Width),
     /// A constant, by its position in [`FunctionPlan::constants`].
     Constant(u32, Width),
     /// Nothing to read.
-    None(Reason),
+    None(Reason, Width),
+}
+
+impl Check {
+    /// The width of the slot.
+    #[inline]
+    pub const fn width(self) -> Width {
+        match self {
+            Check::Gpr(_, width)
+            | Check::Xmm(_, width)
+            | Check::Cfa(_, width)
+            | Check::Constant(_, width)
+            | Check::None(_, width) => width,
+        }
+    }
 }
 
 /// First of the DWARF numbers of xmm registers.
@@ -82,6 +107,8 @@ pub struct FunctionPlan {
     starts: Vec<u32>,
     cfa: Vec<CfaRule>,
     vectors: Vec<bool>,
+    /// Cells that the oracle has for the slots, per boundary.
+    cells: Vec<u32>,
     /// Values of [`Check::Constant`].
     pub constants: Vec<u64>,
 }
@@ -95,6 +122,11 @@ impl FunctionPlan {
     /// How to find the canonical frame address there.
     pub fn cfa(&self, index: u32) -> CfaRule {
         self.cfa[index as usize]
+    }
+    /// Cells that the oracle has for the slots there: more than slots if there
+    /// is a vector among them.
+    pub fn cells(&self, index: u32) -> usize {
+        self.cells[index as usize] as usize
     }
     /// Whether any slot there is in a vector register.
     pub fn needs_vectors(&self, index: u32) -> bool {
@@ -252,10 +284,12 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
         starts: Vec::with_capacity(count + 1),
         cfa: Vec::with_capacity(count),
         vectors: Vec::with_capacity(count),
+        cells: Vec::with_capacity(count),
         constants: Vec::new(),
     };
     for boundary in &function.boundaries {
-        plan.starts.push(plan.checks.len() as u32);
+        let from = plan.checks.len();
+        plan.starts.push(from as u32);
         let rule = match boundary.anchor {
             Anchor::Trap(pc) => unwinder.cfa_rule(pc).map_err(|error| {
                 CommandError::input(format_args!(
@@ -274,6 +308,8 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
             plan.checks.push(check);
         }
         plan.vectors.push(vectors);
+        let cells: usize = plan.checks[from..].iter().map(|check| check.width().cells()).sum();
+        plan.cells.push(cells as u32);
     }
     plan.starts.push(plan.checks.len() as u32);
     Ok(plan)
@@ -287,13 +323,13 @@ pub fn check_of(location: Location, ty: ValType, constants: &mut Vec<u64>) -> Ch
         Location::Register(reg) if (FIRST_XMM..FIRST_XMM + 16).contains(&reg.0) => {
             Check::Xmm((reg.0 - FIRST_XMM) as u8, width)
         }
-        Location::Register(_) => Check::None(Reason::NotExpressible),
+        Location::Register(_) => Check::None(Reason::NotExpressible, width),
         Location::CfaOffset(offset) => Check::Cfa(offset, width),
         Location::Constant(cell) => {
             constants.push(cell.0);
             Check::Constant(constants.len() as u32 - 1, width)
         }
-        Location::Unavailable(reason) => Check::None(reason),
+        Location::Unavailable(reason) => Check::None(reason, width),
     }
 }
 
@@ -315,6 +351,6 @@ mod tests {
         assert_eq!(check(3), Check::Gpr(3, Width::Double));
         assert_eq!(check(17), Check::Xmm(0, Width::Double));
         assert_eq!(check(32), Check::Xmm(15, Width::Double));
-        assert_eq!(check(16), Check::None(Reason::NotExpressible));
+        assert_eq!(check(16), Check::None(Reason::NotExpressible, Width::Double));
     }
 }

@@ -21,15 +21,15 @@
 
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
-use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind};
+use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind, erased};
 use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tracer::{RegionId, RegionSpec, Subject, SubjectConfig};
+use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig};
 use wasm_view::{
-    Cell, FuncAddr, FuncIdx, FuncType, GlobalId, GlobalIdx, InstanceId, MemoryId, MemoryIdx,
-    MemoryType, RefType, TableId, TableIdx, TypeIdx, ValType,
+    Cell, FuncAddr, FuncIdx, GlobalId, GlobalIdx, InstanceId, MemoryId, MemoryIdx, MemoryType,
+    TableId, TableIdx, TableType, TypeIdx, ValType, Value,
 };
 
 /// Where the first instance's data lies.
@@ -68,18 +68,22 @@ pub struct Planned {
     pub globals: Vec<GlobalId>,
     /// What its functions are, by index.
     pub functions: Vec<FuncAddr>,
+    /// The store's numbers of its types, by index.
+    pub types: Vec<TypeIdx>,
 }
 
 impl Planned {
     /// An instance as the oracle has linked it.
     pub fn of(instance: &Instance) -> Planned {
         let functions = (0..instance.module.num_funcs()).map(FuncIdx::new);
+        let types = (0..instance.module.types().len()).map(TypeIdx::from_index);
         Planned {
             module: instance.module.clone(),
             memories: instance.memories.clone(),
             tables: instance.tables.clone(),
             globals: instance.globals.clone(),
             functions: functions.map(|func| instance.resolve(func)).collect(),
+            types: types.filter_map(|ty| instance.type_id(ty)).collect(),
         }
     }
 
@@ -91,6 +95,7 @@ impl Planned {
             && self.tables == other.tables
             && self.globals == other.globals
             && self.functions == other.functions
+            && self.types == other.types
     }
 }
 
@@ -119,12 +124,11 @@ impl Blueprint {
         self.instances.iter().flat_map(defined).collect()
     }
 
-    /// Tables by id: initial and largest number of elements.
-    fn tables(&self) -> Vec<(u64, u64)> {
+    /// Tables by id: the type that each was defined with.
+    fn tables(&self) -> Vec<TableType> {
         let defined = |plan: &Planned| {
             let from = plan.module.num_imported_tables() as usize;
-            let tables = plan.module.tables()[from..].iter();
-            tables.map(|ty| (ty.minimum, ty.maximum.unwrap_or(u64::MAX))).collect::<Vec<_>>()
+            plan.module.tables()[from..].to_vec()
         };
         self.instances.iter().flat_map(defined).collect()
     }
@@ -147,10 +151,10 @@ pub struct Space {
     pub tables: Vec<RegionId>,
     /// Number of the instance that all of it belongs to.
     pub instance: InstanceId,
-    /// Most pages that each memory may have.
-    pub memory_limits: Vec<u64>,
-    /// Most elements that each table may have.
-    pub table_limits: Vec<u64>,
+    /// The type that each memory was defined with: what it may become.
+    pub memory_types: Vec<MemoryType>,
+    /// The type that each table was defined with.
+    pub table_types: Vec<TableType>,
     address: SubjectAddr,
     stack_size: u64,
     memory_bases: Vec<u64>,
@@ -200,7 +204,7 @@ fn regions(plan: &Blueprint, parts: &[Part]) -> Result<Vec<RegionSpec>, CommandE
     }
     for (index, memory) in plan.memories().iter().enumerate() {
         let address = MEMORIES + index as u64 * MEMORY_STRIDE;
-        let length = memory.minimum * MemoryType::PAGE;
+        let length = memory.minimum.saturating_mul(memory.page_bytes());
         regions.push(spec(format!("memory {index}"), address, MEMORY_RESERVATION, length));
     }
     let tables = plan.tables();
@@ -273,9 +277,8 @@ pub fn start_linked(
         return Err(CommandError::bug("the subject has other regions than were asked for"));
     }
     let spaces = lay_out(image, parts, plan, &ids, &addresses)?;
-    let mut signatures = HashMap::new();
     for (space, planned) in spaces.iter().zip(&plan.instances) {
-        space.fill(&subject, plan, planned, &mut signatures)?;
+        space.fill(&subject, plan, planned)?;
     }
     Ok((subject, spaces))
 }
@@ -293,7 +296,7 @@ fn lay_out(
     let data_addresses = &addresses[1..=parts.len()];
     let memory_types = plan.memories();
     let (memories, tables) = rest.split_at(memory_types.len());
-    let table_limits = plan.tables();
+    let table_types = plan.tables();
     let mut memory_sizes = vec![Vec::new(); memories.len()];
     let mut table_sizes = vec![Vec::new(); tables.len()];
     let mut globals: Vec<Place> = Vec::new();
@@ -342,12 +345,8 @@ fn lay_out(
             memories: planned.memories.iter().map(|id| memories[id.index()]).collect(),
             tables: planned.tables.iter().map(|id| tables[id.index()]).collect(),
             instance,
-            memory_limits: planned
-                .memories
-                .iter()
-                .map(|id| memory_types[id.index()].maximum.unwrap_or(MemoryType::MAX_PAGES))
-                .collect(),
-            table_limits: planned.tables.iter().map(|id| table_limits[id.index()].1).collect(),
+            memory_types: planned.memories.iter().map(|id| memory_types[id.index()]).collect(),
+            table_types: planned.tables.iter().map(|id| table_types[id.index()]).collect(),
             address: SubjectAddr::new(data_addresses[index]),
             stack_size: plan.stack_size,
             memory_bases: planned
@@ -407,6 +406,12 @@ pub fn text_file_offset(image: &Image) -> Result<u64, CommandError> {
     range.map(|(offset, _)| offset).ok_or_else(|| CommandError::input("the image has no code"))
 }
 
+/// Sixteen bytes of memory shared with the subject.
+pub fn read_u128(region: &SharedRegion, offset: u64) -> Result<u128, tracer::OutOfRegion> {
+    let (low, high) = (region.read_u64(offset)?, region.read_u64(offset + 8)?);
+    Ok(u128::from(high) << 64 | u128::from(low))
+}
+
 impl Space {
     /// Address of the instance data, the first argument of Wasm functions.
     pub fn instance_data(&self) -> SubjectAddr {
@@ -444,8 +449,8 @@ impl Space {
 
     /// The native form of a value: what a register or table element holds.
     pub fn native(&self, ty: ValType, cell: Cell) -> u64 {
-        match (ty, FuncAddr::from_cell(cell)) {
-            (ValType::Ref(RefType::FUNC), Some(address)) => self.descriptor(address),
+        match (erased(ty), FuncAddr::from_cell(cell)) {
+            (ValType::FUNCREF, Some(address)) => self.descriptor(address),
             _ => cell.0,
         }
     }
@@ -478,10 +483,18 @@ impl Space {
     /// The cell that a native value of a type stands for. A reference that is
     /// none yields a cell that equals no valid one.
     pub fn cell(&self, ty: ValType, native: u64) -> Cell {
-        match ty {
+        match erased(ty) {
             ValType::I32 | ValType::F32 => Cell(native & 0xffff_ffff),
-            ValType::Ref(RefType::FUNC) => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
+            ValType::FUNCREF => self.funcref(native).unwrap_or(Cell(native | 1 << 63)),
             _ => Cell(native),
+        }
+    }
+
+    /// The value of a type that native bits stand for; see [`Space::cell`].
+    pub fn value(&self, ty: ValType, native: u128) -> Value {
+        match ty {
+            ValType::V128 => Value::V128(native),
+            _ => Value::from_cell(ty, self.cell(ty, native as u64)),
         }
     }
 
@@ -491,12 +504,8 @@ impl Space {
         subject: &Subject,
         index: u32,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        let native = subject
-            .region(self.data)
-            .read_u64(u64::from(self.layout.argument(index)))
-            .map_err(CommandError::bug)?;
-        Ok(self.cell(ty, native))
+    ) -> Result<Value, CommandError> {
+        self.read(subject, self.layout.argument(index), ty)
     }
 
     /// Writes argument or result `index` of the argument area.
@@ -504,10 +513,9 @@ impl Space {
         &self,
         subject: &Subject,
         index: u32,
-        ty: ValType,
-        cell: Cell,
+        value: Value,
     ) -> Result<(), CommandError> {
-        self.put(subject, self.layout.argument(index), self.native(ty, cell))
+        self.write(subject, self.layout.argument(index), value)
     }
 
     /// Reads a global's content.
@@ -516,8 +524,31 @@ impl Space {
         subject: &Subject,
         global: GlobalIdx,
         ty: ValType,
-    ) -> Result<Cell, CommandError> {
-        Ok(self.cell(ty, self.global_word(subject, global)?))
+    ) -> Result<Value, CommandError> {
+        let bits = match ty {
+            ValType::V128 => self.global_bits(subject, global)?,
+            _ => u128::from(self.global_word(subject, global)?),
+        };
+        Ok(self.value(ty, bits))
+    }
+
+    /// A value in the instance data, in native form there.
+    #[inline]
+    fn read(&self, subject: &Subject, offset: u32, ty: ValType) -> Result<Value, CommandError> {
+        let data = subject.region(self.data);
+        let native = match ty {
+            ValType::V128 => read_u128(data, u64::from(offset)),
+            _ => data.read_u64(u64::from(offset)).map(u128::from),
+        };
+        Ok(self.value(ty, native.map_err(CommandError::bug)?))
+    }
+
+    fn write(&self, subject: &Subject, offset: u32, value: Value) -> Result<(), CommandError> {
+        if let Value::V128(bits) = value {
+            let data = subject.region(self.data);
+            return data.write(u64::from(offset), &bits.to_le_bytes()).map_err(CommandError::bug);
+        }
+        self.put(subject, offset, self.native(value.ty(), value.to_cell()))
     }
 
     /// Reads a global's content in native form.
@@ -526,15 +557,23 @@ impl Space {
         subject.region(region).read_u64(u64::from(offset)).map_err(CommandError::bug)
     }
 
-    /// Sets a global's content in native form.
+    /// Reads all of a global's content in native form. Whatever its type, a
+    /// global has 16 bytes for itself.
+    pub fn global_bits(&self, subject: &Subject, global: GlobalIdx) -> Result<u128, CommandError> {
+        let (region, offset) = self.global_place(global)?;
+        read_u128(subject.region(region), u64::from(offset)).map_err(CommandError::bug)
+    }
+
+    /// Sets all of a global's content in native form.
     pub fn set_global(
         &self,
         subject: &Subject,
         global: GlobalIdx,
-        word: u64,
+        bits: u128,
     ) -> Result<(), CommandError> {
         let (region, offset) = self.global_place(global)?;
-        subject.region(region).write_u64(u64::from(offset), word).map_err(CommandError::bug)
+        let region = subject.region(region);
+        region.write(u64::from(offset), &bits.to_le_bytes()).map_err(CommandError::bug)
     }
 
     fn global_place(&self, global: GlobalIdx) -> Result<Place, CommandError> {
@@ -578,12 +617,11 @@ impl Space {
     }
 
     /// Fills in all that is known before instantiation.
-    fn fill<'p>(
+    fn fill(
         &self,
         subject: &Subject,
         plan: &Blueprint,
-        planned: &'p Planned,
-        signatures: &mut HashMap<&'p FuncType, u32>,
+        planned: &Planned,
     ) -> Result<(), CommandError> {
         let layout = self.layout;
         let module = &planned.module;
@@ -592,7 +630,8 @@ impl Space {
         for (index, id) in planned.memories.iter().enumerate() {
             let index = MemoryIdx::from_index(index);
             self.put(subject, layout.memory(index), self.memory_base(index).get())?;
-            let bytes = memories[id.index()].minimum * MemoryType::PAGE;
+            let ty = memories[id.index()];
+            let bytes = ty.minimum.saturating_mul(ty.page_bytes());
             self.put(subject, layout.memory(index) + InstanceLayout::SIZE_FIELD, bytes)?;
         }
         let tables = plan.tables();
@@ -600,7 +639,7 @@ impl Space {
             let base = self.table_bases[index];
             let index = TableIdx::from_index(index);
             self.put(subject, layout.table(index), base)?;
-            let elements = tables[id.index()].0;
+            let elements = tables[id.index()].minimum;
             self.put(subject, layout.table(index) + InstanceLayout::SIZE_FIELD, elements)?;
         }
         for index in 0..module.num_imported_globals() {
@@ -609,15 +648,11 @@ impl Space {
             let storage = subject.region(region).address().offset(i64::from(offset));
             self.put(subject, layout.global(index), storage.get())?;
         }
-        for (index, ty) in module.types().iter().enumerate() {
-            let next = signatures.len() as u32;
-            // The backend refuses other types.
-            let Some(ty) = ty.as_func() else { continue };
-            let number = *signatures.entry(ty).or_insert(next);
+        for (index, number) in planned.types.iter().enumerate() {
             let offset = layout.signature(TypeIdx::from_index(index));
             subject
                 .region(self.data)
-                .write(u64::from(offset), &number.to_le_bytes())
+                .write(u64::from(offset), &number.get().to_le_bytes())
                 .map_err(CommandError::bug)?;
         }
         for (index, function) in planned.functions.iter().enumerate() {
@@ -630,13 +665,14 @@ impl Space {
                 self.put(subject, layout.import(func) + InstanceLayout::INSTANCE_FIELD, block)?;
             }
             let descriptor = layout.descriptor(func);
-            let ty = module
-                .func_type(func)
+            let signature = module
+                .func_type_index(func)
+                .and_then(|ty| planned.types.get(ty.index()))
                 .ok_or_else(|| CommandError::bug(format_args!("function {func} has no type")))?;
-            let signature = signatures.get(ty).copied().unwrap_or(u32::MAX);
+            let number = u64::from(signature.get());
             self.put(subject, descriptor, code)?;
             self.put(subject, descriptor + InstanceLayout::INSTANCE_FIELD, block)?;
-            self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, u64::from(signature))?;
+            self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, number)?;
             let identity = function.to_cell();
             self.put(subject, descriptor + InstanceLayout::IDENTITY_FIELD, identity.0)?;
         }

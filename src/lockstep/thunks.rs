@@ -8,7 +8,7 @@
 //! operands that the oracle had there. A wrong argument is found even if it
 //! changes nothing that anyone could see later.
 
-use super::compare::difference;
+use super::compare::{difference, same};
 use super::follow::{Ending, Host, Lockstep, Next};
 use super::kernel::{Kernel, Served};
 use super::stops::{Phase, Selection};
@@ -67,8 +67,14 @@ impl Lockstep<'_> {
             let types = &thunk.ty.params;
             let from = self.operands.len().saturating_sub(types.len());
             let cells = self.operands[from..].iter();
-            let args: Vec<Value> =
+            let mut args: Vec<Value> =
                 types.iter().zip(cells).map(|(ty, cell)| Value::from_cell(*ty, *cell)).collect();
+            if let (Some(offset), Some(Value::I64(address))) = (
+                self.last.and_then(|last| constant_offset(self.module(owner), last)),
+                args.first_mut(),
+            ) {
+                *address = address.wrapping_add(offset);
+            }
             let wrong = self.argument_differences(owner, &args)?;
             if !wrong.is_empty() {
                 let what = format!("the arguments of {} differ", thunk.kind);
@@ -103,7 +109,7 @@ impl Lockstep<'_> {
         let mut wrong = Vec::new();
         for (index, value) in expected.iter().enumerate() {
             let actual = space.argument(&self.subject, index as u32, value.ty())?;
-            if actual != value.to_cell() {
+            if !same(actual, *value) {
                 let name = SlotName::Argument(index as u32);
                 wrong.push(difference(name, *value, Some(actual), "argument area".into()));
             }
@@ -165,8 +171,7 @@ impl Lockstep<'_> {
             Outcome::Exit(code) => Ok(Next::End(Ending::Exited(code))),
             Outcome::Return(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    let cell = value.to_cell();
-                    space.set_argument(&self.subject, index as u32, value.ty(), cell)?;
+                    space.set_argument(&self.subject, index as u32, *value)?;
                 }
                 let event = self.oracle.finish_host_call(&values).map_err(CommandError::bug)?;
                 // Skipped boundaries are executed by both sides up to the next stop.
@@ -229,8 +234,22 @@ fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
             ThunkKind::TableInit { table: table(index), elem: ElemIdx::new(elem_index) }
         }
         Operator::ElemDrop { elem_index } => ThunkKind::ElemDrop(ElemIdx::new(elem_index)),
+        Operator::MemoryAtomicNotify { memarg } => ThunkKind::MemoryNotify(memory(memarg.memory)),
+        Operator::MemoryAtomicWait32 { memarg } => ThunkKind::MemoryWait32(memory(memarg.memory)),
+        Operator::MemoryAtomicWait64 { memarg } => ThunkKind::MemoryWait64(memory(memarg.memory)),
         _ => return None,
     })
+}
+
+/// What is added to the first operand of the instruction at a boundary to get
+/// the address that it asks its kernel about.
+fn constant_offset(module: &Module, at: Boundary) -> Option<u64> {
+    match module.operator(at.func, at.offset)? {
+        Operator::MemoryAtomicNotify { memarg }
+        | Operator::MemoryAtomicWait32 { memarg }
+        | Operator::MemoryAtomicWait64 { memarg } => Some(memarg.offset),
+        _ => None,
+    }
 }
 
 fn host_error(name: &str, error: HostError) -> Ending {

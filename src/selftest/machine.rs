@@ -303,8 +303,7 @@ impl<'a> Machine<'a> {
         let import = import.ok_or_else(|| CommandError::bug("a host call of no import"))?;
         let mut args = Vec::with_capacity(thunk.ty.params.len());
         for (at, ty) in thunk.ty.params.iter().enumerate() {
-            let cell = self.space.argument(&self.subject, at as u32, *ty)?;
-            args.push(Value::from_cell(*ty, cell));
+            args.push(self.space.argument(&self.subject, at as u32, *ty)?);
         }
         let region = self.space.memories.first().map(|id| self.subject.region(*id));
         let mut memory = SubjectMemory(region);
@@ -314,8 +313,7 @@ impl<'a> Machine<'a> {
             Ok(Outcome::Exit(code)) => Seen::Over(End::Exited(code)),
             Ok(Outcome::Return(values)) => {
                 for (at, value) in values.iter().enumerate() {
-                    let (ty, cell) = (value.ty(), value.to_cell());
-                    self.space.set_argument(&self.subject, at as u32, ty, cell)?;
+                    self.space.set_argument(&self.subject, at as u32, *value)?;
                 }
                 Seen::Served(Service::HostCall(func, args))
             }

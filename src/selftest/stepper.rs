@@ -203,7 +203,7 @@ pub fn map(
         let expected = bits(&clean, *right, *ty, cfa)?;
         let actual = bits(&clean, wrong, *ty, cfa)?;
         if expected != actual {
-            let text = |bits: Option<u64>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
+            let text = |bits: Option<u128>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
             let what = format!("{} instead of {}", text(actual), text(expected));
             return Ok(changed(hits, None, what));
         }
@@ -217,24 +217,27 @@ fn bits(
     location: Location,
     ty: ValType,
     cfa: SubjectAddr,
-) -> Result<Option<u64>, CommandError> {
+) -> Result<Option<u128>, CommandError> {
     let (subject, space) = (&machine.subject, &machine.space);
-    let word = match location {
-        Location::Register(DwarfReg(number)) if number < 16 => subject.regs().dwarf(number),
+    let width = ty.bytes();
+    let whole = match location {
+        Location::Register(DwarfReg(number)) if number < 16 => {
+            subject.regs().dwarf(number).map(u128::from)
+        }
         Location::Register(DwarfReg(number)) => {
-            subject.vectors().map_err(CommandError::host)?.dwarf_low(number)
+            subject.vectors().map_err(CommandError::host)?.dwarf(number)
         }
         Location::CfaOffset(offset) => {
+            let mut bytes = [0; 16];
             let at = space.stack_offset(cfa.offset(i64::from(offset)));
-            at.and_then(|at| subject.region(space.stack).read_u64(at).ok())
+            at.filter(|at| subject.region(space.stack).read(*at, &mut bytes[..width]).is_ok())
+                .map(|_| u128::from_le_bytes(bytes))
         }
-        Location::Constant(cell) => Some(cell.0),
+        Location::Constant(cell) => Some(u128::from(cell.0)),
         Location::Unavailable(_) => None,
     };
-    Ok(word.map(|word| match ty {
-        ValType::I32 | ValType::F32 => word & 0xffff_ffff,
-        ValType::I64 | ValType::F64 | ValType::V128 | ValType::Ref(_) => word,
-    }))
+    let unused = 128 - 8 * width;
+    Ok(whole.map(|whole| whole << unused >> unused))
 }
 
 /// Where the unchanged map says that state is. Used to find out *when* state

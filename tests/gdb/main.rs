@@ -32,8 +32,8 @@ const fn subject(name: &'static str, opt: OptLevel) -> Subject {
 }
 
 /// C without and with optimisation, floats and NaNs, deep recursion, calls
-/// through tables, many results, parameters and locals, references, names that
-/// need care.
+/// through tables, vectors, many results, parameters and locals, references,
+/// names that need care.
 const SUBJECTS: &[Subject] = &[
     subject("quicksort-o0", OptLevel::None),
     subject("n-body", OptLevel::None),
@@ -43,6 +43,8 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "chain", opt: OptLevel::None, every: true },
     subject("dispatch", OptLevel::None),
     subject("dispatch", OptLevel::Speed),
+    subject("vectors", OptLevel::None),
+    subject("vectors", OptLevel::Speed),
     subject("multi-results", OptLevel::None),
     subject("many-params", OptLevel::Speed),
     subject("many-locals", OptLevel::None),

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasi_host::{Output, World};
-use wasm_view::{Cell, Frame, FuncAddr, RefType, ValType};
+use wasm_view::{Frame, ValType, Value};
 use wdiff::cli::{Cli, Command as Subcommand};
 use wdiff::core_file::CoreRequest;
 use wdiff::lockstep::Ending;
@@ -262,19 +262,19 @@ fn variables_of(
     let locations = locations(function, frame, depth)?;
     let liveness = Liveness::compute(source.module, function.func).ok_or("no liveness")?;
     let live: Vec<bool> = liveness.slots(frame.boundary.offset).collect();
-    let mut expected: HashMap<String, (ValType, Cell, Location, bool)> = HashMap::new();
+    let mut expected: HashMap<String, (ValType, Value, Location, bool)> = HashMap::new();
     let variables = variables::of(function);
     for variable in &variables {
         let (slot, at) = match variable.slot {
             Slot::Local(index) => (frame.locals.get(index), index),
             Slot::Operand(index) => (frame.operands.get(index), frame.locals.len() + index),
         };
-        if let (Some((ty, cell)), Some(location)) = (slot, locations.get(at))
+        if let (Some((ty, value)), Some(location)) = (slot, locations.get(at))
             && *ty == variable.ty
         {
             expected.insert(
                 variable.name.clone(),
-                (*ty, cell.to_cell(), *location, live.get(at) == Some(&true)),
+                (*ty, *value, *location, live.get(at) == Some(&true)),
             );
         }
     }
@@ -283,7 +283,7 @@ fn variables_of(
     }
     for (name, value) in values {
         let value = value.as_str();
-        let Some((ty, cell, location, is_live)) = expected.remove(name) else {
+        let Some((ty, right, location, is_live)) = expected.remove(name) else {
             match value {
                 Some(bits) => return Err(format!("{name} is {bits}; the oracle has no such slot")),
                 None => continue,
@@ -296,7 +296,7 @@ fn variables_of(
             continue;
         };
         tally.live_shown += usize::from(is_live);
-        let native = native(source.image, ty, cell);
+        let native = native(source.image, right);
         let digits = ty.bytes() * 2;
         if bits != format!("{native:#0width$x}", width = digits + 2) {
             if is_nan(ty, native) && parse(bits).is_some_and(|shown| is_nan(ty, shown)) {
@@ -330,24 +330,25 @@ fn locations<'a>(
 }
 
 /// A value as native code holds it.
-fn native(image: &Image, ty: ValType, cell: Cell) -> u64 {
-    match (ty, FuncAddr::from_cell(cell)) {
-        (ValType::Ref(RefType::FUNC), Some(address)) => {
+fn native(image: &Image, value: Value) -> u128 {
+    match value {
+        Value::V128(bits) => bits,
+        Value::FuncRef(Some(address)) => {
             let layout: InstanceLayout = image.map.layout;
-            INSTANCE_DATA + u64::from(layout.descriptor(address.func))
+            u128::from(INSTANCE_DATA + u64::from(layout.descriptor(address.func)))
         }
-        _ => cell.0,
+        other => u128::from(other.to_cell().0),
     }
 }
 
-fn parse(bits: &str) -> Option<u64> {
-    u64::from_str_radix(bits.strip_prefix("0x")?, 16).ok()
+fn parse(bits: &str) -> Option<u128> {
+    u128::from_str_radix(bits.strip_prefix("0x")?, 16).ok()
 }
 
-fn is_nan(ty: ValType, bits: u64) -> bool {
+fn is_nan(ty: ValType, bits: u128) -> bool {
     match ty {
         ValType::F32 => f32::from_bits(bits as u32).is_nan(),
-        ValType::F64 => f64::from_bits(bits).is_nan(),
+        ValType::F64 => f64::from_bits(bits as u64).is_nan(),
         _ => false,
     }
 }

@@ -25,6 +25,7 @@ impl Translator<'_, '_> {
             Operator::CallIndirect { type_index, table_index } => {
                 self.call_indirect(offset, type_index, table_index)?;
             }
+            Operator::CallRef { type_index } => self.call_ref(offset, type_index)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -59,6 +60,15 @@ impl Translator<'_, '_> {
         let expected = self.load_field(types::I32, signature, true)?;
         let differs = self.builder.ins().icmp(IntCC::NotEqual, actual, expected);
         self.builder.ins().trapnz(differs, trap_code(Trap::IndirectCallTypeMismatch));
+        let code = self.load_through(POINTER, descriptor, 0)?;
+        let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
+        self.call_pointer(offset, &ty, code, instance)
+    }
+
+    fn call_ref(&mut self, offset: WasmOffset, ty: u32) -> Outcome {
+        let ty = self.wasm_type(ty)?;
+        let descriptor = self.operand()?;
+        self.builder.ins().trapz(descriptor, trap_code(Trap::NullFunctionReference));
         let code = self.load_through(POINTER, descriptor, 0)?;
         let instance = self.load_through(POINTER, descriptor, InstanceLayout::INSTANCE_FIELD)?;
         self.call_pointer(offset, &ty, code, instance)

@@ -15,9 +15,10 @@
 //! `end` on the false path too: its implicit else arm ends there.
 
 use super::{Outcome, Translator};
-use crate::abi::trap_code;
+use crate::abi::{POINTER, trap_code};
 use crate::error::CompileError;
-use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData, Value};
 use dwarf_map::StableKind;
 use std::collections::HashMap;
 use wasm_view::{FuncType, Trap, ValType, WasmOffset};
@@ -140,25 +141,51 @@ impl Translator<'_, '_> {
             }
             Operator::BrIf { relative_depth } => {
                 let condition = self.operand()?;
-                let next = self.builder.create_block();
-                if self.is_direct(*relative_depth)? {
-                    let target = self.branch_arguments(*relative_depth)?;
-                    self.builder.ins().brif(condition, target, &[], next, &[]);
-                } else {
-                    let taken = self.builder.create_block();
-                    self.builder.ins().brif(condition, taken, &[], next, &[]);
-                    self.builder.seal_block(taken);
-                    self.builder.switch_to_block(taken);
-                    let target = self.branch_arguments(*relative_depth)?;
-                    self.builder.ins().jump(target, &[]);
-                }
-                self.builder.seal_block(next);
-                self.builder.switch_to_block(next);
+                self.branch_if(condition, *relative_depth)?;
             }
             Operator::BrTable { targets } => self.br_table(targets)?,
+            Operator::BrOnNull { relative_depth } => self.br_on_null(*relative_depth)?,
+            Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(*relative_depth)?,
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Branches to a label unless the condition is 0, else goes on.
+    fn branch_if(&mut self, condition: Value, depth: u32) -> Outcome {
+        let next = self.builder.create_block();
+        if self.is_direct(depth)? {
+            let target = self.branch_arguments(depth)?;
+            self.builder.ins().brif(condition, target, &[], next, &[]);
+        } else {
+            let taken = self.builder.create_block();
+            self.builder.ins().brif(condition, taken, &[], next, &[]);
+            self.builder.seal_block(taken);
+            self.builder.switch_to_block(taken);
+            let target = self.branch_arguments(depth)?;
+            self.builder.ins().jump(target, &[]);
+        }
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(next);
+        Ok(())
+    }
+
+    fn br_on_null(&mut self, depth: u32) -> Outcome {
+        let (ty, reference) = self.reference_operand()?;
+        let null = self.builder.ins().iconst(POINTER, 0);
+        let is_null = self.builder.ins().icmp(IntCC::Equal, reference, null);
+        self.branch_if(is_null, depth)?;
+        self.push(ty, reference);
+        Ok(())
+    }
+
+    /// The label takes the reference along, what follows goes without it.
+    fn br_on_non_null(&mut self, depth: u32) -> Outcome {
+        let (ty, reference) = self.reference_operand()?;
+        self.push(ty, reference);
+        self.branch_if(reference, depth)?;
+        self.pop()?;
+        Ok(())
     }
 
     fn br_table(&mut self, targets: &wasmparser::BrTable<'_>) -> Outcome {
@@ -208,11 +235,7 @@ impl Translator<'_, '_> {
     fn open(&mut self, kind: FrameKind, target: Block, ty: &BlockType) -> Outcome {
         let (params, results) = match *ty {
             BlockType::Empty => (Vec::new(), Vec::new()),
-            BlockType::Type(ty) => {
-                let ty = crate::module::val_type(ty)
-                    .ok_or_else(|| CompileError::bug("a vector block type"))?;
-                (Vec::new(), vec![ty])
-            }
+            BlockType::Type(ty) => (Vec::new(), vec![crate::module::val_type(ty)]),
             BlockType::FuncType(index) => {
                 let ty = self.wasm_type(index)?;
                 (ty.params, ty.results)

@@ -4,21 +4,20 @@
 //! (`wasmtime-cranelift`, `bounds_checks.rs`; tunables in `wasmtime-environ`,
 //! `tunables.rs`): a 32-bit index into a reservation of 4 GiB followed by a
 //! guard can only leave both through the constant offset, so accesses with a
-//! small offset need no check, the rest compare in 64 bits first.
+//! small offset need no check, the rest compare in 64 bits first. So do all
+//! accesses to memories with 64-bit addresses, which reach anywhere, and with
+//! pages of a byte, whose end is not one of the processor's pages.
 
 use super::{Outcome, Translator, instance_flags};
+use crate::MEMORY_GUARD;
 use crate::abi::{POINTER, trap_code};
 use crate::error::CompileError;
-use crate::{MEMORY_GUARD, MEMORY_RESERVATION};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FuncInstBuilder;
 use dwarf_map::{InstanceLayout, ThunkKind};
-use wasm_view::{DataIdx, FuncType, MemoryIdx, MemoryType, Trap, ValType, WasmOffset};
+use wasm_view::{AddressType, DataIdx, FuncType, MemoryIdx, MemoryType, Trap, ValType, WasmOffset};
 use wasmparser::{MemArg, Operator};
-
-/// The size a memory's bytes are shifted by to count pages.
-const PAGE_LOG2: i64 = MemoryType::PAGE.trailing_zeros() as i64;
 
 impl Translator<'_, '_> {
     pub(super) fn memory_operator(
@@ -98,25 +97,34 @@ impl Translator<'_, '_> {
                 })?;
             }
             O::MemorySize { mem } => {
+                let ty = self.memory_type(mem)?;
                 let bytes = self.memory_size(at(mem))?;
-                let pages = self.builder.ins().ushr_imm_u(bytes, PAGE_LOG2);
-                let pages = self.builder.ins().ireduce(types::I32, pages);
-                self.push(I32, pages);
+                let pages = match ty.page_log2 {
+                    0 => bytes,
+                    log2 => self.builder.ins().ushr_imm_u(bytes, i64::from(log2)),
+                };
+                let pages = self.as_address(ty.address, pages);
+                self.push(ty.address.val_type(), pages);
             }
             O::MemoryGrow { mem } => {
-                self.thunk(offset, ThunkKind::MemoryGrow(at(mem)), &[I32], &[I32])?;
+                let pages = self.memory_type(mem)?.address.val_type();
+                self.thunk(offset, ThunkKind::MemoryGrow(at(mem)), &[pages], &[pages])?;
             }
             O::MemoryCopy { dst_mem, src_mem } => {
                 let kind = ThunkKind::MemoryCopy { destination: at(dst_mem), source: at(src_mem) };
-                self.thunk(offset, kind, &[I32; 3], &[])?;
+                let to = self.memory_type(dst_mem)?.address.val_type();
+                let from = self.memory_type(src_mem)?.address.val_type();
+                self.thunk(offset, kind, &[to, from, shorter(to, from)], &[])?;
             }
             O::MemoryFill { mem } => {
-                self.thunk(offset, ThunkKind::MemoryFill(at(mem)), &[I32; 3], &[])?;
+                let to = self.memory_type(mem)?.address.val_type();
+                self.thunk(offset, ThunkKind::MemoryFill(at(mem)), &[to, I32, to], &[])?;
             }
             O::MemoryInit { data_index, mem } => {
                 let kind =
                     ThunkKind::MemoryInit { memory: at(mem), data: DataIdx::new(data_index) };
-                self.thunk(offset, kind, &[I32; 3], &[])?;
+                let to = self.memory_type(mem)?.address.val_type();
+                self.thunk(offset, kind, &[to, I32, I32], &[])?;
             }
             O::DataDrop { data_index } => {
                 self.thunk(offset, ThunkKind::DataDrop(DataIdx::new(data_index)), &[], &[])?;
@@ -140,7 +148,7 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         memarg: &MemArg,
         size: u64,
@@ -154,29 +162,38 @@ impl Translator<'_, '_> {
     }
 
     /// The native address of an access, as a value and a constant to add.
-    fn address(
+    pub(super) fn address(
         &mut self,
         memarg: &MemArg,
         size: u64,
         index: Value,
     ) -> Result<(Value, i32), CompileError> {
         let memory = self.memory(memarg.memory)?;
+        let ty = self.memory_type(memarg.memory)?;
         let entry = self.env.layout.memory(memory);
-        let index = self.builder.ins().uextend(POINTER, index);
+        let index = self.extended(index);
         // A memory's base never changes: it is mapped once over its whole
         // reservation.
         let base = self.load_field(POINTER, entry, true)?;
         let reach = memarg.offset.saturating_add(size);
-        if reach <= MEMORY_GUARD {
+        let reserved = ty.address == AddressType::I32 && ty.page_log2 == 16;
+        if reserved && reach <= MEMORY_GUARD {
             let address = self.builder.ins().iadd(base, index);
             let offset = i32::try_from(memarg.offset).map_err(CompileError::bug)?;
             return Ok((address, offset));
         }
-        // Validation bounds the offset by 2^32, so nothing here wraps.
-        debug_assert!(reach <= MEMORY_RESERVATION + 16);
         let bound = self.memory_size(memory)?;
         let reach = self.builder.ins().iconst(POINTER, reach.cast_signed());
-        let end = self.builder.ins().iadd(index, reach);
+        let end = match ty.address {
+            // Validation bounds the offset by 2^32, so nothing here wraps.
+            AddressType::I32 => self.builder.ins().iadd(index, reach),
+            // A reach that does not fit became 2^64 - 1, which is beyond any
+            // memory too: none is that large.
+            AddressType::I64 => {
+                let beyond = trap_code(Trap::MemoryOutOfBounds);
+                self.builder.ins().uadd_overflow_trap(index, reach, beyond)
+            }
+        };
         let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, end, bound);
         self.builder.ins().trapnz(outside, trap_code(Trap::MemoryOutOfBounds));
         let offset = self.builder.ins().iconst(POINTER, memarg.offset.cast_signed());
@@ -196,10 +213,27 @@ impl Translator<'_, '_> {
 
     fn memory(&self, index: u32) -> Result<MemoryIdx, CompileError> {
         let memory = MemoryIdx::new(index);
-        if self.env.module.has_memory(memory) {
-            Ok(memory)
-        } else {
-            Err(CompileError::bug(format!("no memory {index}")))
+        self.memory_type(index).map(|_| memory)
+    }
+
+    pub(super) fn memory_type(&self, index: u32) -> Result<MemoryType, CompileError> {
+        let ty = self.env.module.memory(MemoryIdx::new(index));
+        ty.ok_or_else(|| CompileError::bug(format!("no memory {index}")))
+    }
+
+    /// An index as 64 bits.
+    pub(super) fn extended(&mut self, index: Value) -> Value {
+        match self.builder.func.dfg.value_type(index) {
+            types::I64 => index,
+            _ => self.builder.ins().uextend(POINTER, index),
+        }
+    }
+
+    /// A size as wide as addresses are.
+    pub(super) fn as_address(&mut self, address: AddressType, size: Value) -> Value {
+        match address {
+            AddressType::I32 => self.builder.ins().ireduce(types::I32, size),
+            AddressType::I64 => size,
         }
     }
 
@@ -211,11 +245,24 @@ impl Translator<'_, '_> {
         params: &[ValType],
         results: &[ValType],
     ) -> Outcome {
+        let arguments = self.pop_many(params.len())?;
+        self.thunk_with(offset, kind, params, &arguments, results)
+    }
+
+    /// Calls a thunk with these arguments, for which operands were popped.
+    pub(super) fn thunk_with(
+        &mut self,
+        offset: WasmOffset,
+        kind: ThunkKind,
+        params: &[ValType],
+        arguments: &[Value],
+        results: &[ValType],
+    ) -> Outcome {
         let ty = FuncType { params: params.to_vec(), results: results.to_vec() };
         let symbol = self.thunks.symbol(kind, &ty)?;
         let callee = self.callee(symbol, &ty);
-        let arguments = self.pop_many(params.len())?;
-        let arguments: Vec<Value> = std::iter::once(self.instance).chain(arguments).collect();
+        let arguments: Vec<Value> =
+            std::iter::once(self.instance).chain(arguments.iter().copied()).collect();
         let call = self.builder.ins().call(callee, &arguments);
         self.call_site(offset, call)?;
         self.push_results(call, results);
@@ -234,8 +281,13 @@ impl Translator<'_, '_> {
     }
 }
 
+/// The type of a length that both address types can express.
+pub(super) fn shorter(a: ValType, b: ValType) -> ValType {
+    if a == ValType::I64 && b == ValType::I64 { a } else { ValType::I32 }
+}
+
 /// Flags of accesses to linear memory: anywhere, at any alignment, faulting
 /// as Wasm's bounds trap. Little-endian like the target.
-fn memory_flags() -> MemFlagsData {
+pub(super) fn memory_flags() -> MemFlagsData {
     MemFlagsData::new().with_trap_code(Some(trap_code(Trap::MemoryOutOfBounds)))
 }

@@ -17,12 +17,15 @@
 //! to a scratch stack slot right after the consumer's trap. Nothing reads the
 //! slot; the store alone forces the value into a register until then.
 
+mod atomic;
 mod call;
 mod control;
 mod memory;
 mod numeric;
 mod state;
 mod table;
+mod vector;
+mod vector_memory;
 
 use crate::abi;
 use crate::error::CompileError;
@@ -35,7 +38,7 @@ use cranelift_codegen::ir::{
     self, Block, DebugTag, FuncRef, Function, InstBuilder, MemFlagsData, Opcode, SigRef, SourceLoc,
     StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
 };
-use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dwarf_map::{InstanceLayout, StableKind};
 use state::State;
@@ -82,7 +85,7 @@ pub(crate) struct Environment<'m> {
     pub module: &'m Module,
     pub layout: InstanceLayout,
     pub opt: OptLevel,
-    pub frontend: TargetFrontendConfig,
+    pub isa: &'m dyn TargetIsa,
 }
 
 /// Translates one function, validating it on the way. `budget` is the number
@@ -118,7 +121,7 @@ pub(crate) fn translate(
     validator.read_locals(&mut reader)?;
     for local in body.get_locals_reader()? {
         let (count, ty) = local?;
-        let ty = module::val_type(ty).ok_or_else(|| unsupported(body.range().start, "SIMD"))?;
+        let ty = module::val_type(ty);
         if count > 0 {
             // One constant serves all of them: it is what they all hold.
             let zero = zero(&mut builder, ty);
@@ -130,9 +133,7 @@ pub(crate) fn translate(
     }
 
     let exit = builder.create_block();
-    let scratch = (env.opt == OptLevel::None).then(|| {
-        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3))
-    });
+    let scratch = (env.opt == OptLevel::None).then(|| Scratch::new(&mut builder));
     let mut translator = Translator {
         builder,
         env,
@@ -161,11 +162,11 @@ pub(crate) fn translate(
     }
     operators.finish()?;
 
-    let Translator { mut builder, boundaries, calls, values, undecided, .. } = translator;
+    let Translator { mut builder, boundaries, calls, values, undecided, scratch, .. } = translator;
     builder.seal_all_blocks();
-    builder.finalize(env.frontend);
-    if let Some(slot) = scratch {
-        keep_undecided(&mut function, slot, undecided);
+    builder.finalize(env.isa.frontend_config());
+    if let Some(scratch) = scratch {
+        keep_undecided(&mut function, scratch, undecided);
     }
     Ok(Translated { function, locals, boundaries, calls, values })
 }
@@ -194,15 +195,12 @@ impl From<CompileError> for BodyError {
     }
 }
 
-fn unsupported(offset: usize, feature: &str) -> CompileError {
-    CompileError::Unsupported { offset: module::offset(offset), feature: feature.to_owned() }
-}
-
 /// What a local of this type holds at first.
 fn zero(builder: &mut FunctionBuilder<'_>, ty: ValType) -> Value {
     match ty {
         ValType::F32 => builder.ins().f32const(0.0),
         ValType::F64 => builder.ins().f64const(0.0),
+        ValType::V128 => vector::constant(builder, abi::native_type(ty), [0; 16]),
         other => builder.ins().iconst(abi::native_type(other), 0),
     }
 }
@@ -216,7 +214,21 @@ enum Definition {
 
 fn definition(function: &Function, value: Value) -> Definition {
     let dfg = &function.dfg;
-    match dfg.value_def(dfg.resolve_aliases(value)) {
+    let value = dfg.resolve_aliases(value);
+    match dfg.value_def(value) {
+        // The same lanes seen otherwise: no code, so what counts is behind it.
+        ValueDef::Result(inst, _)
+            if is_vector(function, value) && dfg.insts[inst].opcode() == Opcode::Bitcast =>
+        {
+            definition(function, dfg.inst_args(inst)[0])
+        }
+        ValueDef::Result(inst, _) if is_vector(function, value) => {
+            match dfg.insts[inst].opcode() {
+                opcode if opcode.is_call() || opcode.can_load() => Definition::Other,
+                // Few vector instructions are never part of a longer pattern.
+                _ => Definition::Foldable,
+            }
+        }
         ValueDef::Result(inst, _) if may_be_folded(dfg.insts[inst].opcode()) => {
             Definition::Foldable
         }
@@ -225,11 +237,45 @@ fn definition(function: &Function, value: Value) -> Definition {
     }
 }
 
+fn is_vector(function: &Function, value: Value) -> bool {
+    function.dfg.value_type(value).is_vector()
+}
+
+/// Stack slots that are written and never read.
+#[derive(Clone, Copy)]
+struct Scratch {
+    number: StackSlot,
+    /// Made for the first vector.
+    vector: Option<StackSlot>,
+}
+
+impl Scratch {
+    fn new(builder: &mut FunctionBuilder<'_>) -> Self {
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3);
+        Scratch { number: builder.create_sized_stack_slot(data), vector: None }
+    }
+
+    fn of(&mut self, function: &mut Function, value: Value) -> StackSlot {
+        if !is_vector(function, value) {
+            return self.number;
+        }
+        *self.vector.get_or_insert_with(|| {
+            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4);
+            function.create_sized_stack_slot(data)
+        })
+    }
+}
+
 /// Keeps alive what turned out to need it: each value right behind the
 /// instruction that was the last one when it was consumed.
-fn keep_undecided(function: &mut Function, slot: StackSlot, undecided: Vec<(ir::Inst, Value)>) {
+fn keep_undecided(
+    function: &mut Function,
+    mut scratch: Scratch,
+    undecided: Vec<(ir::Inst, Value)>,
+) {
     for (after, value) in undecided {
         if matches!(definition(function, value), Definition::Foldable) {
+            let slot = scratch.of(function, value);
             let location = function.srcloc(after);
             let mut cursor = FuncCursor::new(function).after_inst(after).with_srcloc(location);
             cursor.ins().stack_store(abi::POINTER, value, slot, 0);
@@ -263,6 +309,7 @@ fn may_be_folded(opcode: Opcode) -> bool {
             | Opcode::Rotr
             | Opcode::Imul
             | Opcode::Bitcast
+            | Opcode::Extractlane
     )
 }
 
@@ -275,7 +322,7 @@ struct Translator<'f, 'm> {
     /// Address of the instance data: the first native parameter.
     instance: Value,
     /// Where operands are kept alive (see the module's text).
-    scratch: Option<StackSlot>,
+    scratch: Option<Scratch>,
     /// Open constructs, the function itself first. Those that open within
     /// statically unreachable code are only counted, in `dead_depth`.
     frames: Vec<Frame>,
@@ -313,12 +360,18 @@ impl Translator<'_, '_> {
         }
         self.boundary(
             offset,
-            matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. }),
+            matches!(
+                operator,
+                Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }
+            ),
         )?;
         let done = self.control_operator(offset, operator)?
             || self.parametric_operator(operator)?
             || self.numeric_operator(operator)?
             || self.memory_operator(offset, operator)?
+            || self.vector_operator(operator)?
+            || self.vector_memory_operator(operator)?
+            || self.atomic_operator(offset, operator)?
             || self.table_operator(offset, operator)?
             || self.call_operator(offset, operator)?;
         if done {
@@ -397,11 +450,12 @@ impl Translator<'_, '_> {
     /// Pops an operand to compute with, kept alive if need be.
     fn operand(&mut self) -> Result<Value, CompileError> {
         let value = self.pop()?;
-        let Some(slot) = self.scratch else {
+        let Some(scratch) = &mut self.scratch else {
             return Ok(value);
         };
         match definition(self.builder.func, value) {
             Definition::Foldable => {
+                let slot = scratch.of(self.builder.func, value);
                 self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
             }
             // Perhaps only the name that it has in a loop whose end has not
@@ -412,6 +466,16 @@ impl Translator<'_, '_> {
                 self.undecided.extend(last.map(|last| (last, value)));
             }
             _ => {}
+        }
+        Ok(value)
+    }
+
+    /// Pops an operand that the instruction may turn out not to need.
+    fn kept_operand(&mut self) -> Result<Value, CompileError> {
+        let value = self.pop()?;
+        if let Some(scratch) = &mut self.scratch {
+            let slot = scratch.of(self.builder.func, value);
+            self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
         }
         Ok(value)
     }

@@ -182,6 +182,11 @@ impl Translator<'_, '_> {
             O::I64ReinterpretF64 => self.reinterpret(I64, types::I64)?,
             O::F32ReinterpretI32 => self.reinterpret(F32, types::F32)?,
             O::F64ReinterpretI64 => self.reinterpret(F64, types::F64)?,
+
+            O::I64Add128 => self.wide_sum(|b, x, y| b.iadd(x, y))?,
+            O::I64Sub128 => self.wide_sum(|b, x, y| b.isub(x, y))?,
+            O::I64MulWideS => self.wide_product(|b, x| b.sextend(types::I128, x))?,
+            O::I64MulWideU => self.wide_product(|b, x| b.uextend(types::I128, x))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -247,6 +252,38 @@ impl Translator<'_, '_> {
         let value = self.builder.ins().sextend(crate::abi::native_type(ty), low);
         self.push(ty, value);
         Ok(())
+    }
+
+    /// Two 128-bit numbers in two i64 each, low halves first, to one.
+    fn wide_sum(
+        &mut self,
+        make: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value,
+    ) -> Outcome {
+        let [mut x, mut y] = [[Value::from_u32(0); 2]; 2];
+        for half in y.iter_mut().rev().chain(x.iter_mut().rev()) {
+            *half = self.operand()?;
+        }
+        let x = self.builder.ins().iconcat(x[0], x[1]);
+        let y = self.builder.ins().iconcat(y[0], y[1]);
+        let value = make(self.builder.ins(), x, y);
+        self.push_wide(value);
+        Ok(())
+    }
+
+    fn wide_product(&mut self, widen: impl Fn(FuncInstBuilder<'_, '_>, Value) -> Value) -> Outcome {
+        let y = self.operand()?;
+        let x = self.operand()?;
+        let x = widen(self.builder.ins(), x);
+        let y = widen(self.builder.ins(), y);
+        let value = self.builder.ins().imul(x, y);
+        self.push_wide(value);
+        Ok(())
+    }
+
+    fn push_wide(&mut self, value: Value) {
+        let (low, high) = self.builder.ins().isplit(value);
+        self.push(I64, low);
+        self.push(I64, high);
     }
 
     fn reinterpret(&mut self, ty: ValType, native: Type) -> Outcome {

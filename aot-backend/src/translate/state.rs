@@ -49,8 +49,11 @@ pub(super) struct State {
     stack: Vec<ValType>,
     /// Per depth, a slot for each native type that was ever there, in the
     /// order of [`class`].
-    operands: Vec<[Option<Slot>; 4]>,
+    operands: Vec<[Option<Slot>; CLASSES]>,
 }
+
+/// How many native types there are.
+const CLASSES: usize = 5;
 
 /// The position of a native type among the slots of one depth.
 fn class(ty: ValType) -> (usize, Type) {
@@ -58,6 +61,7 @@ fn class(ty: ValType) -> (usize, Type) {
         types::I32 => (0, types::I32),
         types::F32 => (1, types::F32),
         types::F64 => (2, types::F64),
+        types::I8X16 => (4, types::I8X16),
         _ => (3, types::I64),
     }
 }
@@ -97,7 +101,7 @@ impl State {
 
     fn slot(&mut self, builder: &mut FunctionBuilder<'_>, depth: usize, ty: ValType) -> &mut Slot {
         if self.operands.len() <= depth {
-            self.operands.resize(depth + 1, [None; 4]);
+            self.operands.resize(depth + 1, [None; CLASSES]);
         }
         let (class, native) = class(ty);
         self.operands[depth][class].get_or_insert_with(|| Slot::new(builder, native))

@@ -4,14 +4,16 @@
 //! null is 0. Table elements are 8 bytes behind a base and a length that the
 //! instance data holds; both may change when the table grows.
 
+use super::memory::shorter;
 use super::{Translator, instance_flags};
 use crate::abi::{POINTER, native_type, trap_code};
 use crate::error::CompileError;
+use crate::module::heap_type;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use dwarf_map::{InstanceLayout, ThunkKind};
-use wasm_view::{ElemIdx, FuncIdx, GlobalIdx, TableIdx, Trap, ValType, WasmOffset};
-use wasmparser::{HeapType, Operator};
+use wasm_view::{ElemIdx, FuncIdx, GlobalIdx, TableIdx, TableType, Trap, ValType, WasmOffset};
+use wasmparser::Operator;
 
 /// Log2 of a table element's size.
 const ELEMENT_LOG2: i64 = 3;
@@ -38,7 +40,7 @@ impl Translator<'_, '_> {
             }
             O::RefNull { hty } => {
                 let null = self.builder.ins().iconst(POINTER, 0);
-                self.push(heap_type(hty), null);
+                self.push(ValType::Ref(heap_type(hty)), null);
             }
             O::RefIsNull => {
                 let reference = self.operand()?;
@@ -50,6 +52,11 @@ impl Translator<'_, '_> {
                 let descriptor = self.env.layout.descriptor(FuncIdx::new(function_index));
                 let value = self.builder.ins().iadd_imm_s(self.instance, i64::from(descriptor));
                 self.push(ValType::FUNCREF, value);
+            }
+            O::RefAsNonNull => {
+                let (ty, reference) = self.reference_operand()?;
+                self.builder.ins().trapz(reference, trap_code(Trap::NullReference));
+                self.push(ty, reference);
             }
             O::TableGet { table } => {
                 let element = self.element_type(table)?;
@@ -65,34 +72,39 @@ impl Translator<'_, '_> {
                 self.builder.ins().store(instance_flags(false), value, address, 0);
             }
             O::TableSize { table } => {
-                self.element_type(table)?;
+                let ty = self.table_type(table)?;
                 let size = self.table_size(table)?;
-                let size = self.builder.ins().ireduce(native_type(I32), size);
-                self.push(I32, size);
+                let size = self.as_address(ty.address, size);
+                self.push(ty.address.val_type(), size);
             }
             O::TableGrow { table } => {
                 let element = self.element_type(table)?;
                 let kind = ThunkKind::TableGrow(TableIdx::new(table));
-                self.thunk(offset, kind, &[element, I32], &[I32])?;
+                let size = self.table_type(table)?.address.val_type();
+                self.thunk(offset, kind, &[element, size], &[size])?;
             }
             O::TableFill { table } => {
                 let element = self.element_type(table)?;
                 let kind = ThunkKind::TableFill(TableIdx::new(table));
-                self.thunk(offset, kind, &[I32, element, I32], &[])?;
+                let index = self.table_type(table)?.address.val_type();
+                self.thunk(offset, kind, &[index, element, index], &[])?;
             }
             O::TableCopy { dst_table, src_table } => {
                 let kind = ThunkKind::TableCopy {
                     destination: TableIdx::new(dst_table),
                     source: TableIdx::new(src_table),
                 };
-                self.thunk(offset, kind, &[I32; 3], &[])?;
+                let to = self.table_type(dst_table)?.address.val_type();
+                let from = self.table_type(src_table)?.address.val_type();
+                self.thunk(offset, kind, &[to, from, shorter(to, from)], &[])?;
             }
             O::TableInit { elem_index, table } => {
                 let kind = ThunkKind::TableInit {
                     table: TableIdx::new(table),
                     elem: ElemIdx::new(elem_index),
                 };
-                self.thunk(offset, kind, &[I32; 3], &[])?;
+                let to = self.table_type(table)?.address.val_type();
+                self.thunk(offset, kind, &[to, I32, I32], &[])?;
             }
             O::ElemDrop { elem_index } => {
                 self.thunk(offset, ThunkKind::ElemDrop(ElemIdx::new(elem_index)), &[], &[])?;
@@ -100,6 +112,12 @@ impl Translator<'_, '_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Pops a reference to compute with.
+    pub(super) fn reference_operand(&mut self) -> Result<(ValType, Value), CompileError> {
+        let ty = self.state.types().last().copied().unwrap_or(ValType::FUNCREF);
+        Ok((ty, self.operand()?))
     }
 
     /// A global's type, and where it is: an address and a constant to add.
@@ -120,7 +138,11 @@ impl Translator<'_, '_> {
     }
 
     fn element_type(&self, table: u32) -> Result<ValType, CompileError> {
-        let ty = self.env.module.table(TableIdx::new(table)).map(ValType::Ref);
+        self.table_type(table).map(|ty| ValType::Ref(ty.element))
+    }
+
+    fn table_type(&self, table: u32) -> Result<TableType, CompileError> {
+        let ty = self.env.module.table(TableIdx::new(table));
         ty.ok_or_else(|| CompileError::bug(format!("no table {table}")))
     }
 
@@ -136,7 +158,7 @@ impl Translator<'_, '_> {
         index: Value,
         beyond: Trap,
     ) -> Result<Value, CompileError> {
-        let index = self.builder.ins().uextend(POINTER, index);
+        let index = self.extended(index);
         let size = self.table_size(table)?;
         let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
         self.builder.ins().trapnz(outside, trap_code(beyond));
@@ -147,9 +169,4 @@ impl Translator<'_, '_> {
         // As Wasmtime does with its default Spectre mitigations.
         Ok(self.builder.ins().select_spectre_guard(outside, base, address))
     }
-}
-
-/// With the enabled features, `ref.null` has one of two types.
-fn heap_type(ty: HeapType) -> ValType {
-    if ty == HeapType::EXTERN { ValType::EXTERNREF } else { ValType::FUNCREF }
 }

@@ -12,6 +12,16 @@ pub const CONTROL: &str = include_str!("../wat/control.wat");
 /// Programs with every group of operations.
 pub const KERNELS: &str = include_str!("../wat/kernels.wat");
 
+/// Vectors wherever a value can be.
+pub const VECTORS: &str = include_str!("../../../corpus/programs/vectors/vectors.wat");
+/// Every instruction on integer lanes.
+pub const LANES: &str = include_str!("../../../corpus/programs/simd-ops/simd-ops.wat");
+/// Every instruction on float lanes.
+pub const FLOAT_LANES: &str = include_str!("../../../corpus/programs/simd-floats/simd-floats.wat");
+/// Loads and stores of vectors and lanes.
+pub const VECTOR_MEMORY: &str =
+    include_str!("../../../corpus/programs/simd-memory/simd-memory.wat");
+
 pub fn wasm(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("valid text")
 }

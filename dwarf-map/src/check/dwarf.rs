@@ -311,7 +311,9 @@ impl<'a> Described<'a> {
                 .map(Location::CfaOffset)
                 .map_err(|_| format!("frame offset {offset}")),
             Operation::ImplicitValue { data } if data.len() == ty.bytes() => {
-                let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                let fold = |value, byte: &u8| value << 8 | u128::from(*byte);
+                let value = u64::try_from(data.iter().rev().fold(0_u128, fold));
+                let value = value.map_err(|_| "a vector whose high half is not 0".to_owned())?;
                 Ok(Location::Constant(Cell(value)))
             }
             other => Err(format!("{other:?}")),

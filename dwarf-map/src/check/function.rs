@@ -1,7 +1,7 @@
 //! The rules about one function.
 
 use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, is_trap};
-use crate::locate::{is_float, vector_register, width_mask};
+use crate::locate::{in_vector_register, vector_register, width_mask};
 use crate::unwind::{Unwinder, is_callee_saved};
 use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Location, StableKind};
 use std::collections::HashMap;
@@ -228,7 +228,7 @@ fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), R
         Location::Register(register) => {
             let general = register.0 < 16 && register != RSP;
             let vector = vector_register(register).is_some();
-            (if is_float(ty) { vector } else { general }, Rule::RegisterClass)
+            (if in_vector_register(ty) { vector } else { general }, Rule::RegisterClass)
         }
         Location::Constant(cell) => {
             let null = !matches!(ty, ValType::Ref(_)) || cell.0 == 0;
@@ -236,16 +236,24 @@ fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), R
         }
         Location::CfaOffset(offset) => {
             let begin = i64::from(offset);
-            // At most 8: no overflow.
+            // At most 16: no overflow.
             let end = begin + ty.bytes() as i64;
             let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
-            let arguments = 8 * (i64::from(function.params) + HIDDEN_PARAMETERS);
+            let arguments = argument_bytes(function);
             let callers = begin >= 0 && end <= arguments;
             (own || callers, Rule::FrameOffset)
         }
         Location::Unavailable(_) => return Ok(()),
     };
     if holds { Ok(()) } else { Err(rule) }
+}
+
+/// Most bytes that a function's arguments can take on the caller's stack: 8
+/// each, vectors 16 and aligned to that.
+fn argument_bytes(function: &FunctionMap) -> i64 {
+    let params = function.locals.iter().take(function.params as usize);
+    let bytes: usize = params.map(|ty| if *ty == ValType::V128 { 24 } else { 8 }).sum();
+    bytes as i64 + 8 * HIDDEN_PARAMETERS
 }
 
 /// Whether the bytes before a return address can be a call instruction: a

@@ -61,8 +61,8 @@ rules! {
     AnchorIsTrap, "anchor-is-trap", "The byte at an anchor is a trap instruction (0xcc).";
     StableEntry, "stable-entry", "Where a function has stable points, its first boundary is one of kind entry, and no other is.";
     LocationCount, "location-count", "A boundary has a location for each local and operand; a call site for each local and for some of the operands, from the bottom.";
-    RegisterClass, "register-class", "Integers and references are in general registers other than rsp, floats in vector registers.";
-    ConstantWidth, "constant-width", "A constant fits the width of its type; a constant reference is null.";
+    RegisterClass, "register-class", "Integers and references are in general registers other than rsp, floats and vectors in vector registers.";
+    ConstantWidth, "constant-width", "A constant fits the width of its type, a vector's its low half; a constant reference is null.";
     FrameOffset, "frame-offset", "A stack location lies in the frame but not on the return address, or among the caller's stack arguments.";
     CallOrder, "call-order", "Call sites are in ascending order of return address.";
     CallInCode, "call-in-code", "Return addresses lie in the function's code, its end included and its start not.";

@@ -19,12 +19,13 @@ use std::ops::Range;
 use wasm_view::ValType;
 
 /// The base types: what a debugger shows a value of the type as. A reference
-/// is shown as the word that native code holds.
-const BASE_TYPES: [(ValType, DwAte); 6] = [
+/// is shown as the word that native code holds, a vector as one number.
+const BASE_TYPES: [(ValType, DwAte); 7] = [
     (ValType::I32, DW_ATE_signed),
     (ValType::I64, DW_ATE_signed),
     (ValType::F32, DW_ATE_float),
     (ValType::F64, DW_ATE_float),
+    (ValType::V128, DW_ATE_unsigned),
     (ValType::FUNCREF, DW_ATE_unsigned),
     (ValType::EXTERNREF, DW_ATE_unsigned),
 ];

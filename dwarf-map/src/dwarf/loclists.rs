@@ -110,12 +110,12 @@ impl LocLists {
                 let width = ty.bytes();
                 self.bytes.push(DW_OP_implicit_value.0);
                 self.bytes.push(width as u8);
-                self.bytes.extend(cell.0.to_le_bytes().iter().take(width));
+                self.bytes.extend(u128::from(cell.0).to_le_bytes().iter().take(width));
             }
             // An empty description: the value does not exist here.
             Location::Unavailable(_) => {}
         }
-        // At most 10 bytes, so one byte of length.
+        // At most 18 bytes, so one byte of length.
         let length = self.bytes.len() - length_at - 1;
         if let Some(place) = self.bytes.get_mut(length_at) {
             *place = length as u8;

@@ -93,14 +93,18 @@ mod thunk {
     pub const TABLE_COPY: u8 = 8;
     pub const TABLE_INIT: u8 = 9;
     pub const ELEM_DROP: u8 = 10;
+    pub const MEMORY_NOTIFY: u8 = 11;
+    pub const MEMORY_WAIT32: u8 = 12;
+    pub const MEMORY_WAIT64: u8 = 13;
 }
 
 /// Value types by code: those of the Wasm binary format.
-const VALUE_TYPES: [(u8, wasm_view::ValType); 6] = [
+const VALUE_TYPES: [(u8, wasm_view::ValType); 7] = [
     (0x7f, wasm_view::ValType::I32),
     (0x7e, wasm_view::ValType::I64),
     (0x7d, wasm_view::ValType::F32),
     (0x7c, wasm_view::ValType::F64),
+    (0x7b, wasm_view::ValType::V128),
     (0x70, wasm_view::ValType::FUNCREF),
     (0x6f, wasm_view::ValType::EXTERNREF),
 ];

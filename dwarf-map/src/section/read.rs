@@ -531,6 +531,9 @@ impl<'a> Reader<'a> {
                 elem: ElemIdx::new(index()?),
             },
             thunk::ELEM_DROP => ThunkKind::ElemDrop(ElemIdx::new(index()?)),
+            thunk::MEMORY_NOTIFY => ThunkKind::MemoryNotify(MemoryIdx::new(index()?)),
+            thunk::MEMORY_WAIT32 => ThunkKind::MemoryWait32(MemoryIdx::new(index()?)),
+            thunk::MEMORY_WAIT64 => ThunkKind::MemoryWait64(MemoryIdx::new(index()?)),
             _ => return Err(self.malformed("unknown kind of thunk")),
         };
         let ty = self.func_type()?;

@@ -339,6 +339,9 @@ impl Writer {
                 (thunk::TABLE_INIT, [Some(table.get()), Some(elem.get())])
             }
             ThunkKind::ElemDrop(elem) => (thunk::ELEM_DROP, [Some(elem.get()), None]),
+            ThunkKind::MemoryNotify(memory) => (thunk::MEMORY_NOTIFY, [Some(memory.get()), None]),
+            ThunkKind::MemoryWait32(memory) => (thunk::MEMORY_WAIT32, [Some(memory.get()), None]),
+            ThunkKind::MemoryWait64(memory) => (thunk::MEMORY_WAIT64, [Some(memory.get()), None]),
         };
         self.byte(code);
         for operand in operands.into_iter().flatten() {

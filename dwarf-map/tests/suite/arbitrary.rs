@@ -173,6 +173,9 @@ fn thunk_kind(random: &mut Random) -> ThunkKind {
         ThunkKind::TableCopy { destination: TableIdx::new(a), source: TableIdx::new(b) },
         ThunkKind::TableInit { table: TableIdx::new(a), elem: ElemIdx::new(b) },
         ThunkKind::ElemDrop(ElemIdx::new(a)),
+        ThunkKind::MemoryNotify(MemoryIdx::new(a)),
+        ThunkKind::MemoryWait32(MemoryIdx::new(a)),
+        ThunkKind::MemoryWait64(MemoryIdx::new(a)),
     ];
     random.pick(&kinds)
 }

@@ -138,7 +138,12 @@ impl Oracle {
             AtomicKind::And => Some(old & value),
             AtomicKind::Or => Some(old | value),
             AtomicKind::Xor => Some(old ^ value),
-            AtomicKind::CompareExchange => (old == self.stack[first + 1].0).then_some(value),
+            // Narrow ones wrap what is expected before they compare, as the
+            // proposal decided (WebAssembly/threads#195).
+            AtomicKind::CompareExchange => {
+                let expected = self.stack[first + 1].0 & (u64::MAX >> (64 - 8 * bytes));
+                (old == expected).then_some(value)
+            }
         };
         if let Some(new) = new {
             self.store_bytes(memory, at, &new.to_le_bytes()[..bytes]);

@@ -31,7 +31,7 @@ pub use view::{FrameView, Top};
 use crate::choice::{self, Choice, ChoiceKind, Freedom, GROW_FAILED, GROW_FAILED_64};
 use crate::error::{AdoptError, CallError, HostAccessError};
 use crate::module::OpIdx;
-use crate::op::Op;
+use crate::routes::Route;
 use crate::simd::Choices;
 use crate::stops::StopSet;
 use crate::store::{Instance, Store};
@@ -582,7 +582,10 @@ impl Oracle {
         }
         self.frames.last().is_some_and(|frame| {
             let module = &self.instance(frame.instance).module;
-            stops.ops_for(module).get(self.pc.index()) == Some(&Op::Stop)
+            stops
+                .slots_for(module)
+                .get(self.pc.index())
+                .is_some_and(|slot| slot.route == Route::STOP)
         })
     }
 
