@@ -261,7 +261,12 @@ impl<'a> Lockstep<'a> {
         let linked = self.oracle.instance(instance);
         let planned = self.blueprint.instances.get(instance.index());
         if !planned.is_some_and(|planned| planned.is(linked)) {
-            return Err(CommandError::bug("an instance is linked otherwise than was planned"));
+            return Err(CommandError::Inconclusive {
+                reason: "limit",
+                detail: format!(
+                    "instance {instance} is linked otherwise than when the script ran on the oracle alone; what it imports depends on limits"
+                ),
+            });
         }
         let module = linked.module.clone();
         let actual = instantiate(module.bytes(), &self.subject, &self.spaces[instance.index()])?;

@@ -16,7 +16,7 @@ use wasm_view::{
 };
 
 /// Most bytes that a memory may have: behind them lies the guard.
-const MEMORY_CAPACITY: u64 = 4 << 30;
+pub const MEMORY_CAPACITY: u64 = 4 << 30;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;

@@ -21,6 +21,11 @@ use std::sync::Arc;
 use wasm_view::{FuncAddr, InstanceId, MemoryType, Trap, Value};
 use wasmparser::WasmFeatures;
 
+/// Limits of the oracle in lockstep: four whole memories, else those of a run.
+pub fn limits() -> Limits {
+    Limits { max_memory_pages: 4 * MemoryType::MAX_PAGES, ..session::limits() }
+}
+
 /// Why a script ended early.
 pub enum Early {
     /// The two sides differ.
@@ -67,7 +72,7 @@ impl Script<'_> {
         let plan = self.plan;
         let requests =
             Requests { watch, every: true, max_stops: self.max_stops, ..Requests::default() };
-        let limits = Limits { max_memory_pages: 4 * MemoryType::MAX_PAGES, ..session::limits() };
+        let limits = limits();
         let lockstep = Lockstep::linked(
             &plan.image,
             &plan.parts,

@@ -7,17 +7,19 @@
 //! compiled as it comes by. The instances that this run makes are the plan;
 //! the run in lockstep makes the same ones or is refused.
 
+use super::drive;
 use crate::error::CommandError;
 use crate::inject::Fault;
+use crate::lockstep::kernel::MEMORY_CAPACITY;
 use crate::lockstep::space::{Blueprint, Planned};
 use crate::output;
 use aot_backend::{CompileError, CompileOptions, Image, Part, combine, compile};
 use dwarf_map::{InstanceCounts, InstanceLayout};
 use oracle_interp::script::{self, Driver, Outcome, Running};
-use oracle_interp::{Module, Oracle};
+use oracle_interp::{Limits, Module, Oracle};
 use std::collections::HashMap;
 use std::sync::Arc;
-use wasm_view::{FuncAddr, InstanceId, Trap, Value};
+use wasm_view::{FuncAddr, InstanceId, MemoryType, Trap, Value};
 use wasmparser::WasmFeatures;
 
 /// Bytes of native stack: Wasmtime's default (`max_wasm_stack`). Scripts
@@ -143,10 +145,21 @@ impl Driver for Planning<'_> {
         Running.call(oracle, func, args)
     }
 
+    fn limits(&self) -> Limits {
+        let Limits { max_memory_pages, max_table_elements, .. } = drive::limits();
+        Limits { max_memory_pages, max_table_elements, ..Running.limits() }
+    }
+
     fn accept(&mut self, module: &Module) -> Result<(), String> {
         let bytes = module.bytes();
         if !self.compiled.contains_key(bytes) {
+            let defined = module.memories().iter().skip(module.num_imported_memories() as usize);
+            let bytes_of = |ty: &MemoryType| ty.minimum.saturating_mul(ty.page_bytes());
+            let largest = defined.map(bytes_of).max().unwrap_or(0);
             let made = match compile(bytes, self.options) {
+                Ok(_) if largest > MEMORY_CAPACITY => {
+                    Err("a memory of more than 4 GiB".to_string())
+                }
                 Ok(image) => Ok(Arc::new(image)),
                 Err(error @ CompileError::Codegen(_)) => {
                     let message = error.to_string();

@@ -469,6 +469,11 @@ impl Runner<'_> {
             Err(InstantiateError::Import { mismatch, .. }) => {
                 return Ok(Made::Unlinkable(mismatch.to_string()));
             }
+            Err(InstantiateError::Limit(limit)) => {
+                let reason = format!("more than the oracle's limit of {limit}");
+                self.taint.spread(&self.oracle, &imports, &reason);
+                return Err(Problem::Unsupported(reason));
+            }
             Err(other) => return Err(Problem::Failed(other.to_string())),
         };
         let Some(start) = start else {
