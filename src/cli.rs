@@ -34,6 +34,8 @@ pub enum Command {
     Wast(WastArgs),
     /// Put faults into programs and see whether they are caught
     Selftest(SelftestArgs),
+    /// Run generated modules in lockstep
+    Fuzz(FuzzArgs),
     /// What the contract names and this version has not built
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -41,7 +43,7 @@ pub enum Command {
 
 /// Subcommands of the contract that are not built yet.
 pub const NOT_BUILT: &[&str] =
-    &["migrate", "snapshot", "bisect", "gate", "report", "debug", "fuzz", "instrument", "explain"];
+    &["migrate", "snapshot", "bisect", "gate", "report", "debug", "instrument", "explain"];
 
 /// `wdiff wast`
 #[derive(Debug, Args)]
@@ -240,6 +242,29 @@ pub struct MapArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
+}
+
+/// Options of `wdiff fuzz`.
+#[derive(Clone, Debug, Args)]
+pub struct FuzzArgs {
+    /// The first seed; each module has the next one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub count: u64,
+    /// Optimisation level (default: drawn for each module)
+    #[arg(long, value_enum)]
+    pub opt: Option<Opt>,
+    /// CPU features as for `run` (default: drawn for each module)
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub cpu: Option<String>,
+    /// End after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<f64>,
+    /// Directory for modules with which something is wrong, made when needed
+    #[arg(long, value_name = "DIR", default_value = "wdiff-fuzz")]
+    pub failures: PathBuf,
 }
 
 /// Options of `wdiff selftest`.

@@ -12,6 +12,7 @@ pub mod core_file;
 pub mod describe;
 pub mod disasm;
 pub mod error;
+pub mod fuzz;
 pub mod inject;
 pub mod invoke;
 pub mod lockstep;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Map(args) => map::main(&args),
         Command::Wast(args) => wast::main(&args),
         Command::Selftest(args) => selftest::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
     match result {
@@ -91,7 +93,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest, fuzz"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

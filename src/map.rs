@@ -42,11 +42,22 @@ pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-fn check(image: &Image) -> Result<u8, CommandError> {
+/// The rules that an image's map breaks, and its DWARF if it has some.
+///
+/// # Errors
+/// Call frame information that cannot be read.
+pub fn violations(image: &Image, has_dwarf: bool) -> Result<Vec<Violation>, CommandError> {
     let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
         .map_err(CommandError::input)?;
     let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
-    violations.extend(check_dwarf(image)?);
+    if has_dwarf {
+        violations.extend(check_dwarf(image)?);
+    }
+    Ok(violations)
+}
+
+fn check(image: &Image) -> Result<u8, CommandError> {
+    let violations = violations(image, true)?;
     let mut out = io::stdout().lock();
     for violation in &violations {
         let _ = writeln!(out, "{violation}");

@@ -51,9 +51,17 @@ pub fn load(path: &Path) -> Result<Program, CommandError> {
     } else {
         (assemble(path, &bytes)?, None)
     };
+    Ok(Program { image, ..from_wasm(path, wasm)? })
+}
+
+/// A program of a module's bytes; `path` is what messages call it.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_wasm(path: &Path, wasm: Vec<u8>) -> Result<Program, CommandError> {
     let module = Module::decode(&wasm).map_err(|error| decode_error(path, error))?;
     let sha256 = Sha256::digest(&wasm).into();
-    Ok(Program { path: path.to_owned(), wasm, module: Arc::new(module), image, sha256 })
+    Ok(Program { path: path.to_owned(), wasm, module: Arc::new(module), image: None, sha256 })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CommandError> {

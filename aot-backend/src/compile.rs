@@ -164,8 +164,15 @@ impl Compiler<'_> {
             &mut self.budget,
         )?;
         let clif = std::mem::replace(&mut translated.function, Function::new());
-        let lowered = self.lowerer.lower(clif, &mut translated.values)?;
         let body = module::offset(body.range().start)..module::offset(body.range().end);
+        let lowered = self.lowerer.lower(clif, &mut translated.values);
+        let lowered = lowered.map_err(|error| match error {
+            // Cranelift does not say which instruction.
+            CompileError::Unsupported { feature, .. } => {
+                CompileError::Unsupported { offset: body.start, feature }
+            }
+            error => error,
+        })?;
         let mut piece = lowered.piece(self.lowerer.isa, body.start)?;
         let own = self.module.function_type(func).map_or(0, abi::stack_arguments);
         piece.moved = translated.argument_area.saturating_sub(own);

@@ -134,6 +134,11 @@ fn codegen_error(error: CodegenError) -> CompileError {
             CompileError::too_large("a function has too many values")
         }
         CodegenError::CodeTooLarge => CompileError::too_large("the code of a function"),
+        // An instruction that these CPU features do not have; the caller knows
+        // which function it is in.
+        CodegenError::Unsupported(feature) => {
+            CompileError::Unsupported { offset: WasmOffset::default(), feature }
+        }
         other => CompileError::bug(format!("{other:?}")),
     }
 }

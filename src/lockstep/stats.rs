@@ -151,7 +151,8 @@ impl Stats {
 }
 
 impl Seen {
-    fn add(&mut self, other: Seen, times: u64) {
+    /// Adds others, so many times.
+    pub fn add(&mut self, other: Seen, times: u64) {
         self.located += other.located * times;
         self.derived += other.derived * times;
         self.constant += other.constant * times;
