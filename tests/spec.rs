@@ -57,16 +57,15 @@ const PROPOSALS: &[(&str, Proposal, &str)] = &[
 const OUTDATED: &[(&str, &str)] =
     &[("mutable-global", "linking.wast"), ("reference-types", "unreached-invalid.wast")];
 
-/// Files whose modules validate with the backend's features and use an
-/// instruction that it has not built: they must be inconclusive for that reason.
-const BEYOND: &[(&str, &str)] = &[("return_call_ref.wast", "the instruction ReturnCallRef")];
-
 /// Files of more than a million stops, and the suite whose text of them is run.
 const LONG: &[(&str, &str)] = &[
     ("call_indirect.wast", "v3"),
     ("memory_copy.wast", "v2"),
     ("memory_fill.wast", "v2"),
     ("memory_grow.wast", "v3"),
+    ("return_call.wast", "v3"),
+    ("return_call_indirect.wast", "v3"),
+    ("return_call_ref.wast", "v3"),
 ];
 /// A suite with a short file of such a name.
 const SHORT: &str = "multi-memory";
@@ -113,17 +112,8 @@ fn check(file: &TestFile<'_>, standard: &str) -> Result<(), Failed> {
         .map_err(|error| format!("no report, exit {code:?}: {error}: {stderr}"))?;
     let text = || reports::text::render(&report, reports::Style::plain());
     let Some(section) = &report.wast else { return Err(text().into()) };
-    let beyond = BEYOND.iter().find(|(name, _)| *name == file.name());
-    let expected = if beyond.is_none() && within_features(file.raw())? {
-        (0, Verdict::Match)
-    } else {
-        (3, Verdict::Inconclusive)
-    };
-    if let Some((_, reason)) = beyond
-        && !section.not_run.contains_key(*reason)
-    {
-        return Err(format!("not for {reason}:\n{}", text()).into());
-    }
+    let expected =
+        if within_features(file.raw())? { (0, Verdict::Match) } else { (3, Verdict::Inconclusive) };
     if (code, report.verdict) != (Some(expected.0), expected.1) {
         return Err(format!("exit {code:?}, expected {}\n{}", expected.0, text()).into());
     }
