@@ -2,8 +2,8 @@
 //!
 //! Each file is run in a store of its own. In lockstep, the modules of a script
 //! are instances of one subject that call and share as the script links them
-//! ([`plan`]), and every call is executed by AOT code beside the oracle
-//! ([`drive`]). The report adds up all files; the first difference between
+//! (`plan`), and every call is executed by AOT code beside the oracle
+//! (`drive`). The report adds up all files; the first difference between
 //! the two sides ends the run, and so does nothing else: assertions that fail
 //! although both sides agree are listed with their places and are a divergence
 //! of kind `exit` in the end. What was not run makes the run inconclusive.
