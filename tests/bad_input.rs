@@ -169,7 +169,6 @@ const CASES: &[Case] = &[
     case("gate", "gate", 3, &["wdiff gate is not built yet"]),
     case("snapshot", "snapshot show x", 3, &["wdiff snapshot is not built yet"]),
     case("debug", "debug @good.wasm", 3, &["wdiff debug is not built yet"]),
-    case("fuzz", "fuzz --seed 1", 3, &["wdiff fuzz is not built yet"]),
 ];
 
 /// Absurd, but legal: these must end by themselves with a report.
