@@ -50,6 +50,7 @@ pub fn violations(image: &Image, has_dwarf: bool) -> Result<Vec<Violation>, Comm
     let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
         .map_err(CommandError::input)?;
     let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
+    violations.extend(dwarf_map::check::check_module(&image.map, &image.wasm));
     if has_dwarf {
         violations.extend(check_dwarf(image)?);
     }

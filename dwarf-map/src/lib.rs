@@ -26,7 +26,8 @@
 //! | [`locate`] | the value at a location in a frame |
 //! | [`check`] | static rules that hold the forms, the code and each other to account |
 //!
-//! Invariants: nothing here executes or decodes Wasm; offsets in the module,
+//! Invariants: nothing here executes Wasm, and only the checker reads a module
+//! (it validates it) or decodes machine code; offsets in the module,
 //! in the code and addresses in the subject never mix; bytes and stacks that
 //! are read here may be hostile and lead to errors, never to panics.
 #![forbid(unsafe_code)]

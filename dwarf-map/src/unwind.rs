@@ -26,7 +26,7 @@ const RSP: u16 = 7;
 /// DWARF number of the return address column.
 const RETURN_ADDRESS: u16 = 16;
 /// Registers that a function leaves as it found them.
-const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
+pub(crate) const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
 
 /// Whether a general register keeps its value across a call.
 pub fn is_callee_saved(register: DwarfReg) -> bool {
@@ -126,7 +126,7 @@ impl Registers {
 
 /// What happened to a general register since the function was entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Saved {
+pub enum Saved {
     /// In memory at the frame address plus this.
     At(i64),
     /// Lost.
@@ -263,6 +263,31 @@ impl Unwinder {
     /// it depends on the image alone.
     pub fn cfa_rule(&self, pc: CodeOffset) -> Result<CfaRule, UnwindError> {
         self.row(pc).map(|row| row.cfa)
+    }
+
+    /// Where the return address is, counted from the frame address; `None`
+    /// where there is no caller.
+    ///
+    /// # Errors
+    /// No rule is for this PC.
+    pub fn return_address(&self, pc: CodeOffset) -> Result<Option<i64>, UnwindError> {
+        self.row(pc).map(|row| row.return_address)
+    }
+
+    /// Where the caller's value of a general register is. Of registers that
+    /// functions need not preserve only rules tell.
+    ///
+    /// # Errors
+    /// No rule is for this PC.
+    pub fn saved(&self, pc: CodeOffset, register: DwarfReg) -> Result<Saved, UnwindError> {
+        let (first, end) = self.row(pc)?.saved;
+        let rules = self.saved.get(first..end).unwrap_or_default();
+        let rule = rules.iter().rev().find(|(number, _)| *number == register.0);
+        Ok(match rule {
+            Some((_, saved)) => *saved,
+            None if is_callee_saved(register) => Saved::Same,
+            None => Saved::Lost,
+        })
     }
 
     /// The first byte of `code` that no rule is for.

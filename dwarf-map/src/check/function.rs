@@ -1,6 +1,6 @@
 //! The rules about one function.
 
-use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, is_trap};
+use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, frames, is_trap};
 use crate::locate::{in_vector_register, vector_register, width_mask};
 use crate::unwind::{Unwinder, is_callee_saved};
 use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind};
@@ -25,6 +25,7 @@ pub(super) fn check(
     checker.stable();
     checker.call_sites();
     checker.traps();
+    frames::check(function, text, unwinder, findings);
 }
 
 struct Checker<'a> {

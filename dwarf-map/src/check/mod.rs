@@ -10,18 +10,23 @@
 //! 1. *Shape*: lists are in the order that lookups rely on, and have the
 //!    lengths that the slots demand.
 //! 2. *Map against code*: anchors are trap instructions, return addresses
-//!    follow call instructions, frames are described by CFI.
+//!    follow call instructions, frames are described by CFI, and the CFI is
+//!    what the code does (`frames.rs`).
 //! 3. *Locations*: a value of this type can be at that place at all, or be
 //!    computed from what can.
 //!
 //! What it cannot see is whether a value really is where the map says. That
-//! takes execution. [`check_dwarf`] compares the map with the DWARF of the
-//! same image, which debuggers and second witnesses read.
+//! takes execution. [`check_module`] compares the map with the module, and
+//! [`check_dwarf`] with the DWARF of the same image, which debuggers and second
+//! witnesses read.
 
 mod dwarf;
+mod frames;
 mod function;
+mod module;
 
 pub use dwarf::check_dwarf;
+pub use module::check_module;
 
 use crate::unwind::Unwinder;
 use crate::{CodeOffset, ImageMap};
@@ -80,6 +85,14 @@ rules! {
     Duplicate, "duplicate", "There is one thunk for a thing asked for and one entry for a function type.";
     ArgumentArea, "argument-area", "The argument area holds the parameters and the results of each thunk and entry.";
     CfiCoverage, "cfi-coverage", "Call frame information describes every byte of every function and thunk.";
+    CfiFrame, "cfi-frame", "Where the code decides how far the frame address is from a register, call frame information says the same.";
+    CfiSaved, "cfi-saved", "A register of the caller's is where call frame information says: in its place from when the code has put it there, in the register until the code changes it.";
+    ModuleReadable, "module-readable", "The module can be parsed and is valid.";
+    FunctionKnown, "function-known", "The functions are those that the module defines, with its types, parameters, locals and bodies.";
+    BoundaryComplete, "boundary-complete", "Every instruction that validation finds reachable has a boundary, and there are no others.";
+    OperandTypes, "operand-types", "The operands of a boundary have the types that validation gives.";
+    StableComplete, "stable-complete", "Where a function has stable points they are all that its Wasm has, each of the first kind that applies.";
+    CallComplete, "call-complete", "A call that has an anchor has a call site; call sites belong to what may suspend a frame, with locations of the operands that it leaves on the stack.";
     DwarfReadable, "dwarf-readable", "The DWARF sections can be parsed, and every location is of a kind that the map has.";
     DwarfFunction, "dwarf-function", "Each function has a subprogram with the same code, and each such subprogram a function.";
     DwarfVariable, "dwarf-variable", "A subprogram has the variables of its function's slots, with their types.";

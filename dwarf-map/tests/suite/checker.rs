@@ -206,8 +206,99 @@ fn every_damage_is_found_by_its_rule() {
         );
     }
     let tested: Vec<Rule> = damages.iter().map(|(rule, _, _)| *rule).collect();
-    for rule in Rule::ALL.iter().filter(|rule| !rule.name().starts_with("dwarf-")) {
+    // The others have tables of their own, below and in `module.rs`.
+    let elsewhere = |rule: &Rule| {
+        use Rule::{BoundaryComplete, CallComplete, CfiFrame, CfiSaved, FunctionKnown};
+        use Rule::{ModuleReadable, OperandTypes, StableComplete};
+        let module = [FunctionKnown, BoundaryComplete, OperandTypes, StableComplete, CallComplete];
+        rule.name().starts_with("dwarf-")
+            || module.contains(rule)
+            || [CfiFrame, CfiSaved, ModuleReadable].contains(rule)
+    };
+    for rule in Rule::ALL.iter().filter(|rule| !elsewhere(rule)) {
         assert!(tested.contains(rule), "no damage is made for {rule}");
+    }
+}
+
+/// Call frame information that is complete and in order, but wrong.
+#[test]
+fn wrong_frames_are_found() {
+    use gimli::X86_64 as R;
+    use gimli::write::CallFrameInstruction as Cfi;
+    let pushed = [(1, Cfi::CfaOffset(16)), (1, Cfi::Offset(R::RBP, -16))];
+    let good = [(4, Cfi::CfaRegister(R::RBP)), (12, Cfi::Offset(R::RBX, -32))];
+    type Damage = (Rule, &'static str, Vec<(u32, Cfi)>);
+    let damages: [Damage; 9] = [
+        (
+            Rule::CfiFrame,
+            "a frame address a word too high",
+            [&pushed[1..], &good, &[(1, Cfi::CfaOffset(24))]].concat(),
+        ),
+        (Rule::CfiFrame, "a frame counted from rsp all along", [&pushed[..], &good[1..]].concat()),
+        (
+            Rule::CfiFrame,
+            "a frame counted from rbx",
+            [&pushed[..], &[(4, Cfi::CfaRegister(R::RBX))], &good[1..]].concat(),
+        ),
+        (
+            Rule::CfiFrame,
+            "a return address that is the saved rbp",
+            [&pushed[..], &good, &[(12, Cfi::Offset(R::RA, -16))]].concat(),
+        ),
+        (Rule::CfiSaved, "rbx not said to be saved", [&pushed[..], &good[..1]].concat()),
+        (
+            Rule::CfiSaved,
+            "rbx in the place of a local",
+            [&pushed[..], &good[..1], &[(12, Cfi::Offset(R::RBX, -24))]].concat(),
+        ),
+        (
+            Rule::CfiSaved,
+            "rbx saved, but restored too early",
+            [&pushed[..], &good, &[(19, Cfi::SameValue(R::RBX))]].concat(),
+        ),
+        (Rule::CfiSaved, "rbp not said to be saved", [&pushed[..1], &good].concat()),
+        (
+            Rule::CfiSaved,
+            "r12 said to be saved",
+            [&pushed[..], &good, &[(12, Cfi::Offset(R::R12, -24))]].concat(),
+        ),
+    ];
+    for (rule, what, mut rules) in damages {
+        rules.sort_by_key(|(from, _)| *from);
+        let section = fixture::section(&fixture::frames_with(&rules));
+        let unwinder = Unwinder::new(&section, TEXT, TEXT_SIZE).expect("it can be read");
+        let found = check(&fixture::map(), &fixture::text(), &unwinder);
+        assert!(
+            found.iter().any(|violation| violation.rule == rule),
+            "{what}: expected {rule}, found {found:#?}",
+        );
+    }
+}
+
+/// Code that no longer does what its call frame information says.
+#[test]
+fn changed_prologues_are_found() {
+    type Damage = (Rule, &'static str, usize, &'static [u8]);
+    let damages: [Damage; 5] = [
+        (Rule::CfiSaved, "rbx never saved", 8, &[0x90; 4]),
+        (Rule::CfiSaved, "r12 in the place of rbx", 8, &[0x4c, 0x89, 0x24, 0x24]),
+        (
+            Rule::CfiSaved,
+            "rbx saved four bytes off",
+            8,
+            &[0x48, 0x89, 0x5c, 0x24, 0x04, 0x90, 0x90, 0x90, 0x90],
+        ),
+        (Rule::CfiFrame, "rbp not set", 1, &[0x90; 3]),
+        (Rule::CfiSaved, "another register pushed", 0, &[0x53]),
+    ];
+    for (rule, what, at, code) in damages {
+        let mut image = Image::good();
+        image.text[at..at + code.len()].copy_from_slice(code);
+        let found = image.check();
+        assert!(
+            found.iter().any(|violation| violation.rule == rule),
+            "{what}: expected {rule}, found {found:#?}",
+        );
     }
 }
 

@@ -185,6 +185,17 @@ pub fn map() -> ImageMap {
 
 /// Call frame information, with the same entry that Cranelift makes.
 pub fn frames() -> FrameTable {
+    frames_with(&[
+        (1, CallFrameInstruction::CfaOffset(16)),
+        (1, CallFrameInstruction::Offset(X86_64::RBP, -16)),
+        (4, CallFrameInstruction::CfaRegister(X86_64::RBP)),
+        (12, CallFrameInstruction::Offset(X86_64::RBX, -32)),
+    ])
+}
+
+/// Call frame information in which function 0 has these rules, each from an
+/// offset in its code.
+pub fn frames_with(rules: &[(u32, CallFrameInstruction)]) -> FrameTable {
     let mut table = FrameTable::default();
     let encoding = Encoding { format: Format::Dwarf32, version: 1, address_size: 8 };
     let mut cie = CommonInformationEntry::new(encoding, 1, -8, X86_64::RA);
@@ -201,8 +212,10 @@ pub fn frames() -> FrameTable {
         fde.add_instruction(4, CallFrameInstruction::CfaRegister(X86_64::RBP));
         fde
     };
-    let mut caller = framed(fde(0, 46));
-    caller.add_instruction(12, CallFrameInstruction::Offset(X86_64::RBX, -32));
+    let mut caller = fde(0, 46);
+    for (from, rule) in rules {
+        caller.add_instruction(*from, rule.clone());
+    }
     table.add_fde(cie, caller);
     table.add_fde(cie, framed(fde(64, 12)));
     table.add_fde(cie, fde(80, 2));
@@ -212,8 +225,13 @@ pub fn frames() -> FrameTable {
 
 /// The content of `.debug_frame`.
 pub fn debug_frame() -> Vec<u8> {
+    section(&frames())
+}
+
+/// `.debug_frame` with this content.
+pub fn section(frames: &FrameTable) -> Vec<u8> {
     let mut section = gimli::write::DebugFrame(EndianVec::new(LittleEndian));
-    frames().write_debug_frame(&mut section).expect("the fixture's frames can be written");
+    frames.write_debug_frame(&mut section).expect("the fixture's frames can be written");
     section.0.into_vec()
 }
 

@@ -4,5 +4,7 @@ mod arbitrary;
 mod checker;
 mod debugger;
 mod fixture;
+mod module;
+mod rules;
 mod section;
 mod unwinding;
