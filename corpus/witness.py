@@ -3,7 +3,8 @@
 
 Every program is run by Wasmtime (`pip install wasmtime`), its C source is
 built and run natively (gcc), and functions without parameters are also run by
-wabt's wasm-interp where it is installed. All must agree with the manifest.
+wabt's wasm-interp where it is installed. Legacy exceptions, which Wasmtime does
+not have, are run by V8 (`node`) instead. All must agree with the manifest.
 
     witness.py [NAME...]    compares; exit code 1 if anything differs
     witness.py --bless      writes results, outputs and instruction counts
@@ -41,7 +42,7 @@ TRAPS = {
     "STACK_OVERFLOW": {"call stack exhausted"},
     "HEAP_MISALIGNED": {"unaligned atomic"},
     "ATOMIC_WAIT_NON_SHARED_MEMORY": {"expected shared memory"},
-    "NULL_REFERENCE": {"null reference", "null function reference"},
+    "NULL_REFERENCE": {"null reference", "null function reference", "null exception reference"},
 }
 FORMATS = {"i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
 
@@ -93,6 +94,7 @@ def run_wasmtime(program):
     config.wasm_threads = True
     config.shared_memory = True
     config.wasm_tail_call = True
+    config.wasm_exceptions = True
     engine = wasmtime.Engine(config)
     store = wasmtime.Store(engine)
     store.set_fuel(FUEL)
@@ -129,14 +131,36 @@ def run_wasmtime(program):
         except wasmtime.ExitTrap as exit_trap:
             outcome["exit_code"] = exit_trap.code
         except wasmtime.Trap as trap:
-            code = trap.trap_code.name
-            outcome["trap"] = TRAPS.get(code, {code})
+            if "thrown Wasm exception" in str(trap):
+                outcome["trap"] = {"uncaught exception"}
+            else:
+                code = trap.trap_code.name
+                outcome["trap"] = TRAPS.get(code, {code})
         del wasi, linker
         outcome["stdout"] = out.read_bytes() if out.exists() else b""
         outcome["instructions"] = FUEL - store.get_fuel()
         if "call stack exhausted" in outcome.get("trap", ()):
             outcome["instructions"] = None
         return outcome
+
+
+NODE = """
+const [file, name] = process.argv.slice(1);
+const bytes = require("fs").readFileSync(file);
+const {exports} = new WebAssembly.Instance(new WebAssembly.Module(bytes));
+try { const found = exports[name](); console.log(typeof found, String(found)); }
+catch (e) { if (!(e instanceof WebAssembly.Exception)) throw e; console.log("threw"); }
+"""
+
+
+def run_node(program):
+    """A function without parameters and with one integer result, in V8."""
+    command = ["node", "-e", NODE, str(ROOT / program["wasm"]), program["invoke"]["function"]]
+    words = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    if words == ["threw"]:
+        return {"trap": {"uncaught exception"}, "instructions": None}
+    kind = {"bigint": "i64", "number": "i32"}[words[0]]
+    return {"results": [f"{kind}:{words[1]}"], "instructions": None}
 
 
 def run_native(program):
@@ -265,12 +289,14 @@ def main():
     names = [argument for argument in arguments if not argument.startswith("-")]
     chosen = [p for p in programs if not names or p["name"] in names]
     failures = 0
-    asked = {"wasmtime": 0, "native": 0, "wabt": 0}
+    asked = {"wasmtime": 0, "node": 0, "native": 0, "wabt": 0}
     for program in chosen:
-        seen = run_wasmtime(program)
+        legacy = program["name"].startswith("legacy-")
+        first = "node" if legacy else "wasmtime"
+        seen = run_node(program) if legacy else run_wasmtime(program)
         if blessing:
             bless(program, seen)
-        for engine, outcome in (("wasmtime", seen), ("native", run_native(program)), ("wabt", run_wabt(program))):
+        for engine, outcome in ((first, seen), ("native", run_native(program)), ("wabt", run_wabt(program))):
             if outcome is None:
                 continue
             asked[engine] += 1
@@ -280,7 +306,7 @@ def main():
     if blessing:
         write(programs)
     print(f"{len(chosen)} programs, {failures} differences; asked: {asked}")
-    for tool in ("gcc", "wasm-interp"):
+    for tool in ("gcc", "wasm-interp", "node"):
         if not shutil.which(tool):
             print(f"WARNING: {tool} is missing, one witness less")
     return 1 if failures or not chosen else 0

@@ -165,7 +165,7 @@ fn module(random: &mut SplitMix64) -> Option<Vec<u8>> {
         tail_call_enabled: has(WasmFeatures::TAIL_CALL),
         memory64_enabled: has(WasmFeatures::MEMORY64) && random.below(4) == 0,
         wide_arithmetic_enabled: has(WasmFeatures::WIDE_ARITHMETIC) && random.below(4) == 0,
-        exceptions_enabled: false,
+        exceptions_enabled: has(WasmFeatures::EXCEPTIONS),
         gc_enabled: false,
         threads_enabled: false,
         custom_page_sizes_enabled: false,
@@ -293,6 +293,7 @@ pub fn run_case(
             Ending::Returned(_) => outcome.end("returned"),
             Ending::Exited(_) => outcome.end("exited"),
             Ending::Trapped(..) => outcome.end("trapped"),
+            Ending::Thrown(_) => outcome.end("thrown"),
             Ending::Inconclusive { reason, .. } => outcome.end(reason.key()),
             Ending::Diverged(finding) => {
                 outcome.end("diverged");

@@ -8,7 +8,7 @@ use crate::{disasm, program, run};
 use aot_backend::Image;
 use dwarf_map::check::Violation;
 use dwarf_map::unwind::Unwinder;
-use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Location};
+use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Handler, Location};
 use object::{Object, ObjectSection};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -133,6 +133,14 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
             Anchor::Eliminated => writeln!(out, "{} eliminated", boundary.offset)?,
         }
     }
+    let mut handlers: HashMap<u64, Vec<String>> = HashMap::new();
+    for site in &function.call_sites {
+        for Handler { tag, pc } in &site.handlers {
+            let what = tag.map_or("all".into(), |tag| format!("tag {}", tag.get()));
+            let what = format!("catches {what} from {}", site.offset);
+            handlers.entry(pc.at(text).get()).or_default().push(what);
+        }
+    }
     for line in disasm::disassemble(image, function.code.clone()) {
         for boundary in anchors.get(&line.address.get()).into_iter().flatten() {
             let stable = boundary.stable.map(|kind| format!("  ; stable: {kind:?}").to_lowercase());
@@ -148,6 +156,9 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
                 let name = crate::lockstep::follow::slot_name(slot, function.locals.len());
                 writeln!(out, "    {name} {ty} {}", show(function, *location, *ty))?;
             }
+        }
+        for handler in handlers.get(&line.address.get()).into_iter().flatten() {
+            writeln!(out, "  ; {handler}")?;
         }
         writeln!(out, "  {} {}", line.address, line.text)?;
     }

@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 use wasi_host::{OperationLog, World, WorldConfig};
 use wasm_view::Value;
 
+/// How reports name an exception that ends a call, among traps.
+pub const UNCAUGHT: &str = "uncaught exception";
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -121,8 +124,10 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
 
 /// A replay in which the program ends before the log does is no repetition.
 fn unfinished_replay(executed: &mut Executed, world: &World) {
-    let ended =
-        matches!(executed.ending, Ending::Returned(_) | Ending::Exited(_) | Ending::Trapped(..));
+    let ended = matches!(
+        executed.ending,
+        Ending::Returned(_) | Ending::Exited(_) | Ending::Trapped(..) | Ending::Thrown(_)
+    );
     if ended && world.remaining() > 0 {
         let (made, left) = (world.calls(), world.remaining());
         let next = world.log().get(made).map(|entry| entry.function()).unwrap_or_default();
@@ -300,6 +305,7 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
         Ending::Returned(_) if !session.calls.shows_results => exit_code = Some(0),
         Ending::Exited(code) => exit_code = Some(*code),
         Ending::Trapped(which, _) => trap = Some(which.text().to_string()),
+        Ending::Thrown(_) => trap = Some(UNCAUGHT.to_string()),
         _ => {}
     }
     let program = reports::Program {

@@ -63,7 +63,6 @@ const CASES: &[Case] = &[
     case("a memory beyond 4 GiB", "run @mem65537.wasm", 2, &["byte offset 0x15", "0x10000"]),
     case("a table beyond room", "run @table11m.wasm", 3, &["byte offset 0x", "10000000"]),
     case("a table of 2^32 - 1", "run @table4g.wasm", 3, &["byte offset 0x", "4294967295"]),
-    case("exceptions", "run @exceptions.wat", 3, &["exception handling", "byte offset 0x"]),
     case("GC", "run @gc.wat", 3, &["GC", "byte offset 0x"]),
     case(
         "unknown import",
@@ -314,7 +313,6 @@ fn prepare(root: &Path) {
 }
 
 const TEXTS: &[(&str, &str)] = &[
-    ("exceptions", r#"(module (tag $t) (func (export "_start") throw $t))"#),
     (
         "gc",
         r#"(module (type (struct (field i32))) (func (export "_start") i32.const 1 struct.new 0 drop))"#,

@@ -6,11 +6,13 @@
 //! trap, and anything but plain data movement on the way is a bug.
 
 use crate::error::CompileError;
+use crate::translate::CallDraft;
 use cranelift_codegen::CompiledCode;
+use cranelift_codegen::FinalizedMachExceptionHandler;
 use cranelift_codegen::MachDebugTagPos;
 use cranelift_codegen::ir::DebugTag;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What the tags of a function's code say.
 #[derive(Default)]
@@ -19,12 +21,46 @@ pub(crate) struct Tags {
     pub traps: Vec<Option<u32>>,
     /// Return address of each call site, by its tag; likewise.
     pub calls: Vec<Option<u32>>,
+    /// PC of each handler, by its number.
+    pub handlers: HashMap<u32, u32>,
 }
 
 impl Tags {
     /// Reads the tags of a function with that many boundaries and calls.
-    pub fn of(code: &CompiledCode, boundaries: usize, calls: usize) -> Result<Self, CompileError> {
-        let mut tags = Tags { traps: vec![None; boundaries], calls: vec![None; calls] };
+    pub fn of(
+        code: &CompiledCode,
+        boundaries: usize,
+        drafts: &[CallDraft],
+    ) -> Result<Self, CompileError> {
+        let mut tags = Tags {
+            traps: vec![None; boundaries],
+            calls: vec![None; drafts.len()],
+            handlers: HashMap::new(),
+        };
+        // A call that ends its block carries no tag; its handlers tell which
+        // it is.
+        let owners: HashMap<u32, usize> = drafts
+            .iter()
+            .enumerate()
+            .flat_map(|(call, draft)| draft.handlers.iter().map(move |each| (each.number, call)))
+            .collect();
+        let frame = code.buffer.frame_layout().map(|layout| layout.frame_to_fp_offset);
+        for site in code.buffer.call_sites() {
+            // A handler expects the stack pointer of the function's body.
+            if !site.exception_handlers.is_empty() && site.frame_offset != frame {
+                return Err(CompileError::bug("a call with another frame than its function's"));
+            }
+            for handler in site.exception_handlers {
+                let &FinalizedMachExceptionHandler::Tag(tag, pc) = handler else { continue };
+                let number = tag.as_u32();
+                let call = owners.get(&number).and_then(|call| tags.calls.get_mut(*call));
+                let Some(call) = call else {
+                    return Err(CompileError::bug(format!("handler {number} belongs to no call")));
+                };
+                *call = Some(site.ret_addr);
+                tags.handlers.insert(number, pc);
+            }
+        }
         let returns: Vec<u32> = code.buffer.call_sites().map(|site| site.ret_addr).collect();
         let mut seen = HashSet::new();
         for list in code.buffer.debug_tags() {

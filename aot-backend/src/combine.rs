@@ -10,8 +10,8 @@
 use crate::error::CompileError;
 use crate::image::{FRAME_SECTION, Image};
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, ImageMap, InstanceLayout,
-    ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
+    InstanceLayout, ThunkMap, TrapSite,
 };
 use gimli::write::{Address, DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -166,11 +166,13 @@ fn move_boundary(boundary: &BoundaryMap, by: u32) -> BoundaryMap {
 }
 
 fn move_call(site: &CallSite, by: u32) -> CallSite {
-    let CallSite { return_address, offset, locations } = site;
+    let CallSite { return_address, offset, locations, handlers } = site;
+    let handler = |handler: &Handler| Handler { tag: handler.tag, pc: moved(handler.pc, by) };
     CallSite {
         return_address: moved(*return_address, by),
         offset: *offset,
         locations: locations.clone(),
+        handlers: handlers.iter().map(handler).collect(),
     }
 }
 

@@ -12,14 +12,14 @@ use crate::lower::{Lowered, Lowerer, Target};
 use crate::module::{self, Module};
 use crate::options::{self, CRANELIFT_VERSION, CompileOptions};
 use crate::thunks::{self, Thunks};
-use crate::translate::{self, BodyError, Environment, Translated};
+use crate::translate::{self, BodyError, Environment, HandlerDraft, Translated};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, ImageMap, InstanceLayout,
-    Location, Producer, ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
+    InstanceLayout, Location, Producer, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -69,6 +69,8 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::MEMORY64
         | WasmFeatures::THREADS
         | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXCEPTIONS
+        | WasmFeatures::LEGACY_EXCEPTIONS
 }
 
 /// Says whether a module that does not pass with our features is invalid or
@@ -198,7 +200,7 @@ impl Compiler<'_> {
         lowered.check_argument_area(argument_area)?;
         let stack_arguments =
             abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
-        let tags = Tags::of(&lowered.code, boundaries.len(), calls.len())?;
+        let tags = Tags::of(&lowered.code, boundaries.len(), &calls)?;
         let mut locator = Locator::new(lowered, self.lowerer.isa);
         let shown = translated.shown;
         let shown = shown.map(|slot| lowered.slot_offset(slot)).transpose()?;
@@ -235,10 +237,18 @@ impl Compiler<'_> {
             .filter_map(|(draft, address)| {
                 let address = address?;
                 let values = &values[draft.values];
+                // Where a call ends its block, values may have been moved for
+                // the next one as soon as it has returned.
+                let standing = address - u32::from(!draft.handlers.is_empty());
+                let handler = |handler: HandlerDraft| {
+                    let pc = at(*tags.handlers.get(&handler.number)?);
+                    Some(Handler { tag: handler.tag, pc })
+                };
                 Some(CallSite {
                     return_address: at(address),
                     offset: draft.offset,
-                    locations: values.iter().map(|&v| locator.suspended(v, address)).collect(),
+                    locations: values.iter().map(|&v| locator.suspended(v, standing)).collect(),
+                    handlers: draft.handlers.into_iter().filter_map(handler).collect(),
                 })
             })
             .collect();
@@ -277,7 +287,7 @@ impl Compiler<'_> {
         function: Function,
     ) -> Result<(Range<CodeOffset>, Option<CodeOffset>), CompileError> {
         let lowered = self.lowerer.lower(function, &mut [])?;
-        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, 0)?;
+        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, &[])?;
         let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
         let code = self.text.add(target, piece)?;
         let trap = tags.traps.first().copied().flatten();

@@ -8,8 +8,8 @@ use crate::error::CompileError;
 use dwarf_map::{InstanceCounts, InstanceLayout};
 use std::collections::{BTreeMap, BTreeSet};
 use wasm_view::{
-    AddressType, FuncIdx, FuncType, GlobalIdx, GlobalType, MemoryIdx, MemoryType, RefType,
-    TableIdx, TableType, TypeIdx, ValType, WasmOffset,
+    AddressType, FuncIdx, FuncType, GlobalIdx, GlobalType, HeapType, MemoryIdx, MemoryType,
+    RefType, TableIdx, TableType, TypeIdx, ValType, WasmOffset,
 };
 use wasmparser::{KnownCustom, Name, Payload, TypeRef};
 
@@ -27,6 +27,8 @@ pub(crate) struct Module {
     /// Imports first, as are the next two.
     pub tables: Vec<TableType>,
     pub memories: Vec<MemoryType>,
+    /// Types of exception tags, imports first.
+    pub tags: Vec<TypeIdx>,
     pub globals: Vec<GlobalType>,
     pub imported_globals: u32,
     pub names: Names,
@@ -62,8 +64,7 @@ impl Module {
                             self.globals.push(global_type(ty));
                             self.imported_globals += 1;
                         }
-                        // Refused by the validator (exceptions are off).
-                        TypeRef::Tag(_) => {}
+                        TypeRef::Tag(ty) => self.tags.push(TypeIdx::new(ty.func_type_idx)),
                     }
                 }
             }
@@ -80,6 +81,11 @@ impl Module {
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
                     self.memories.push(memory_type(&memory?));
+                }
+            }
+            Payload::TagSection(section) => {
+                for tag in section.clone() {
+                    self.tags.push(TypeIdx::new(tag?.func_type_idx));
                 }
             }
             Payload::GlobalSection(section) => {
@@ -152,6 +158,7 @@ impl Module {
         let cells = self
             .indices_in_use()
             .into_iter()
+            .chain(self.tags.iter().copied())
             .filter_map(|ty| self.types.get(ty.index()))
             .map(|ty| ty.params.len().max(ty.results.len()))
             .max()
@@ -250,7 +257,16 @@ fn ref_type(ty: wasmparser::RefType) -> RefType {
 
 /// Likewise, of what a reference refers to.
 pub(crate) fn heap_type(ty: wasmparser::HeapType) -> RefType {
-    if ty == wasmparser::HeapType::EXTERN { RefType::EXTERN } else { RefType::FUNC }
+    use wasmparser::AbstractHeapType as Abstract;
+    match ty {
+        wasmparser::HeapType::Abstract { ty: Abstract::Extern | Abstract::NoExtern, .. } => {
+            RefType::EXTERN
+        }
+        wasmparser::HeapType::Abstract { ty: Abstract::Exn | Abstract::NoExn, .. } => {
+            RefType::nullable(HeapType::Exn)
+        }
+        _ => RefType::FUNC,
+    }
 }
 
 fn address_type(is_64: bool) -> AddressType {

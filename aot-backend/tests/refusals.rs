@@ -8,11 +8,7 @@ use support::{refusal, wasm};
 
 #[test]
 fn unsupported_features_are_named() {
-    let cases = [
-        ("exceptions", "(module (tag) (func throw 0))"),
-        ("gc", "(module (type (struct)))"),
-        ("gc", "(module (func (param anyref)))"),
-    ];
+    let cases = [("gc", "(module (type (struct)))"), ("gc", "(module (func (param anyref)))")];
     for (name, text) in cases {
         match refusal(text) {
             CompileError::Unsupported { feature, offset } => {

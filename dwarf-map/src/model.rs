@@ -12,8 +12,8 @@ use crate::addr::CodeOffset;
 use crate::expression::{Expression, ExpressionIdx};
 use std::ops::Range;
 use wasm_view::{
-    Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, TableIdx, Trap, TypeIdx, ValType,
-    WasmOffset,
+    Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, TableIdx, TagIdx, Trap, TypeIdx,
+    ValType, WasmOffset,
 };
 
 /// A register by its DWARF number (System V x86-64 psABI, figure 3.36):
@@ -32,6 +32,9 @@ pub const fn erased(ty: ValType) -> ValType {
         }) => ValType::FUNCREF,
         ValType::Ref(RefType { heap: HeapType::Extern | HeapType::NoExtern, .. }) => {
             ValType::EXTERNREF
+        }
+        ValType::Ref(RefType { heap: HeapType::Exn | HeapType::NoExn, .. }) => {
+            ValType::Ref(RefType::nullable(HeapType::Exn))
         }
         other => other,
     }
@@ -139,6 +142,20 @@ pub struct CallSite {
     /// Locations while suspended: the locals, then the operands that remain
     /// below the arguments.
     pub locations: Vec<Location>,
+    /// Where the function goes on when the callee throws, first match first.
+    pub handlers: Vec<Handler>,
+}
+
+/// A place at which a function goes on when a call ends with an exception. The
+/// frame is as its body has it, registers other than the stack and the frame
+/// pointer are lost. `rax` holds the reference to the exception (in the form of
+/// [`wasm_view::ExnId`]'s cell), the argument area its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handler {
+    /// The tag that it handles; everything without.
+    pub tag: Option<TagIdx>,
+    /// Its PC.
+    pub pc: CodeOffset,
 }
 
 /// A native instruction that may fault as a Wasm trap.
@@ -247,6 +264,10 @@ pub enum ThunkKind {
     MemoryWait32(MemoryIdx),
     /// `memory.atomic.wait64`, likewise.
     MemoryWait64(MemoryIdx),
+    /// `throw`: the tag's arguments. Does not return.
+    Throw(TagIdx),
+    /// `throw_ref`: an exception, not null. Does not return.
+    ThrowRef,
 }
 
 /// The instruction with its indices, `memory.copy 0 1`.
@@ -275,6 +296,8 @@ impl std::fmt::Display for ThunkKind {
             ThunkKind::MemoryNotify(memory) => write!(f, "memory.atomic.notify {}", memory.get()),
             ThunkKind::MemoryWait32(memory) => write!(f, "memory.atomic.wait32 {}", memory.get()),
             ThunkKind::MemoryWait64(memory) => write!(f, "memory.atomic.wait64 {}", memory.get()),
+            ThunkKind::Throw(tag) => write!(f, "throw {}", tag.get()),
+            ThunkKind::ThrowRef => f.write_str("throw_ref"),
         }
     }
 }

@@ -60,7 +60,9 @@ pub use error::{
 pub use instantiate::Extern;
 pub use liveness::Liveness;
 pub use module::{Export, ExportKind, Function, Import, ImportKind, Module};
-pub use oracle::{At, Event, FrameView, HostCall, Limits, LoadError, Observer, Oracle, Top};
+pub use oracle::{
+    At, Event, FrameView, HostCall, Limits, LoadError, Observer, Oracle, Thrown, Top,
+};
 pub use stops::StopSet;
 pub use store::Instance;
 pub use types::{CompositeType, DefinedType, FieldType, StorageType};

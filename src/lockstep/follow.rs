@@ -10,6 +10,7 @@ use super::plan::{BoundaryId, Plan, Site};
 use super::space::{self, Blueprint, Space};
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
+use super::throw::Exceptions;
 use crate::core_file::CoreRequest;
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
@@ -23,8 +24,8 @@ use std::sync::atomic::Ordering;
 use tracer::{Stop, Subject};
 use wasi_host::World;
 use wasm_view::{
-    Boundary, Cell, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap, ValType,
-    Value, WasmOffset,
+    Boundary, Cell, ExnId, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap,
+    ValType, Value, WasmOffset,
 };
 
 /// How a call ended.
@@ -36,6 +37,8 @@ pub enum Ending {
     Exited(u32),
     /// Both sides trapped alike, at this instruction or while instantiating.
     Trapped(Trap, Option<Boundary>),
+    /// Both sides threw an exception that nobody caught; the oracle has it.
+    Thrown(ExnId),
     /// They differ.
     Diverged(Box<Finding>),
     /// Ended early or not supported.
@@ -110,6 +113,7 @@ pub struct Lockstep<'a> {
     /// The instance whose function was called last.
     called: InstanceId,
     pub(super) frames: Vec<NativeFrame>,
+    pub(super) exceptions: Exceptions,
     pub(super) calls: HashMap<CodeOffset, CallPlan>,
     /// By instance.
     pub(super) mutable_globals: Vec<Vec<(GlobalIdx, ValType)>>,
@@ -197,6 +201,7 @@ impl<'a> Lockstep<'a> {
             unwinder,
             called: InstanceId::new(0),
             frames: Vec::new(),
+            exceptions: Exceptions::default(),
             calls: HashMap::new(),
             mutable_globals: blueprint.instances.iter().map(mutable).collect(),
             blueprint,
@@ -306,6 +311,7 @@ impl<'a> Lockstep<'a> {
         let func = self.oracle.instance(func.instance).resolve(func.func);
         self.forget_place(func.instance);
         self.oracle.clear_writes();
+        self.oracle.set_throw_log(true);
         let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
         let ty = self.oracle.instance(func.instance).module.func_type(func.func).cloned();
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;

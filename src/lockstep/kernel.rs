@@ -85,6 +85,9 @@ impl Kernel {
             ThunkKind::Import(func) => {
                 Err(CommandError::bug(format_args!("host function {func} served as an operation")))
             }
+            ThunkKind::Throw(_) | ThunkKind::ThrowRef => {
+                Err(CommandError::bug(format_args!("{kind} served as an operation")))
+            }
             ThunkKind::MemoryGrow(memory) => {
                 let result = grow_memory(subject, space, memory, argument(0)?)?;
                 answer(subject, space, result)

@@ -32,7 +32,7 @@
 //! Runs that stop at some boundaries only are the business of [`sparse`].
 //!
 //! The first time it does not hold is the divergence. What AOT code asks its
-//! kernel for is served by [`kernel`]; where everything lies in the subject is
+//! kernel for is served by [`kernel`], exceptions by [`throw`]; where everything lies in the subject is
 //! decided in [`space`]; [`plan`] turns the map into what the loop reads.
 
 pub mod compare;
@@ -48,6 +48,7 @@ pub mod space;
 pub mod sparse;
 pub mod stats;
 pub mod stops;
+pub mod throw;
 pub mod thunks;
 
 pub use finding::Finding;

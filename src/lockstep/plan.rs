@@ -40,7 +40,7 @@ pub struct BoundaryId {
 pub enum Width {
     /// 32 bits.
     Word,
-    /// 64 bits, external references included.
+    /// 64 bits, references to what is not a function included.
     Double,
     /// The address of a function descriptor.
     FuncRef,

@@ -198,12 +198,8 @@ impl Lockstep<'_> {
     }
 
     /// Position in the map of the function whose code holds an address.
-    fn function_at(&self, pc: SubjectAddr) -> Option<usize> {
-        let code = self.plan.code_offset(pc)?;
-        let functions = &self.image.map.functions;
-        let at = functions.partition_point(|function| function.code.start <= code);
-        let at = at.checked_sub(1)?;
-        functions[at].code.contains(&code).then_some(at)
+    fn function_at(&self, pc: SubjectAddr) -> Option<u32> {
+        super::throw::function_at(&self.image.map, self.plan.code_offset(pc)?)
     }
 
     fn step_out(&self, inner: &Registers) -> Result<Option<Registers>, String> {

@@ -19,7 +19,7 @@ use oracle_interp::{Event, HostCall, Instance, Module};
 use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName, SlotType};
 use std::sync::atomic::Ordering;
 use wasi_host::{HostError, HostReturn, Outcome};
-use wasm_view::{Boundary, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, Value};
+use wasm_view::{Boundary, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, TagIdx, Value};
 use wasmparser::Operator;
 
 /// Most operands that an operation takes.
@@ -64,6 +64,9 @@ impl Lockstep<'_> {
                 let what = format!("the operation differs: {what}");
                 return self.diverged_behind(DivergenceKind::ControlFlow, what, Vec::new());
             }
+            if matches!(thunk.kind, ThunkKind::Throw(_) | ThunkKind::ThrowRef) {
+                return self.meet_throw(event, owner, thunk);
+            }
             let types = &thunk.ty.params;
             let from = self.operands.len().saturating_sub(types.len());
             let cells = self.operands[from..].iter();
@@ -80,6 +83,9 @@ impl Lockstep<'_> {
                 let what = format!("the arguments of {} differ", thunk.kind);
                 return self.diverged_behind(DivergenceKind::Operand, what, wrong);
             }
+        }
+        if matches!(thunk.kind, ThunkKind::Throw(_) | ThunkKind::ThrowRef) {
+            return self.meet_throw(event, owner, thunk);
         }
         let Some(kernel) = &mut self.kernels[owner.index()] else {
             return Err(CommandError::bug("an operation of an instance that does not exist"));
@@ -100,7 +106,7 @@ impl Lockstep<'_> {
     }
 
     /// What differs from `expected` in an instance's argument area.
-    fn argument_differences(
+    pub(super) fn argument_differences(
         &self,
         instance: InstanceId,
         expected: &[Value],
@@ -237,6 +243,8 @@ fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
         Operator::MemoryAtomicNotify { memarg } => ThunkKind::MemoryNotify(memory(memarg.memory)),
         Operator::MemoryAtomicWait32 { memarg } => ThunkKind::MemoryWait32(memory(memarg.memory)),
         Operator::MemoryAtomicWait64 { memarg } => ThunkKind::MemoryWait64(memory(memarg.memory)),
+        Operator::Throw { tag_index } => ThunkKind::Throw(TagIdx::new(tag_index)),
+        Operator::ThrowRef | Operator::Rethrow { .. } => ThunkKind::ThrowRef,
         _ => return None,
     })
 }

@@ -12,15 +12,17 @@ use crate::lockstep::kernel::{Kernel, Served};
 use crate::lockstep::plan::{BoundaryId, Plan, Site};
 use crate::lockstep::space::{self, Space};
 use crate::lockstep::stops::Control;
+use crate::lockstep::throw::{self, Exceptions, Unwound};
 use crate::session::{Instantiated, Session};
 use crate::witness::Called;
 use aot_backend::Image;
-use dwarf_map::{Anchor, CodeOffset, SubjectAddr, ThunkKind};
+use dwarf_map::unwind::{Registers, Unwinder};
+use dwarf_map::{Anchor, CodeOffset, Handler, SubjectAddr, ThunkKind, ThunkMap};
 use oracle_interp::Module;
 use std::sync::Arc;
 use tracer::{FaultSignal, SharedRegion, Stop, Subject};
 use wasi_host::{GuestMemory, OperationLog, OutOfBounds, Outcome, World};
-use wasm_view::{FuncIdx, TableIdx, Trap, Value, WasmOffset};
+use wasm_view::{FuncIdx, TableIdx, TagId, Trap, Value, WasmOffset};
 
 /// One byte of x86-64 that does nothing.
 const NOP: u8 = 0x90;
@@ -40,6 +42,10 @@ pub struct Machine<'a> {
     /// Where everything lies in it.
     pub space: Space,
     kernel: Kernel,
+    unwinder: Unwinder,
+    /// The store's numbers of the module's tags, by index.
+    tags: Vec<TagId>,
+    exceptions: Exceptions,
     world: World,
     control: Arc<Control>,
 }
@@ -67,6 +73,9 @@ pub enum Service {
     /// An operation of the kernel's, with the words of its results. What it was
     /// asked with shows in those and in the store, or not at all.
     Operation(ThunkKind, Vec<u64>),
+    /// An exception was thrown, with the words of its arguments, and caught by a
+    /// function of the position in the map.
+    Threw(ThunkKind, Vec<u64>, u32),
     /// A host function was called with these arguments, and answered.
     HostCall(FuncIdx, Vec<Value>),
     /// A call returned these words, and the next one was begun.
@@ -82,6 +91,10 @@ pub enum End {
     Exited(u32),
     /// A thunk's operation trapped.
     Trapped(ThunkKind, Trap),
+    /// An exception, with the words of its arguments, that nobody caught.
+    Threw(ThunkKind, Vec<u64>),
+    /// A throw for which the stack cannot be unwound.
+    Lost(String),
     /// An instruction faulted that stands for a trap of Wasm: which, and at
     /// which instruction of the function at which position in the map. A
     /// compiler may have several for one.
@@ -113,12 +126,18 @@ impl<'a> Machine<'a> {
             return Err(CommandError::bug("a self-test of a module that traps when instantiated"));
         }
         let module = &session.program.module;
+        let image = session.image;
+        let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
+            .map_err(CommandError::input)?;
         let mut machine = Machine {
             image: session.image,
             module,
             calls: &session.calls.list,
             next: 0,
             kernel: Kernel::new(module.clone(), &oracle, instance),
+            unwinder,
+            tags: oracle.instance(instance).tags.clone(),
+            exceptions: Exceptions::default(),
             subject,
             space,
             world: World::replaying(log.clone(), false),
@@ -256,7 +275,7 @@ impl<'a> Machine<'a> {
     fn meet(&mut self, stop: Stop, plan: &Plan) -> Result<Option<Seen>, CommandError> {
         Ok(Some(match stop {
             Stop::Trap { pc } => match plan.site(pc) {
-                Some(Site::Thunk(index)) => self.serve(index)?,
+                Some(Site::Thunk(index)) => self.serve(index, pc, plan)?,
                 Some(Site::Finish(index)) => {
                     let count = self.image.map.entries[index].ty.results.len();
                     let words = self.words(count)?;
@@ -287,9 +306,58 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    fn serve(&mut self, index: usize) -> Result<Seen, CommandError> {
+    /// Throws, as [`throw`] describes it; exceptions are numbered as they come.
+    fn throw(
+        &mut self,
+        thunk: &ThunkMap,
+        pc: SubjectAddr,
+        plan: &Plan,
+    ) -> Result<Seen, CommandError> {
+        let words = self.words(thunk.ty.params.len())?;
+        let (reference, exception) = match thunk.kind {
+            ThunkKind::Throw(tag) => {
+                let reference = self.exceptions.count() as u64 + 1;
+                let tag = self.tags.get(tag.index()).copied();
+                let tag = tag.ok_or_else(|| CommandError::bug("a throw of no tag"))?;
+                let (params, space) = (&thunk.ty.params, &self.space);
+                let subject = &self.subject;
+                (reference, self.exceptions.keep(reference, tag, params, subject, space)?)
+            }
+            _ => {
+                let reference = words.first().copied().unwrap_or_default();
+                match self.exceptions.get(reference) {
+                    Some(kept) => (reference, kept.clone()),
+                    None => {
+                        let why = format!("throw_ref of {reference:#x}, which is no exception");
+                        return Ok(Seen::Over(End::Lost(why)));
+                    }
+                }
+            }
+        };
+        let innermost = Registers::innermost(pc, self.subject.regs().general());
+        let stack = self.subject.region(self.space.stack);
+        let mut read = |address| stack.read_u64(self.space.stack_offset(address)?).ok();
+        let fits = |_, handler: Handler| {
+            handler.tag.is_none_or(|tag| self.tags.get(tag.index()) == Some(&exception.tag))
+        };
+        let image = (&self.image.map, plan, &self.unwinder);
+        Ok(match throw::unwind(image, innermost, &mut read, fits, |_, _| Ok(())) {
+            Err(why) => Seen::Over(End::Lost(why)),
+            Ok(Unwound::Uncaught) => Seen::Over(End::Threw(thunk.kind, words)),
+            Ok(Unwound::Caught(landing)) => {
+                let text = self.image.text_address;
+                landing.enter(&mut self.subject, &self.space, text, reference, &exception)?;
+                Seen::Served(Service::Threw(thunk.kind, words, landing.function))
+            }
+        })
+    }
+
+    fn serve(&mut self, index: usize, pc: SubjectAddr, plan: &Plan) -> Result<Seen, CommandError> {
         let image = self.image;
         let thunk = &image.map.thunks[index];
+        if matches!(thunk.kind, ThunkKind::Throw(_) | ThunkKind::ThrowRef) {
+            return self.throw(thunk, pc, plan);
+        }
         let ThunkKind::Import(func) = thunk.kind else {
             return Ok(match self.kernel.serve(&mut self.subject, &self.space, thunk.kind)? {
                 Served::Done => {
@@ -349,6 +417,12 @@ impl Machine<'_> {
             Seen::Served(Service::Operation(kind, results)) => {
                 format!("{kind:?} gave {results:x?}")
             }
+            Seen::Served(Service::Threw(kind, words, function)) => {
+                let func = self.image.map.functions[*function as usize].func;
+                format!("{kind} of {words:x?}, caught by function {func}")
+            }
+            Seen::Over(End::Threw(kind, words)) => format!("{kind} of {words:x?}, not caught"),
+            Seen::Over(End::Lost(why)) => why.clone(),
             Seen::Served(Service::HostCall(func, args)) => {
                 let import = self.module.function_import(*func);
                 let name = import.map_or("a host function", |import| import.name.as_str());

@@ -177,7 +177,10 @@ pub fn prepare(
 /// Refuses an ending that is no match.
 fn unchanged(name: &str, ending: &Ending) -> Result<(), CommandError> {
     let why = match ending {
-        Ending::Returned(_) | Ending::Exited(_) | Ending::Trapped(_, Some(_)) => return Ok(()),
+        Ending::Returned(_)
+        | Ending::Exited(_)
+        | Ending::Thrown(_)
+        | Ending::Trapped(_, Some(_)) => return Ok(()),
         Ending::Trapped(trap, None) => format!("its instantiation traps: {trap}"),
         Ending::Diverged(finding) => diverges(finding),
         Ending::Inconclusive { detail, .. } => detail.clone(),

@@ -134,6 +134,7 @@ impl Beside<'_> {
             Ending::Returned(values) => return Ok(Outcome::Returned(values)),
             Ending::Trapped(Trap::CallStackExhausted, _) => return Ok(Outcome::Exhausted),
             Ending::Trapped(trap, _) => return Ok(Outcome::Trapped(trap)),
+            Ending::Thrown(exn) => return Ok(Outcome::Thrown(exn)),
             Ending::Diverged(finding) => self.end(Early::Diverged(finding)),
             Ending::Inconclusive { reason, detail } => {
                 self.end(Early::Inconclusive(reason, detail))

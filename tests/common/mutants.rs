@@ -147,6 +147,7 @@ fn try_one(
         Ending::Returned(_) => "0 returned".to_string(),
         Ending::Exited(_) => "0 exited".to_string(),
         Ending::Trapped(..) => "0 trapped".to_string(),
+        Ending::Thrown(_) => "0 threw".to_string(),
         Ending::Diverged(finding) => {
             format!("1 {} at {:?}: {}", finding.kind, finding.at, finding.what)
         }

@@ -127,8 +127,9 @@ impl Value {
                     Value::ExternRef(InternalRef::from_cell(cell))
                 }
                 HeapType::Exn | HeapType::NoExn => {
-                    let exn = cell.0.checked_sub(1).map(|exn| ExnId::new(exn as u32));
-                    Value::ExnRef(exn)
+                    // No store has this last one: what does not fit is none.
+                    let exn = |exn| ExnId::new(u32::try_from(exn).unwrap_or(u32::MAX));
+                    Value::ExnRef(cell.0.checked_sub(1).map(exn))
                 }
                 // A function's cell has its instance in bits 32 to 61.
                 HeapType::Concrete(_) if matches!(cell.0 >> 32, 1..0x4000_0000) => {

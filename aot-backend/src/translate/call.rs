@@ -5,11 +5,12 @@
 //! function the code there is a thunk of this image, for a function of another
 //! instance it is that function with that instance's data.
 
+use super::exception::Callee;
 use super::{Outcome, Translator};
 use crate::abi::{POINTER, Symbol, stack_arguments, trap_code};
 use crate::error::CompileError;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Inst, InstBuilder, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use dwarf_map::InstanceLayout;
 use wasm_view::{FuncIdx, FuncType, Trap, TypeIdx, ValType, WasmOffset};
 use wasmparser::Operator;
@@ -102,18 +103,13 @@ impl Translator<'_, '_> {
 
     fn call(&mut self, offset: WasmOffset, target: Target) -> Outcome {
         let arguments = self.arguments(&target.ty, target.instance)?;
-        let call = match target.code {
-            Some(code) => {
-                let signature = self.signature(&target.ty);
-                self.builder.ins().call_indirect(signature, code, &arguments)
-            }
-            None => {
-                let callee = self.callee(Symbol::Function(target.func), &target.ty);
-                self.builder.ins().call(callee, &arguments)
-            }
+        let callee = match target.code {
+            Some(code) => Callee::Pointer(self.signature(&target.ty), code),
+            None => Callee::Known(self.callee(Symbol::Function(target.func), &target.ty)),
         };
-        self.call_site(offset, call)?;
-        self.push_results(call, &target.ty.results);
+        let results = &target.ty.results;
+        let values = self.call_with_handlers(offset, callee, &arguments, results)?;
+        self.push_all(results, values);
         Ok(())
     }
 
@@ -143,8 +139,7 @@ impl Translator<'_, '_> {
         Ok(arguments)
     }
 
-    pub(super) fn push_results(&mut self, call: Inst, results: &[ValType]) {
-        let values = self.builder.inst_results(call).to_vec();
+    pub(super) fn push_all(&mut self, results: &[ValType], values: Vec<Value>) {
         for (&ty, value) in results.iter().zip(values) {
             self.push(ty, value);
         }

@@ -14,6 +14,7 @@
 //! of the instruction that follows `end`. An `if` without `else` reaches its
 //! `end` on the false path too: its implicit else arm ends there.
 
+use super::exception::Legacy;
 use super::{Outcome, Translator};
 use crate::abi::{POINTER, trap_code};
 use crate::error::CompileError;
@@ -28,18 +29,22 @@ use wasmparser::{BlockType, Operator};
 pub(super) struct Frame {
     kind: FrameKind,
     /// Where branches to its label go: past its `end`, or a loop's body.
-    target: Block,
+    pub target: Block,
     /// Operands below its parameters.
-    height: usize,
+    pub height: usize,
     params: Vec<ValType>,
     results: Vec<ValType>,
     /// Whether some branch in reachable code targets its label.
     branched: bool,
 }
 
-enum FrameKind {
+pub(super) enum FrameKind {
     /// The function, a `block`, or an `if` whose else arm is being translated.
     Forward,
+    /// A `try_table`.
+    Try,
+    /// A legacy `try`.
+    Legacy(Legacy),
     Loop,
     /// An `if` before its `else`: where a false condition goes.
     Then {
@@ -60,6 +65,22 @@ impl Frame {
         }
     }
 
+    /// What is particular to a legacy `try`.
+    pub fn legacy(&self) -> Option<&Legacy> {
+        match &self.kind {
+            FrameKind::Legacy(legacy) => Some(legacy),
+            _ => None,
+        }
+    }
+
+    /// Likewise.
+    pub fn legacy_mut(&mut self) -> Option<&mut Legacy> {
+        match &mut self.kind {
+            FrameKind::Legacy(legacy) => Some(legacy),
+            _ => None,
+        }
+    }
+
     /// Types of the operands that a branch to its label takes along.
     fn label_types(&self) -> &[ValType] {
         match self.kind {
@@ -77,19 +98,38 @@ impl Translator<'_, '_> {
         operator: &Operator<'_>,
     ) -> Outcome {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => {
                 self.dead_depth += 1;
                 Ok(())
             }
-            Operator::End if self.dead_depth > 0 => {
+            Operator::End | Operator::Delegate { .. } if self.dead_depth > 0 => {
                 self.dead_depth -= 1;
                 Ok(())
             }
-            Operator::Else if self.dead_depth > 0 => Ok(()),
-            Operator::Else => self.else_(offset),
-            Operator::End => self.end(offset),
-            _ => Ok(()),
+            Operator::Else | Operator::Catch { .. } | Operator::CatchAll if self.dead_depth > 0 => {
+                Ok(())
+            }
+            _ => self.closing_operator(offset, operator).unwrap_or(Ok(())),
         }
+    }
+
+    /// What closes a construct or an arm of one; `None` for anything else.
+    pub(super) fn closing_operator(
+        &mut self,
+        offset: WasmOffset,
+        operator: &Operator<'_>,
+    ) -> Option<Outcome> {
+        Some(match operator {
+            Operator::Else => self.else_(offset),
+            Operator::End | Operator::Delegate { .. } => self.end(offset),
+            Operator::Catch { tag_index } => self.legacy_catch(offset, Some(*tag_index)),
+            Operator::CatchAll => self.legacy_catch(offset, None),
+            _ => return None,
+        })
     }
 
     pub(super) fn control_operator(
@@ -232,7 +272,7 @@ impl Translator<'_, '_> {
     }
 
     /// Opens a construct whose parameters are on the stack.
-    fn open(&mut self, kind: FrameKind, target: Block, ty: &BlockType) -> Outcome {
+    pub(super) fn open(&mut self, kind: FrameKind, target: Block, ty: &BlockType) -> Outcome {
         let (params, results) = match *ty {
             BlockType::Empty => (Vec::new(), Vec::new()),
             BlockType::Type(ty) => (Vec::new(), vec![crate::module::val_type(ty)]),
@@ -250,7 +290,7 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    fn frame_position(&self, depth: u32) -> Result<usize, CompileError> {
+    pub(super) fn frame_position(&self, depth: u32) -> Result<usize, CompileError> {
         self.frames
             .len()
             .checked_sub(1 + depth as usize)
@@ -266,7 +306,7 @@ impl Translator<'_, '_> {
 
     /// Puts a label's arguments in place and returns its block; the current
     /// block must end with a branch there.
-    fn branch_arguments(&mut self, depth: u32) -> Result<Block, CompileError> {
+    pub(super) fn branch_arguments(&mut self, depth: u32) -> Result<Block, CompileError> {
         let position = self.frame_position(depth)?;
         let frame = &mut self.frames[position];
         frame.branched = true;
@@ -322,6 +362,19 @@ impl Translator<'_, '_> {
         if self.frames.is_empty() {
             return self.finish(frame);
         }
+        match frame.kind {
+            FrameKind::Try => {
+                if self.reachable {
+                    self.builder.ins().jump(frame.target, &[]);
+                }
+                self.landings(frame.height)?;
+            }
+            // Without clauses, or with `delegate`.
+            FrameKind::Legacy(Legacy::Body) => {
+                self.close_scope();
+            }
+            _ => {}
+        }
         if is_loop && self.reachable {
             // Goes on in the same block.
             return Ok(());
@@ -358,7 +411,7 @@ impl Translator<'_, '_> {
     }
 
     /// Continues in a block to which every branch has been made.
-    fn enter(&mut self, block: Block) {
+    pub(super) fn enter(&mut self, block: Block) {
         self.builder.seal_block(block);
         self.builder.switch_to_block(block);
         self.reachable = true;

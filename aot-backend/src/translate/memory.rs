@@ -8,6 +8,7 @@
 //! accesses to memories with 64-bit addresses, which reach anywhere, and with
 //! pages of a byte, whose end is not one of the processor's pages.
 
+use super::exception::Callee;
 use super::{Outcome, Translator, instance_flags};
 use crate::MEMORY_GUARD;
 use crate::abi::{POINTER, trap_code};
@@ -263,9 +264,14 @@ impl Translator<'_, '_> {
         let callee = self.callee(symbol, &ty);
         let arguments: Vec<Value> =
             std::iter::once(self.instance).chain(arguments.iter().copied()).collect();
-        let call = self.builder.ins().call(callee, &arguments);
-        self.call_site(offset, call)?;
-        self.push_results(call, results);
+        let values = if matches!(kind, ThunkKind::Throw(_) | ThunkKind::ThrowRef) {
+            self.call_with_handlers(offset, Callee::Known(callee), &arguments, results)?
+        } else {
+            let call = self.builder.ins().call(callee, &arguments);
+            self.call_site(offset, call)?;
+            self.builder.inst_results(call).to_vec()
+        };
+        self.push_all(results, values);
         Ok(())
     }
 

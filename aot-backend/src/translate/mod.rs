@@ -26,6 +26,7 @@
 mod atomic;
 mod call;
 mod control;
+mod exception;
 mod memory;
 mod numeric;
 mod state;
@@ -47,6 +48,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dwarf_map::{InstanceLayout, StableKind};
+pub(crate) use exception::HandlerDraft;
+use exception::{LegacyEnds, Scope};
 use state::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -75,6 +78,8 @@ pub(crate) struct CallDraft {
     pub offset: WasmOffset,
     /// Values of locals and remaining operands in [`Translated::values`].
     pub values: Range<usize>,
+    /// Where it goes on when something is thrown, in order of precedence.
+    pub handlers: Vec<HandlerDraft>,
 }
 
 /// A function in CLIF, and what was written down on the way.
@@ -168,11 +173,17 @@ pub(crate) fn translate(
         callees: HashMap::new(),
         signatures: HashMap::new(),
         argument_area: abi::stack_arguments(&ty),
+        scopes: Vec::new(),
+        legacy_ends: LegacyEnds::new(),
+        next_handler: 0,
     };
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
         validator.op(offset, &operator)?;
+        if matches!(operator, Operator::Try { .. }) && translator.legacy_ends.is_empty() {
+            translator.legacy_ends = exception::legacy_ends(body)?;
+        }
         translator.operator(module::offset(offset), &operator)?;
     }
     operators.finish()?;
@@ -452,6 +463,11 @@ struct Translator<'f, 'm> {
     /// Bytes on the stack that this function's arguments and those of its tail
     /// calls need.
     argument_area: u32,
+    /// What becomes of exceptions here, the innermost last.
+    scopes: Vec<Scope>,
+    legacy_ends: LegacyEnds,
+    /// The number of the next handler.
+    next_handler: u32,
 }
 
 /// Result of translating an instruction.
@@ -464,10 +480,8 @@ impl Translator<'_, '_> {
             return self.unreachable_operator(offset, operator);
         }
         // Where these stand depends on the construct they close.
-        match operator {
-            Operator::End => return self.end(offset),
-            Operator::Else => return self.else_(offset),
-            _ => {}
+        if let Some(done) = self.closing_operator(offset, operator) {
+            return done;
         }
         self.boundary(
             offset,
@@ -489,6 +503,7 @@ impl Translator<'_, '_> {
             || self.vector_memory_operator(operator)?
             || self.atomic_operator(offset, operator)?
             || self.table_operator(offset, operator)?
+            || self.exception_operator(offset, operator)?
             || self.call_operator(offset, operator)?;
         if done {
             return match self.env.opt {
@@ -561,7 +576,7 @@ impl Translator<'_, '_> {
         }
         self.builder.func.debug_tags.set(call, [DebugTag::User(CALL_TAG | tag)]);
         let values = self.record_values()?;
-        self.calls.push(CallDraft { offset, values });
+        self.calls.push(CallDraft { offset, values, handlers: Vec::new() });
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, frames, is_trap};
 use crate::locate::{in_vector_register, vector_register, width_mask};
 use crate::unwind::{Unwinder, is_callee_saved};
-use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind};
+use crate::{Anchor, CallSite, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind};
 use std::collections::HashMap;
 use wasm_view::{ValType, WasmOffset};
 
@@ -161,6 +161,7 @@ impl Checker<'_> {
                 let message = format!("no call instruction ends at {at}");
                 self.broken(Rule::CallInstruction, offset, message);
             }
+            self.handlers(site);
             let boundary =
                 function.boundaries.binary_search_by_key(&site.offset, |each| each.offset);
             let Some(boundary) = boundary.ok().and_then(|at| function.boundaries.get(at)) else {
@@ -185,6 +186,29 @@ impl Checker<'_> {
                     let message = format!("a value is in DWARF register {number} at {at}");
                     self.broken(Rule::CalleeSaved, offset, message);
                 }
+            }
+        }
+    }
+
+    fn handlers(&mut self, site: &CallSite) {
+        let (code, offset) = (&self.function.code, Some(site.offset));
+        // The call itself ends one byte lower at the latest.
+        let call = CodeOffset::new(site.return_address.get().saturating_sub(1));
+        let rule = self.unwinder.cfa_rule(call).ok();
+        for (position, handler) in site.handlers.iter().enumerate() {
+            let at = handler.pc;
+            if !code.contains(&at) {
+                let message =
+                    format!("handler {at} lies outside the code {}..{}", code.start, code.end);
+                self.broken(Rule::HandlerInCode, offset, message);
+            } else if self.unwinder.cfa_rule(at).ok() != rule {
+                let message = format!("the frame at handler {at} is not the one at {call}");
+                self.broken(Rule::HandlerFrame, offset, message);
+            }
+            let earlier = &site.handlers[..position];
+            if earlier.iter().any(|other| other.tag.is_none() || other.tag == handler.tag) {
+                let message = format!("handler {at} comes after one for the same");
+                self.broken(Rule::HandlerUnique, offset, message);
             }
         }
     }

@@ -78,6 +78,9 @@ rules! {
     CallInstruction, "call-instruction", "A return address follows a call instruction, direct ones calling into the text.";
     CallBoundary, "call-boundary", "A call site belongs to an instruction that has a boundary.";
     CalleeSaved, "callee-saved", "While suspended in a call, values are only in registers that the callee preserves, or computed from such.";
+    HandlerInCode, "handler-in-code", "Handlers lie in the function's code.";
+    HandlerUnique, "handler-unique", "A call site has one handler for a tag at most, and what handles everything is its last.";
+    HandlerFrame, "handler-frame", "CFI finds the frame address at a handler as it does at the handler's call.";
     TrapOrder, "trap-order", "Trap sites are in ascending order of PC.";
     TrapInCode, "trap-in-code", "Trap sites lie in the function's code and belong to an instruction of its body.";
     ThunkTrap, "thunk-trap", "The trap of a thunk lies in its code and is a trap instruction (0xcc).";

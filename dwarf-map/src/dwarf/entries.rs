@@ -16,11 +16,11 @@ use gimli::{
     DW_TAG_subprogram, DW_TAG_variable, DebugMacroOffset, DwAte,
 };
 use std::ops::Range;
-use wasm_view::ValType;
+use wasm_view::{HeapType, RefType, ValType};
 
 /// The base types: what a debugger shows a value of the type as. A reference
 /// is shown as the word that native code holds, a vector as one number.
-const BASE_TYPES: [(ValType, DwAte); 7] = [
+const BASE_TYPES: [(ValType, DwAte); 8] = [
     (ValType::I32, DW_ATE_signed),
     (ValType::I64, DW_ATE_signed),
     (ValType::F32, DW_ATE_float),
@@ -28,6 +28,7 @@ const BASE_TYPES: [(ValType, DwAte); 7] = [
     (ValType::V128, DW_ATE_unsigned),
     (ValType::FUNCREF, DW_ATE_unsigned),
     (ValType::EXTERNREF, DW_ATE_unsigned),
+    (ValType::Ref(RefType::nullable(HeapType::Exn)), DW_ATE_unsigned),
 ];
 
 /// Fills the unit. Returns the content of `.debug_loclists`.

@@ -34,7 +34,7 @@ const MAGIC: [u8; 8] = *b"wasm_map";
 
 /// The version of the format that this module writes and reads, a little-endian
 /// u32 after the magic.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A boundary's first byte.
 mod flags {
@@ -114,10 +114,12 @@ mod thunk {
     pub const MEMORY_NOTIFY: u8 = 11;
     pub const MEMORY_WAIT32: u8 = 12;
     pub const MEMORY_WAIT64: u8 = 13;
+    pub const THROW: u8 = 14;
+    pub const THROW_REF: u8 = 15;
 }
 
 /// Value types by code: those of the Wasm binary format.
-const VALUE_TYPES: [(u8, wasm_view::ValType); 7] = [
+const VALUE_TYPES: [(u8, wasm_view::ValType); 8] = [
     (0x7f, wasm_view::ValType::I32),
     (0x7e, wasm_view::ValType::I64),
     (0x7d, wasm_view::ValType::F32),
@@ -125,4 +127,5 @@ const VALUE_TYPES: [(u8, wasm_view::ValType); 7] = [
     (0x7b, wasm_view::ValType::V128),
     (0x70, wasm_view::ValType::FUNCREF),
     (0x6f, wasm_view::ValType::EXTERNREF),
+    (0x69, wasm_view::ValType::Ref(wasm_view::RefType::nullable(wasm_view::HeapType::Exn))),
 ];

@@ -10,12 +10,12 @@ use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
 use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
-    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
-    StableKind, Step, ThunkKind, ThunkMap, TrapSite,
+    FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
+    Reason, StableKind, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::ops::Range;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, Trap, TypeIdx, ValType,
+    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, TagIdx, Trap, TypeIdx, ValType,
     WasmOffset,
 };
 
@@ -535,7 +535,13 @@ impl<'a> Reader<'a> {
             reader.spend(slots)?;
             let inherited = locations.len();
             reader.locations(&mut locations, inherited, slots, true)?;
+            let handlers = reader.list("handlers", |reader| {
+                let tag = reader.u32("a handler's tag")?.checked_sub(1).map(TagIdx::new);
+                let at = reader.either_way(pc, "a handler")?;
+                Ok(Handler { tag, pc: CodeOffset::new(at) })
+            })?;
             Ok(CallSite {
+                handlers,
                 return_address: CodeOffset::new(pc),
                 offset: WasmOffset::new(offset),
                 locations: locations.clone(),
@@ -586,6 +592,8 @@ impl<'a> Reader<'a> {
             thunk::MEMORY_NOTIFY => ThunkKind::MemoryNotify(MemoryIdx::new(index()?)),
             thunk::MEMORY_WAIT32 => ThunkKind::MemoryWait32(MemoryIdx::new(index()?)),
             thunk::MEMORY_WAIT64 => ThunkKind::MemoryWait64(MemoryIdx::new(index()?)),
+            thunk::THROW => ThunkKind::Throw(TagIdx::new(index()?)),
+            thunk::THROW_REF => ThunkKind::ThrowRef,
             _ => return Err(self.malformed("unknown kind of thunk")),
         };
         let ty = self.func_type()?;

@@ -324,7 +324,9 @@ impl Writer {
         let mut pc = function.code.start.get();
         let mut offset = function.body.start.get();
         let mut locations: &[Location] = &[];
-        for CallSite { return_address, offset: at, locations: slots } in &function.call_sites {
+        for CallSite { return_address, offset: at, locations: slots, handlers } in
+            &function.call_sites
+        {
             self.forward(pc, return_address.get());
             self.either_way(offset, at.get());
             self.count(slots.len());
@@ -332,6 +334,11 @@ impl Writer {
             self.moved(&moved(&locations[..inherited], slots));
             for &location in &slots[inherited..] {
                 self.location(location);
+            }
+            self.count(handlers.len());
+            for handler in handlers {
+                self.unsigned(handler.tag.map_or(0, |tag| u64::from(tag.get()) + 1));
+                self.either_way(return_address.get(), handler.pc.get());
             }
             pc = return_address.get();
             offset = at.get();
@@ -376,6 +383,8 @@ impl Writer {
             ThunkKind::MemoryNotify(memory) => (thunk::MEMORY_NOTIFY, [Some(memory.get()), None]),
             ThunkKind::MemoryWait32(memory) => (thunk::MEMORY_WAIT32, [Some(memory.get()), None]),
             ThunkKind::MemoryWait64(memory) => (thunk::MEMORY_WAIT64, [Some(memory.get()), None]),
+            ThunkKind::Throw(tag) => (thunk::THROW, [Some(tag.get()), None]),
+            ThunkKind::ThrowRef => (thunk::THROW_REF, [None, None]),
         };
         self.byte(code);
         for operand in operands.into_iter().flatten() {

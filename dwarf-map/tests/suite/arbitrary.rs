@@ -2,13 +2,13 @@
 
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
-    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
-    StableKind, Step, ThunkKind, ThunkMap, TrapSite,
+    FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
+    Reason, StableKind, Step, ThunkKind, ThunkMap, TrapSite,
     expression::{BinaryOp, UnaryOp},
 };
 use std::ops::Range;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, Trap, TypeIdx, ValType,
+    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, TagIdx, Trap, TypeIdx, ValType,
     WasmOffset,
 };
 
@@ -169,7 +169,11 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         let return_address = CodeOffset::new(pc);
         pc += 1;
         let offset = WasmOffset::new(random.u32(u32::MAX));
-        CallSite { return_address, offset, locations: before.clone() }
+        let handlers = random.list(4, |random| {
+            let tag = random.next().is_multiple_of(2).then(|| TagIdx::new(random.u32(1 << 20)));
+            Handler { tag, pc: CodeOffset::new(random.u32(u32::MAX)) }
+        });
+        CallSite { return_address, offset, locations: before.clone(), handlers }
     });
     let mut pc = code.start.get();
     let traps = random.list(20, |random| {
@@ -220,6 +224,8 @@ fn thunk_kind(random: &mut Random) -> ThunkKind {
         ThunkKind::MemoryNotify(MemoryIdx::new(a)),
         ThunkKind::MemoryWait32(MemoryIdx::new(a)),
         ThunkKind::MemoryWait64(MemoryIdx::new(a)),
+        ThunkKind::Throw(TagIdx::new(a)),
+        ThunkKind::ThrowRef,
     ];
     random.pick(&kinds)
 }

@@ -164,6 +164,19 @@ fn every_damage_is_found_by_its_rule() {
         (Rule::CalleeSaved, "a value in xmm0 across a call", &|image| {
             *image.call_slot(2) = register(17);
         }),
+        (Rule::HandlerInCode, "a handler in another function", &|image| {
+            image.add().call_sites[0].handlers[0].pc = code(70);
+        }),
+        (Rule::HandlerUnique, "a handler behind one for everything", &|image| {
+            image.add().call_sites[0].handlers.swap(0, 1);
+        }),
+        (Rule::HandlerUnique, "two handlers for a tag", &|image| {
+            let handlers = &mut image.add().call_sites[0].handlers;
+            handlers[1] = handlers[0];
+        }),
+        (Rule::HandlerFrame, "a handler in the prologue", &|image| {
+            image.add().call_sites[0].handlers[0].pc = code(0);
+        }),
         (Rule::TrapOrder, "a trap site twice", &|image| {
             let again = image.map.functions[1].traps[0];
             image.map.functions[1].traps.push(again);

@@ -7,8 +7,8 @@
 use dwarf_map::expression::BinaryOp;
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
-    FunctionMap, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer, Reason,
-    StableKind, Step, SubjectAddr, ThunkKind, ThunkMap, TrapSite,
+    FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
+    Reason, StableKind, Step, SubjectAddr, ThunkKind, ThunkMap, TrapSite,
 };
 use gimli::write::{
     Address, CallFrameInstruction, CommonInformationEntry, EndianVec, FrameDescriptionEntry,
@@ -16,7 +16,7 @@ use gimli::write::{
 };
 use gimli::{Encoding, Format, LittleEndian, X86_64};
 use std::collections::BTreeMap;
-use wasm_view::{Cell, FuncIdx, FuncType, Trap, TypeIdx, ValType, WasmOffset};
+use wasm_view::{Cell, FuncIdx, FuncType, TagIdx, Trap, TypeIdx, ValType, WasmOffset};
 
 /// Where the fixture's text is loaded.
 pub const TEXT: SubjectAddr = SubjectAddr::new(0x40_1000);
@@ -124,6 +124,10 @@ pub fn map() -> ImageMap {
             return_address: CodeOffset::new(35),
             offset: WasmOffset::new(0x42),
             locations: vec![derived(1), stack, Location::Constant(Cell(1.5_f64.to_bits()))],
+            handlers: vec![
+                Handler { tag: Some(TagIdx::new(1)), pc: CodeOffset::new(36) },
+                Handler { tag: None, pc: CodeOffset::new(35) },
+            ],
         }],
         traps: vec![],
     };

@@ -10,7 +10,7 @@
 //! it. What a handler caught last is remembered per frame; an entry is only
 //! ever read inside the handler's clause, which has just written it.
 
-use super::{Event, Limits, Oracle, State};
+use super::{Event, Limits, Oracle, State, Thrown};
 use crate::heap::Exception;
 use crate::op::Branch;
 use crate::rare::{CatchClause, Rare};
@@ -82,6 +82,12 @@ impl Oracle {
     /// Passes an exception on to whoever catches it.
     pub(super) fn throw(&mut self, exn: ExnId) -> Option<Event> {
         let tag = self.store.heap.exception(exn).map(|exception| exception.tag);
+        if self.thrown.is_some()
+            && let Some((tag, args)) = self.exception(exn)
+            && let Some(thrown) = &mut self.thrown
+        {
+            thrown.push_back(Thrown { exn, tag, args });
+        }
         while let Some(frame) = self.frames.last() {
             let instance = self.instance(frame.instance);
             let code = &instance.module.code;

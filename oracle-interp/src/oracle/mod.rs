@@ -37,6 +37,7 @@ use crate::stops::StopSet;
 use crate::store::{Instance, Store};
 use exceptions::Caught;
 use interpret::Exit;
+use std::collections::VecDeque;
 use wasm_view::{
     Cell, ExnId, FuncAddr, FuncIdx, FuncType, GlobalId, InstanceId, MemoryId, MemoryType, SlotIdx,
     TableId, TagId, Trap, ValType, Value,
@@ -86,6 +87,17 @@ impl Default for Limits {
             max_heap_bytes: 1 << 30,
         }
     }
+}
+
+/// An exception on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thrown {
+    /// The exception.
+    pub exn: ExnId,
+    /// Its tag.
+    pub tag: TagId,
+    /// Its arguments.
+    pub args: Vec<Value>,
 }
 
 /// Where execution stands after having been asked to go on.
@@ -169,6 +181,8 @@ pub struct Oracle {
     relaxed: Vec<Choices>,
     /// What handlers of the legacy kind have caught.
     caught: Vec<Caught>,
+    /// What was thrown and not asked for yet, if anybody asks.
+    thrown: Option<VecDeque<Thrown>>,
     /// Fewest frames since [`Oracle::mark_depth`].
     lowest: usize,
     /// The slow path has entered a function.
@@ -191,6 +205,7 @@ impl Oracle {
             grown: None,
             relaxed: Vec::new(),
             caught: Vec::new(),
+            thrown: None,
             lowest: 0,
             entered: false,
         }
@@ -278,6 +293,16 @@ impl Oracle {
     pub fn exception(&self, exn: ExnId) -> Option<(TagId, Vec<Value>)> {
         let exception = self.store.heap.exception(exn)?;
         Some((exception.tag, self.store.values(&exception.types, &exception.args)))
+    }
+
+    /// Whether to keep what is thrown, in order, for [`Oracle::take_thrown`].
+    pub fn set_throw_log(&mut self, on: bool) {
+        self.thrown = on.then(VecDeque::new);
+    }
+
+    /// What was thrown first of what has not been asked for yet.
+    pub fn take_thrown(&mut self) -> Option<Thrown> {
+        self.thrown.as_mut()?.pop_front()
     }
 
     /// The values of a structure's fields or an array's elements, packed ones
