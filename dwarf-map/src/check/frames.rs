@@ -166,6 +166,14 @@ pub(super) fn check(
         start: code.start,
         states: BTreeMap::new(),
         calls: BTreeMap::new(),
+        handlers: function
+            .call_sites
+            .iter()
+            .map(|site| {
+                let handlers = site.handlers.iter().map(|handler| handler.pc.get());
+                (site.return_address.get(), handlers.collect())
+            })
+            .collect(),
         indirect: None,
         info: InstructionInfoFactory::new(),
     };
@@ -253,6 +261,8 @@ struct Flow<'a> {
     states: BTreeMap<u32, State>,
     /// Call instructions by return address.
     calls: BTreeMap<u32, u32>,
+    /// Where exceptions go that a call ends with, by its return address.
+    handlers: BTreeMap<u32, Vec<u32>>,
     /// What is known at every indirect jump.
     indirect: Option<State>,
     info: InstructionInfoFactory,
@@ -284,6 +294,10 @@ impl Flow<'_> {
                 FlowControl::Next | FlowControl::Interrupt => work.push((next, after)),
                 FlowControl::Call | FlowControl::IndirectCall => {
                     self.calls.insert(next, pc);
+                    // Whoever throws puts the registers back that a return
+                    // would leave alone.
+                    let handlers = self.handlers.get(&next).into_iter().flatten();
+                    work.extend(handlers.map(|handler| (*handler, after.clone())));
                     work.push((next, after));
                 }
                 FlowControl::ConditionalBranch => {

@@ -87,6 +87,7 @@ fn site(at: &BoundaryMap, slots: usize) -> CallSite {
         return_address: CodeOffset::new(50),
         offset: at.offset,
         locations: vec![Location::Unavailable(Reason::NoLongerLive); slots],
+        handlers: vec![],
     }
 }
 
