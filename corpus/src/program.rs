@@ -104,7 +104,8 @@ pub struct Invoke {
 pub enum Expected {
     /// A WASI command ends with this code; 0 is also returning from `_start`.
     ExitCode(u32),
-    /// It traps; the text is that of [`wasm_view::Trap::text`].
+    /// It traps; the text is that of [`wasm_view::Trap::text`], or `uncaught
+    /// exception`.
     Trap(String),
     /// The invoked function returns exactly these values, floats bit for bit.
     #[serde(deserialize_with = "values")]
