@@ -50,25 +50,30 @@ const STACK_ALIGNMENT: u32 = 16;
 /// stack. This is what Cranelift does, said again: it keeps the figure for
 /// itself. The code is held against it where it says so, in its returns.
 pub(crate) fn stack_arguments(ty: &FuncType) -> u32 {
-    // The instance data, and the pointer to results that find no register.
-    let mut used = [1 + usize::from(results_on_stack(ty)), 0];
+    stack_arguments_of(&signature(ty))
+}
+
+/// Likewise, of a function with this native signature.
+pub(crate) fn stack_arguments_of(signature: &Signature) -> u32 {
+    let mut used = [0, 0];
+    let in_registers =
+        |returned: &AbiParam| takes_register(returned.value_type, &mut used, RESULT_REGISTERS);
+    // The pointer to results that find no register.
+    let hidden = usize::from(!signature.returns.iter().all(in_registers));
+    let mut used = [hidden, 0];
     let mut bytes = 0_u32;
-    for ty in &ty.params {
-        if !takes_register(*ty, &mut used, PARAMETER_REGISTERS) {
-            let size = (ty.bytes() as u32).max(8);
+    for param in &signature.params {
+        let ty = param.value_type;
+        if !takes_register(ty, &mut used, PARAMETER_REGISTERS) {
+            let size = ty.bytes().max(8);
             bytes = bytes.next_multiple_of(size) + size;
         }
     }
     bytes.next_multiple_of(STACK_ALIGNMENT)
 }
 
-fn results_on_stack(ty: &FuncType) -> bool {
-    let mut used = [0, 0];
-    !ty.results.iter().all(|ty| takes_register(*ty, &mut used, RESULT_REGISTERS))
-}
-
-fn takes_register(ty: ValType, used: &mut [usize; 2], most: [usize; 2]) -> bool {
-    let class = usize::from(matches!(ty, ValType::F32 | ValType::F64 | ValType::V128));
+fn takes_register(ty: Type, used: &mut [usize; 2], most: [usize; 2]) -> bool {
+    let class = usize::from(!ty.is_int());
     let free = used[class] < most[class];
     used[class] += usize::from(free);
     free

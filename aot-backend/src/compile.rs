@@ -177,9 +177,10 @@ impl Compiler<'_> {
         })?;
         let mut piece = lowered.piece(self.lowerer.isa, body.start)?;
         let own = self.module.function_type(func).map_or(0, abi::stack_arguments);
-        piece.moved = translated.argument_area.saturating_sub(own);
+        let argument_area = lowered.tail_call_arguments().max(own);
+        piece.moved = argument_area - own;
         let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
-        let map = self.function_map(func, body, code, &lowered, translated)?;
+        let map = self.function_map(func, body, code, &lowered, argument_area, translated)?;
         self.functions.push(map);
         Ok(validator.into_allocations())
     }
@@ -190,13 +191,14 @@ impl Compiler<'_> {
         body: Range<WasmOffset>,
         code: Range<CodeOffset>,
         lowered: &Lowered,
+        argument_area: u32,
         translated: Translated,
     ) -> Result<FunctionMap, CompileError> {
         let missing = || CompileError::bug(format!("function {func} has no type"));
         let ty = *self.module.functions.get(func.index()).ok_or_else(missing)?;
         let params = self.module.function_type(func).ok_or_else(missing)?.params.len();
         let at = |pc: u32| CodeOffset::new(code.start.get() + pc);
-        let Translated { locals, boundaries, calls, values, argument_area, .. } = translated;
+        let Translated { locals, boundaries, calls, values, .. } = translated;
         lowered.check_argument_area(argument_area)?;
         let stack_arguments =
             abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);

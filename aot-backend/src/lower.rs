@@ -7,22 +7,23 @@
 //! local: a label's range ends only at its next definition in code order, so a
 //! label with several definitions names a stale place on some paths.
 
-use crate::abi::{Symbol, trap_of};
+use crate::abi::{Symbol, stack_arguments_of, trap_of};
 use crate::equal::Classes;
 use crate::error::CompileError;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
-    ExternalName, Function, LibCall, RelSourceLoc, StackSlot, Value, ValueDef, ValueLabel,
-    ValueLabelAssignments, ValueLabelStart,
+    Block, ExternalName, Function, InstructionData, LibCall, Opcode, RelSourceLoc, StackSlot,
+    Value, ValueDef, ValueLabel, ValueLabelAssignments, ValueLabelStart,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::isa::unwind::systemv;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use wasm_view::{Trap, WasmOffset};
 
 /// Reusable storage for compiling one function after the other.
@@ -226,6 +227,36 @@ impl Lowered {
         }
         traps.sort_by_key(|&(pc, ..)| pc);
         Ok(traps)
+    }
+
+    /// Bytes of arguments on the stack that the tail calls need which are left
+    /// in the code.
+    pub fn tail_call_arguments(&self) -> u32 {
+        let function = &self.function;
+        let flow = ControlFlowGraph::with_function(function);
+        let mut seen = HashSet::new();
+        let mut work: Vec<Block> = function.layout.entry_block().into_iter().collect();
+        let mut most = 0;
+        while let Some(block) = work.pop() {
+            if !seen.insert(block) {
+                continue;
+            }
+            work.extend(flow.succ_iter(block));
+            let last = function.layout.last_inst(block).map(|inst| function.dfg.insts[inst]);
+            let signature = match last {
+                Some(InstructionData::Call { opcode: Opcode::ReturnCall, func_ref, .. }) => {
+                    function.dfg.ext_funcs[func_ref].signature
+                }
+                Some(InstructionData::CallIndirect {
+                    opcode: Opcode::ReturnCallIndirect,
+                    sig_ref,
+                    ..
+                }) => sig_ref,
+                _ => continue,
+            };
+            most = most.max(stack_arguments_of(&function.dfg.signatures[signature]));
+        }
+        most
     }
 
     /// Holds the bytes of arguments that the function removes from the stack,

@@ -7,7 +7,7 @@
 
 use super::exception::Callee;
 use super::{Outcome, Translator};
-use crate::abi::{POINTER, Symbol, stack_arguments, trap_code};
+use crate::abi::{POINTER, Symbol, trap_code};
 use crate::error::CompileError;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -117,7 +117,6 @@ impl Translator<'_, '_> {
     /// begins.
     fn return_call(&mut self, target: Target) -> Outcome {
         let arguments = self.arguments(&target.ty, target.instance)?;
-        self.argument_area = self.argument_area.max(stack_arguments(&target.ty));
         match target.code {
             Some(code) => {
                 let signature = self.signature(&target.ty);

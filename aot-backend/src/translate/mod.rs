@@ -91,8 +91,6 @@ pub(crate) struct Translated {
     pub calls: Vec<CallDraft>,
     /// Values of all boundaries and calls.
     pub values: Vec<Value>,
-    /// Bytes of arguments on the stack that it removes when it returns.
-    pub argument_area: u32,
     /// Where results are stored for the boundary behind their instruction.
     pub shown: Option<StackSlot>,
 }
@@ -172,7 +170,6 @@ pub(crate) fn translate(
         budget,
         callees: HashMap::new(),
         signatures: HashMap::new(),
-        argument_area: abi::stack_arguments(&ty),
         scopes: Vec::new(),
         legacy_ends: LegacyEnds::new(),
         next_handler: 0,
@@ -188,23 +185,14 @@ pub(crate) fn translate(
     }
     operators.finish()?;
 
-    let Translator {
-        mut builder,
-        boundaries,
-        calls,
-        values,
-        undecided,
-        scratch,
-        shown,
-        argument_area,
-        ..
-    } = translator;
+    let Translator { mut builder, boundaries, calls, values, undecided, scratch, shown, .. } =
+        translator;
     builder.seal_all_blocks();
     builder.finalize(env.isa.frontend_config());
     if let Some(scratch) = scratch {
         keep_undecided(&mut function, scratch, undecided);
     }
-    Ok(Translated { function, locals, boundaries, calls, values, argument_area, shown })
+    Ok(Translated { function, locals, boundaries, calls, values, shown })
 }
 
 /// A function's name inside Cranelift; shown in its own dumps only.
@@ -460,9 +448,6 @@ struct Translator<'f, 'm> {
     budget: &'f mut usize,
     callees: HashMap<abi::Symbol, FuncRef>,
     signatures: HashMap<FuncType, SigRef>,
-    /// Bytes on the stack that this function's arguments and those of its tail
-    /// calls need.
-    argument_area: u32,
     /// What becomes of exceptions here, the innermost last.
     scopes: Vec<Scope>,
     legacy_ends: LegacyEnds,

@@ -376,6 +376,25 @@
       (br_if $again (i32.lt_u (local.get $i) (i32.const 6))))
     (local.get $hash))
 
+  ;; Tail calls with arguments on the stack where no execution comes: behind a
+  ;; clause that nothing can reach, and under a condition that is known.
+  (func $gone (param $x i32) (result i32)
+    (if (i32.const 0)
+      (then
+        (return_call $wide
+          (local.get $x) (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4)
+          (i32.const 5) (i32.const 6) (i32.const 7) (i32.const 8) (i64.const 9))))
+    (i32.add (local.get $x) (i32.const 1)))
+  (func $behind (param $x i32) (result i32)
+    (block $never
+      (try_table (catch $empty $never)
+        (return (i32.add (local.get $x) (i32.const 2)))))
+    (return_call $wide
+      (local.get $x) (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4)
+      (i32.const 5) (i32.const 6) (i32.const 7) (i32.const 8) (i64.const 9)))
+  (func (export "gone") (result i32)
+    (i32.mul (call $gone (i32.const 4)) (call $behind (i32.const 5))))
+
   ;; Nobody catches it: not the scope left before, nor the one for another tag.
   (func (export "uncaught") (result i32)
     (block $other (result i32)
