@@ -203,7 +203,7 @@ impl Compiler<'_> {
         let stack_arguments =
             abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
         let tags = Tags::of(&lowered.code, boundaries.len(), &calls)?;
-        let mut locator = Locator::new(lowered, self.lowerer.isa);
+        let mut locator = Locator::new(lowered, self.lowerer.isa, argument_area - stack_arguments);
         let shown = translated.shown;
         let shown = shown.map(|slot| lowered.slot_offset(slot)).transpose()?;
 

@@ -49,6 +49,8 @@ pub(crate) struct Locator<'a> {
 pub(crate) struct Places<'a> {
     pub lowered: &'a Lowered,
     isa: &'a dyn TargetIsa,
+    /// Bytes by which the frame lies lower than it was entered.
+    moved: u32,
     /// Ranges of each value, by its number.
     ranges: Vec<Ranges>,
 }
@@ -88,14 +90,15 @@ impl Ranges {
 }
 
 impl<'a> Locator<'a> {
-    pub fn new(lowered: &'a Lowered, isa: &'a dyn TargetIsa) -> Self {
+    /// `moved`: bytes by which the frame lies lower than it was entered.
+    pub fn new(lowered: &'a Lowered, isa: &'a dyn TargetIsa, moved: u32) -> Self {
         let mut ranges = vec![Ranges::default(); lowered.function.dfg.num_values()];
         for (label, found) in &lowered.code.value_labels_ranges {
             if let Some(place) = ranges.get_mut(label.as_u32() as usize) {
                 *place = Ranges::new(found);
             }
         }
-        let places = Places { lowered, isa, ranges };
+        let places = Places { lowered, isa, moved, ranges };
         let optimised = isa.flags().opt_level() != OptLevel::None;
         let deriver = optimised.then(|| Deriver::new(&places));
         Locator { places, deriver }
@@ -174,9 +177,13 @@ impl Places<'_> {
                 let number = self.isa.map_regalloc_reg_to_dwarf(register).ok()?;
                 Some(Location::Register(DwarfReg(number)))
             }
-            // Relative to the caller's stack pointer at the call, which is the
-            // canonical frame address on x86-64: rbp + 16 in the body.
-            LabelValueLoc::CFAOffset(offset) => i32::try_from(offset).ok().map(Location::CfaOffset),
+            // Relative to the caller's stack pointer at the call, which was the
+            // canonical frame address, on x86-64 rbp + 16 in the body, before the
+            // frame moved.
+            LabelValueLoc::CFAOffset(offset) => {
+                let offset = i32::try_from(offset + i64::from(self.moved));
+                offset.ok().map(Location::CfaOffset)
+            }
         }
     }
 

@@ -395,6 +395,42 @@
   (func (export "gone") (result i32)
     (i32.mul (call $gone (i32.const 4)) (call $behind (i32.const 5))))
 
+  ;; Values that wait in a frame which a tail call may make lie lower.
+  (func $lowered (param $x i32) (param $y i64) (result i32)
+    (local $a i32) (local $f f64) (local $v v128)
+    (local.set $a (i32.mul (local.get $x) (i32.const 13)))
+    (local.set $f (f64.convert_i64_s (local.get $y)))
+    (local.set $v (i64x2.splat (local.get $y)))
+    (block $caught (result i32)
+      (try_table (catch $number $caught)
+        (drop (call $odd_throws (local.get $x))))
+      (unreachable))
+    (if (i32.gt_s (i32.const 5))
+      (then
+        (return_call $wide
+          (local.get $a) (i32.wrap_i64 (local.get $y)) (local.get $x) (i32.const 3)
+          (i32.const 4) (i32.const 5) (i32.const 6) (i32.const 7)
+          (i32.trunc_f64_s (local.get $f)) (i64x2.extract_lane 1 (local.get $v)))))
+    (i32.add
+      (i32.add (local.get $a) (i32.trunc_f64_s (local.get $f)))
+      (i32x4.extract_lane 2 (local.get $v))))
+  (func (export "lowered") (result i64)
+    (local $i i32) (local $hash i64)
+    (loop $again
+      (block $done
+        (block $pair (result i32 i64)
+          (try_table (catch $pair $pair)
+            (local.set $hash
+              (call $mix
+                (i64.extend_i32_s (call $lowered (local.get $i) (i64.const 1001)))
+                (local.get $hash))))
+          (br $done))
+        (local.set $hash (call $mix (local.get $hash)))
+        (local.set $hash (call $mix (i64.extend_i32_s) (local.get $hash))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $i) (i32.const 10))))
+    (local.get $hash))
+
   ;; Nobody catches it: not the scope left before, nor the one for another tag.
   (func (export "uncaught") (result i32)
     (block $other (result i32)
