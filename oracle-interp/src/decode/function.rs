@@ -15,20 +15,19 @@ use super::types::val_type;
 use super::{Decoder, Problem, Result, wasm_offset};
 use crate::module::{FunctionDef, Module, OpIdx};
 use crate::op::{Branch, Op, simple_op};
-use crate::rare::{CatchClause, Handler, Pooled, Rare};
+use crate::rare::{CatchClause, Pooled, Rare};
 use crate::shapes::{Shape, ShapeBuilder};
 use crate::types::DefinedType;
-use wasm_view::{Cell, TagIdx, TypeIdx, ValType, WasmOffset};
+use wasm_view::{Cell, TypeIdx, ValType, WasmOffset};
 use wasmparser::{
-    BlockType, Catch, FuncToValidate, FuncValidator, FunctionBody, Operator, TryTable,
-    ValidatorResources,
+    BlockType, FuncToValidate, FuncValidator, FunctionBody, Operator, ValidatorResources,
 };
 
 pub(super) type Validator = FuncValidator<ValidatorResources>;
 
 /// What opened a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Function,
     Block,
     Loop(OpIdx),
@@ -43,7 +42,7 @@ enum Kind {
 
 /// A construct's type, small.
 #[derive(Clone, Copy, Debug)]
-enum Signature {
+pub(super) enum Signature {
     Empty,
     One(ValType),
     Type(u32),
@@ -69,27 +68,27 @@ impl Signature {
 
 /// A branch target waiting to be filled in.
 #[derive(Clone, Copy, Debug)]
-enum Patch {
+pub(super) enum Patch {
     Op(OpIdx),
     Branch(u32),
 }
 
 #[derive(Debug)]
 pub(super) struct Label {
-    kind: Kind,
-    signature: Signature,
+    pub(super) kind: Kind,
+    pub(super) signature: Signature,
     /// The operand stack below the construct's parameters.
-    below: Shape,
+    pub(super) below: Shape,
     /// Whether the construct's first instruction is reachable.
-    entered: bool,
+    pub(super) entered: bool,
     /// The last of its branches that wait for a target.
-    patches: Option<u32>,
+    pub(super) patches: Option<u32>,
     /// Clauses of a legacy `try` so far.
-    clauses: Vec<CatchClause>,
+    pub(super) clauses: Vec<CatchClause>,
 }
 
 impl Label {
-    fn wait(&mut self, patches: &mut Vec<(Patch, Option<u32>)>, patch: Patch) {
+    pub(super) fn wait(&mut self, patches: &mut Vec<(Patch, Option<u32>)>, patch: Patch) {
         patches.push((patch, self.patches));
         self.patches = Some(patches.len() as u32 - 1);
     }
@@ -100,10 +99,10 @@ impl Label {
 pub(super) struct Scratch {
     /// First cell of each local.
     pub(super) local_cells: Vec<u32>,
-    labels: Vec<Label>,
+    pub(super) labels: Vec<Label>,
     /// Branches of all open labels that wait for a target, each with the number
     /// of the one before it of the same label.
-    patches: Vec<(Patch, Option<u32>)>,
+    pub(super) patches: Vec<(Patch, Option<u32>)>,
 }
 
 impl Scratch {
@@ -282,7 +281,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    fn signature(&self, at: usize, ty: BlockType) -> Result<Signature> {
+    pub(super) fn signature(&self, at: usize, ty: BlockType) -> Result<Signature> {
         Ok(match ty {
             BlockType::Empty => Signature::Empty,
             BlockType::Type(ty) => Signature::One(val_type(at, ty)?),
@@ -291,7 +290,7 @@ impl Body<'_> {
     }
 
     /// Opens a construct, its parameters on the stack.
-    fn open(&mut self, kind: Kind, signature: Signature) {
+    pub(super) fn open(&mut self, kind: Kind, signature: Signature) {
         let params = signature.params(&self.module.types).len();
         let below = if self.live { self.shapes.pop(self.shape, params as u32) } else { self.shape };
         self.scratch.labels.push(Label {
@@ -345,7 +344,7 @@ impl Body<'_> {
     }
 
     /// Remembers a branch to the label at `depth`, if that is a forward one.
-    fn wait(&mut self, depth: u32, patch: Patch) {
+    pub(super) fn wait(&mut self, depth: u32, patch: Patch) {
         let Scratch { labels, patches, .. } = &mut self.scratch;
         let index = labels.len().checked_sub(1 + depth as usize);
         if let Some(label) = index.and_then(|index| labels.get_mut(index))
@@ -496,110 +495,6 @@ impl Body<'_> {
             self.emit(op);
             self.live = false;
         }
-    }
-
-    /// The handler that is asked first for an exception inside the label at
-    /// this position.
-    fn handler_around(&self, index: usize) -> Option<u32> {
-        self.scratch.labels[..=index].iter().rev().find_map(|label| match label.kind {
-            Kind::Try(handler) => handler,
-            _ => None,
-        })
-    }
-
-    /// Begins a region that catches exceptions, at the next instruction.
-    fn new_handler(&mut self) -> u32 {
-        let parent = self.handler_around(self.scratch.labels.len() - 1);
-        let start = self.next().0;
-        let handler = Handler { start, end: start, parent, first_catch: 0, last_catch: 0 };
-        self.module.code.handlers.push(handler);
-        self.module.code.handlers.len() as u32 - 1
-    }
-
-    fn set_catches(&mut self, handler: u32, clauses: Vec<CatchClause>) {
-        let first_catch = self.module.code.catches.len() as u32;
-        self.module.code.catches.extend(clauses);
-        let last_catch = self.module.code.catches.len() as u32;
-        let handler = &mut self.module.code.handlers[handler as usize];
-        (handler.first_catch, handler.last_catch) = (first_catch, last_catch);
-    }
-
-    fn end_handler(&mut self, handler: u32) {
-        self.module.code.handlers[handler as usize].end = self.next().0;
-    }
-
-    /// `try_table`. Its clauses name labels around it.
-    fn enter_try_table(&mut self, at: usize, table: &TryTable) -> Result<()> {
-        let signature = self.signature(at, table.ty)?;
-        let handler = if self.live {
-            self.emit(Op::Block);
-            let handler = self.new_handler();
-            let clauses = table.catches.iter().map(|clause| {
-                let (tag, label, with_ref) = match *clause {
-                    Catch::One { tag, label } => (Some(tag), label, false),
-                    Catch::OneRef { tag, label } => (Some(tag), label, true),
-                    Catch::All { label } => (None, label, false),
-                    Catch::AllRef { label } => (None, label, true),
-                };
-                let branch = self.side_table_entry(label);
-                CatchClause { tag: tag.map(TagIdx::new), with_ref, legacy: false, branch }
-            });
-            let clauses = clauses.collect();
-            self.set_catches(handler, clauses);
-            Some(handler)
-        } else {
-            None
-        };
-        self.open(Kind::Try(handler), signature);
-        Ok(())
-    }
-
-    /// Legacy `catch` and `catch_all`: the end of what came before, and where
-    /// an exception arrives.
-    fn enter_catch(&mut self, tag: Option<u32>) -> Result<()> {
-        let Some(mut label) = self.scratch.labels.pop() else {
-            return Ok(());
-        };
-        let handler = match label.kind {
-            Kind::Try(handler) | Kind::Catch(handler) => handler,
-            _ => None,
-        };
-        if let (Kind::Try(_), Some(handler)) = (label.kind, handler) {
-            self.end_handler(handler);
-        }
-        if self.live {
-            let position = self.emit(Op::Else(OpIdx(0)));
-            label.wait(&mut self.scratch.patches, Patch::Op(position));
-        }
-        label.kind = Kind::Catch(handler);
-        self.live = label.entered;
-        if self.live {
-            let tag = tag.map(TagIdx::new);
-            let ty = tag.and_then(|tag| self.module.tags.get(tag.index()).copied());
-            let types = ty.map_or(Vec::new(), |ty| self.func_type(ty).0);
-            let keep = ValType::cells_of(&types) as u32;
-            let height = self.shapes.cells(label.below);
-            let branch = self.module.code.branches.len() as u32;
-            self.module.code.branches.push(Branch { target: self.next(), keep, height });
-            label.clauses.push(CatchClause { tag, with_ref: false, legacy: true, branch });
-            self.shape = label.below;
-            self.push_all(&types)?;
-        }
-        self.scratch.labels.push(label);
-        Ok(())
-    }
-
-    /// Legacy `delegate`: the end of a `try` whose exceptions go to another
-    /// handler.
-    fn delegate(&mut self, depth: u32) -> Result<()> {
-        let outside = self.scratch.labels.len().checked_sub(2 + depth as usize);
-        if let (Some(Label { kind: Kind::Try(Some(handler)), .. }), Some(outside)) =
-            (self.scratch.labels.last(), outside)
-        {
-            let handler = *handler as usize;
-            self.module.code.handlers[handler].parent = self.handler_around(outside);
-        }
-        self.end()
     }
 
     /// Takes over one validated instruction; `top` asks for the type that
@@ -760,7 +655,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         let Some(mut label) = self.scratch.labels.pop() else {
             return Ok(());
         };

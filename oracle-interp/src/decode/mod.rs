@@ -13,6 +13,7 @@
 //! ```
 
 mod function;
+mod handlers;
 mod instruction;
 mod rare;
 mod sections;
