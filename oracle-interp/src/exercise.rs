@@ -10,7 +10,7 @@ use crate::instantiate::Extern;
 use crate::liveness::Liveness;
 use crate::module::{ExportKind, ImportKind, Module};
 use crate::oracle::{Event, Limits, Oracle};
-use crate::selfcheck::{Inconsistency, check};
+use crate::selfcheck::{Inconsistency, check, check_branches};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasm_view::{FuncAddr, FuncIdx, Value};
@@ -44,11 +44,14 @@ impl Exercised {
 ///
 /// # Errors
 ///
-/// See [`check`].
+/// See [`check`] and [`check_branches`].
 pub fn exercise(bytes: &[u8], fuel: u64) -> Result<Exercised, Inconsistency> {
     let mut done = Exercised::default();
     let module = match Module::decode(bytes) {
-        Ok(module) => Arc::new(module),
+        Ok(module) => {
+            check_branches(&module)?;
+            Arc::new(module)
+        }
         Err(error) => {
             done.count(match error {
                 DecodeError::Invalid { .. } => "module: invalid",

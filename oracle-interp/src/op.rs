@@ -338,7 +338,9 @@ macro_rules! simple_ops {
             }
         }
 
-        /// The op of an instruction of the table.
+        /// The op of an instruction of the table. Inlined where it is known
+        /// which instruction it is.
+        #[inline(always)]
         pub(crate) fn simple_op(operator: &wasmparser::Operator<'_>) -> Option<Op> {
             Some(match operator {
                 $(wasmparser::Operator::$name => Op::$name,)*
@@ -349,6 +351,7 @@ macro_rules! simple_ops {
         impl Op {
             /// Operand count and nature of an instruction of the table. Each
             /// of them has one result.
+            #[inline(always)]
             pub(crate) const fn simple(self) -> Option<(u32, Nature)> {
                 Some(match self {
                     $(Op::$name => ($pops, Nature::$nature),)*

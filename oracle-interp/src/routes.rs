@@ -256,27 +256,51 @@ impl Route {
 
 /// The sequences as a tree of their tags.
 struct Tree {
-    /// By tag, the number of the next node, or 0 where no sequence goes on.
-    next: Vec<[u16; SINGLES as usize]>,
+    /// By tag, its column, or 0 if no sequence has it. Few tags are in
+    /// sequences, and a table that is small stays in the cache.
+    columns: [u8; SINGLES as usize],
+    /// Columns, of which the first is empty.
+    width: usize,
+    /// By node and column, the number of the next node, or 0 where no sequence
+    /// goes on.
+    next: Vec<u16>,
     /// The sequence that ends at the node.
     ends: Vec<Option<Route>>,
 }
 
+impl Tree {
+    #[inline(always)]
+    fn next(&self, node: u16, op: Op) -> u16 {
+        let column = usize::from(self.columns[op.tag() as usize]);
+        self.next[usize::from(node) * self.width + column]
+    }
+}
+
 static TREE: LazyLock<Tree> = LazyLock::new(|| {
-    let mut tree = Tree { next: vec![[0; SINGLES as usize]], ends: vec![None] };
+    let mut columns = [0; SINGLES as usize];
+    let mut width = 1;
+    for tag in SEQUENCES.iter().copied().flatten() {
+        if columns[*tag as usize] == 0 {
+            columns[*tag as usize] = width as u8;
+            width += 1;
+        }
+    }
+    let mut next = vec![0; width];
+    let mut ends = vec![None];
     for (index, tags) in SEQUENCES.iter().enumerate() {
         let mut node = 0;
         for tag in *tags {
-            if tree.next[node][*tag as usize] == 0 {
-                tree.next[node][*tag as usize] = tree.next.len() as u16;
-                tree.next.push([0; SINGLES as usize]);
-                tree.ends.push(None);
+            let place = node * width + usize::from(columns[*tag as usize]);
+            if next[place] == 0 {
+                next[place] = ends.len() as u16;
+                next.resize(next.len() + width, 0);
+                ends.push(None);
             }
-            node = usize::from(tree.next[node][*tag as usize]);
+            node = usize::from(next[place]);
         }
-        tree.ends[node] = Some(Route::sequence(index));
+        ends[node] = Some(Route::sequence(index));
     }
-    tree
+    Tree { columns, width, next, ends }
 });
 
 /// An instruction as it is executed.
@@ -290,25 +314,31 @@ pub(crate) struct Slot {
 /// What decoded instructions are executed as: by the longest route from each.
 pub(crate) fn slots(ops: &[Op]) -> Vec<Slot> {
     let tree = &*TREE;
-    let plain = |op: &Op| Slot { route: Route::single(*op), immediate: op.immediate() };
-    let mut slots: Vec<Slot> = ops.iter().map(plain).collect();
+    let mut slots: Vec<Slot> = Vec::with_capacity(ops.len());
+    // Up to where a run of instructions that do nothing goes on.
     let mut idle = 0;
-    for position in (0..ops.len()).rev() {
-        idle = if is_idle(ops[position]) { idle + 1 } else { 0 };
-        if let Some(which) = SKIPS.iter().rposition(|length| *length <= idle) {
-            slots[position].route = Route::skip(which);
-            continue;
+    for (position, op) in ops.iter().enumerate() {
+        let mut route = Route::single(*op);
+        if is_idle(*op) {
+            if idle <= position {
+                let busy = ops[position..].iter().position(|op| !is_idle(*op));
+                idle = busy.map_or(ops.len(), |busy| position + busy);
+            }
+            if let Some(which) = SKIPS.iter().rposition(|length| *length <= idle - position) {
+                route = Route::skip(which);
+                slots.push(Slot { route, immediate: op.immediate() });
+                continue;
+            }
         }
-        let mut node = 0;
-        for op in &ops[position..] {
-            node = usize::from(tree.next[node][op.tag() as usize]);
+        let mut node = tree.next(0, *op);
+        for op in &ops[position + 1..] {
             if node == 0 {
                 break;
             }
-            if let Some(route) = tree.ends[node] {
-                slots[position].route = route;
-            }
+            node = tree.next(node, *op);
+            route = tree.ends[usize::from(node)].unwrap_or(route);
         }
+        slots.push(Slot { route, immediate: op.immediate() });
     }
     slots
 }

@@ -4,10 +4,15 @@
 //! it against at each step. But validation has computed, independently of
 //! execution, what the stack looks like at every instruction; this observer
 //! compares the two. It can be switched on around any execution: call
-//! [`check`] after every event.
+//! [`check`] after every event. Where branches lead is compared with the
+//! module's bytes, once per module: [`check_branches`].
+
+mod branches;
+
+pub use branches::{BranchEffect, check_branches};
 
 use crate::oracle::{Event, FrameView, Oracle};
-use wasm_view::{Boundary, Cell, ValType};
+use wasm_view::{Boundary, Cell, ValType, WasmOffset};
 
 /// A broken invariant: a bug in the interpreter or decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +39,47 @@ pub enum Inconsistency {
         /// Its contents.
         cell: Cell,
     },
+    /// A branch does something else than the module's bytes say.
+    #[error("the branch at {offset}: {actual:?}, the bytes say {expected:?}")]
+    Branch {
+        /// Of the instruction.
+        offset: WasmOffset,
+        /// According to the bytes.
+        expected: BranchEffect,
+        /// As decoded.
+        actual: BranchEffect,
+    },
+    /// An entry of the side table that no branch uses.
+    #[error("no branch uses entry {entry} of the side table")]
+    UnusedBranch {
+        /// Its number.
+        entry: usize,
+    },
+    /// The decoded instructions are not those that are reachable.
+    #[error("decoded instruction {position} is not at {offset:?}")]
+    Boundary {
+        /// Among the module's instructions.
+        position: u32,
+        /// Of the instruction that should be there, if there is one.
+        offset: Option<WasmOffset>,
+    },
+    /// An instruction was decoded as one of another kind.
+    #[error("the instruction at {offset} is decoded as another one")]
+    Op {
+        /// Of the instruction.
+        offset: WasmOffset,
+    },
+    /// The operand stack before an instruction is not the validator's.
+    #[error("the operands before {offset} are not {types:?}")]
+    Operands {
+        /// Of the instruction.
+        offset: WasmOffset,
+        /// As decoded.
+        types: Vec<ValType>,
+    },
+    /// The module's bytes are not valid any more.
+    #[error("the module cannot be read again: {0}")]
+    Unreadable(String),
 }
 
 /// Checks the innermost frame at a boundary; frames that wait for a callee,

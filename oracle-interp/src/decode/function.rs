@@ -10,24 +10,24 @@
 //! although the code before it may not be: that of an `if` without `else`,
 //! where the false condition continues.
 
+use super::take::Taker;
 use super::types::val_type;
 use super::{Decoder, Problem, Result, wasm_offset};
 use crate::module::{FunctionDef, Module, OpIdx};
 use crate::op::{Branch, Op, simple_op};
-use crate::rare::{CatchClause, Handler, Pooled, Rare};
+use crate::rare::{CatchClause, Pooled, Rare};
 use crate::shapes::{Shape, ShapeBuilder};
 use crate::types::DefinedType;
-use wasm_view::{Cell, TagIdx, TypeIdx, ValType, WasmOffset};
+use wasm_view::{Cell, TypeIdx, ValType, WasmOffset};
 use wasmparser::{
-    BlockType, Catch, FuncToValidate, FuncValidator, FunctionBody, Operator, TryTable,
-    ValidatorResources,
+    BlockType, FuncToValidate, FuncValidator, FunctionBody, Operator, ValidatorResources,
 };
 
-type Validator = FuncValidator<ValidatorResources>;
+pub(super) type Validator = FuncValidator<ValidatorResources>;
 
 /// What opened a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Function,
     Block,
     Loop(OpIdx),
@@ -42,7 +42,7 @@ enum Kind {
 
 /// A construct's type, small.
 #[derive(Clone, Copy, Debug)]
-enum Signature {
+pub(super) enum Signature {
     Empty,
     One(ValType),
     Type(u32),
@@ -68,22 +68,64 @@ impl Signature {
 
 /// A branch target waiting to be filled in.
 #[derive(Clone, Copy, Debug)]
-enum Patch {
+pub(super) enum Patch {
     Op(OpIdx),
     Branch(u32),
 }
 
 #[derive(Debug)]
-struct Label {
-    kind: Kind,
-    signature: Signature,
+pub(super) struct Label {
+    pub(super) kind: Kind,
+    pub(super) signature: Signature,
     /// The operand stack below the construct's parameters.
-    below: Shape,
+    pub(super) below: Shape,
     /// Whether the construct's first instruction is reachable.
-    entered: bool,
-    patches: Vec<Patch>,
+    pub(super) entered: bool,
+    /// The last of its branches that wait for a target.
+    pub(super) patches: Option<u32>,
     /// Clauses of a legacy `try` so far.
-    clauses: Vec<CatchClause>,
+    pub(super) clauses: Vec<CatchClause>,
+}
+
+impl Label {
+    pub(super) fn wait(&mut self, patches: &mut Vec<(Patch, Option<u32>)>, patch: Patch) {
+        patches.push((patch, self.patches));
+        self.patches = Some(patches.len() as u32 - 1);
+    }
+}
+
+/// Room for what is needed while one body is decoded, used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// First cell of each local.
+    pub(super) local_cells: Vec<u32>,
+    pub(super) labels: Vec<Label>,
+    /// Branches of all open labels that wait for a target, each with the number
+    /// of the one before it of the same label.
+    pub(super) patches: Vec<(Patch, Option<u32>)>,
+}
+
+impl Scratch {
+    /// For a body of this type with these locals; counts the locals' cells.
+    fn begin(&mut self, locals: &[ValType], ty: u32) -> u32 {
+        self.patches.clear();
+        self.labels.clear();
+        self.labels.push(Label {
+            kind: Kind::Function,
+            signature: Signature::Type(ty),
+            below: Shape::EMPTY,
+            entered: true,
+            patches: None,
+            clauses: Vec::new(),
+        });
+        self.local_cells.clear();
+        let mut cells = 0;
+        for ty in locals {
+            self.local_cells.push(cells);
+            cells += ty.cells() as u32;
+        }
+        cells
+    }
 }
 
 /// A function body in the making.
@@ -91,13 +133,15 @@ pub(super) struct Body<'a> {
     pub(super) module: &'a mut Module,
     pub(super) shapes: &'a mut ShapeBuilder,
     pub(super) locals: Vec<ValType>,
-    /// First cell of each local.
-    pub(super) local_cells: Vec<u32>,
-    labels: Vec<Label>,
+    pub(super) scratch: Scratch,
     pub(super) shape: Shape,
     highest: u32,
     pub(super) live: bool,
-    offset: WasmOffset,
+    pub(super) offset: WasmOffset,
+}
+
+fn too_many_stacks() -> Problem {
+    Problem::Limit(0, "2^32 different operand stacks")
 }
 
 impl Decoder {
@@ -134,52 +178,32 @@ impl Decoder {
         ty: u32,
         body: &FunctionBody<'_>,
     ) -> Result<()> {
+        if self.unsupported.is_some() {
+            return Ok(validator.validate(body)?);
+        }
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader)?;
         let locals = self.local_types(ty, body);
         let locals = self.note(locals)?;
-        let mut operators = body.get_operators_reader()?;
         let first = self.module.code.ops.len() as u32;
         let first_handler = self.module.code.handlers.len() as u32;
-        let mut local_cells = Vec::with_capacity(locals.len());
-        let mut cells = 0;
-        for ty in &locals {
-            local_cells.push(cells);
-            cells += ty.cells() as u32;
-        }
-        let mut decoding = Body {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let cells = scratch.begin(&locals, ty);
+        let body_in_the_making = Body {
             module: &mut self.module,
             shapes: &mut self.shapes,
             locals,
-            local_cells,
-            labels: vec![Label {
-                kind: Kind::Function,
-                signature: Signature::Type(ty),
-                below: Shape::EMPTY,
-                entered: true,
-                patches: Vec::new(),
-                clauses: Vec::new(),
-            }],
+            scratch,
             shape: Shape::EMPTY,
             highest: 0,
             live: true,
             offset: WasmOffset::new(0),
         };
-        let mut refused = self.unsupported.take();
-        while !operators.eof() {
-            let (operator, at) = operators.read_with_offset()?;
-            validator.op(at, &operator)?;
-            if refused.is_none() {
-                decoding.offset = wasm_offset(at);
-                match decoding.instruction(&operator, at, validator) {
-                    Err(problem @ Problem::Unsupported(..)) => refused = Some(problem),
-                    other => other?,
-                }
-            }
-        }
-        operators.finish()?;
-        let Body { locals, highest, .. } = decoding;
-        self.unsupported = refused;
+        let mut taker = Taker::new(validator, body_in_the_making);
+        taker.read(body.get_binary_reader_for_operators()?)?;
+        let (Body { locals, highest, scratch, .. }, problem) = taker.finish();
+        self.scratch = scratch;
+        self.note(problem.map_or(Ok(()), Err))?;
         if self.unsupported.is_some() {
             return Ok(());
         }
@@ -220,10 +244,7 @@ impl Body<'_> {
     }
 
     pub(super) fn push_all(&mut self, types: &[ValType]) -> Result<()> {
-        self.shape = self
-            .shapes
-            .push_all(self.shape, types)
-            .ok_or(Problem::Limit(0, "2^32 different operand stacks"))?;
+        self.shape = self.shapes.push_all(self.shape, types).ok_or_else(too_many_stacks)?;
         self.highest = self.highest.max(self.shapes.cells(self.shape));
         Ok(())
     }
@@ -240,7 +261,27 @@ impl Body<'_> {
         self.push_all(results)
     }
 
-    fn signature(&self, at: usize, ty: BlockType) -> Result<Signature> {
+    /// [`Body::plain`] of reachable code with one result at most: nearly every
+    /// instruction.
+    #[inline]
+    pub(super) fn step(&mut self, op: Op, pops: u32, result: Option<ValType>) -> Result<()> {
+        self.emit(op);
+        let left = self.shapes.pop(self.shape, pops);
+        self.shape = left;
+        match result {
+            Some(ty) => self.push(ty),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, ty: ValType) -> Result<()> {
+        self.shape = self.shapes.push(self.shape, ty).ok_or_else(too_many_stacks)?;
+        self.highest = self.highest.max(self.shapes.cells(self.shape));
+        Ok(())
+    }
+
+    pub(super) fn signature(&self, at: usize, ty: BlockType) -> Result<Signature> {
         Ok(match ty {
             BlockType::Empty => Signature::Empty,
             BlockType::Type(ty) => Signature::One(val_type(at, ty)?),
@@ -249,15 +290,15 @@ impl Body<'_> {
     }
 
     /// Opens a construct, its parameters on the stack.
-    fn open(&mut self, kind: Kind, signature: Signature) {
+    pub(super) fn open(&mut self, kind: Kind, signature: Signature) {
         let params = signature.params(&self.module.types).len();
         let below = if self.live { self.shapes.pop(self.shape, params as u32) } else { self.shape };
-        self.labels.push(Label {
+        self.scratch.labels.push(Label {
             kind,
             signature,
             below,
             entered: self.live,
-            patches: Vec::new(),
+            patches: None,
             clauses: Vec::new(),
         });
     }
@@ -265,13 +306,20 @@ impl Body<'_> {
     /// Makes the stack that of `label`'s construct at its start or past its end.
     fn restack(&mut self, label: &Label, at_start: bool) -> Result<()> {
         self.shape = label.below;
-        let types = if at_start {
-            label.signature.params(&self.module.types)
-        } else {
-            label.signature.results(&self.module.types)
-        };
-        let types = types.to_vec();
-        self.push_all(&types)
+        match label.signature {
+            Signature::Empty => Ok(()),
+            Signature::One(_) if at_start => Ok(()),
+            Signature::One(ty) => self.push(ty),
+            Signature::Type(_) => {
+                let types = if at_start {
+                    label.signature.params(&self.module.types)
+                } else {
+                    label.signature.results(&self.module.types)
+                };
+                let types = types.to_vec();
+                self.push_all(&types)
+            }
+        }
     }
 
     fn patch(&mut self, patch: Patch, target: OpIdx) {
@@ -284,25 +332,36 @@ impl Body<'_> {
         }
     }
 
-    fn patch_all(&mut self, patches: Vec<Patch>, target: OpIdx) {
-        for patch in patches {
+    /// Gives all branches that wait for a label their target.
+    fn patch_all(&mut self, label: &Label, target: OpIdx) {
+        let mut next = label.patches;
+        while let Some((patch, before)) =
+            next.and_then(|index| self.scratch.patches.get(index as usize).copied())
+        {
             self.patch(patch, target);
+            next = before;
         }
     }
 
-    fn label_at(&mut self, depth: u32) -> Option<&mut Label> {
-        let index = self.labels.len().checked_sub(1 + depth as usize)?;
-        self.labels.get_mut(index)
+    /// Remembers a branch to the label at `depth`, if that is a forward one.
+    pub(super) fn wait(&mut self, depth: u32, patch: Patch) {
+        let Scratch { labels, patches, .. } = &mut self.scratch;
+        let index = labels.len().checked_sub(1 + depth as usize);
+        if let Some(label) = index.and_then(|index| labels.get_mut(index))
+            && !matches!(label.kind, Kind::Function | Kind::Loop(_))
+        {
+            label.wait(patches, patch);
+        }
     }
 
     /// What a branch to the label at `depth` does. The target of a forward
     /// branch is not known yet.
     fn branch(&mut self, depth: u32) -> Branch {
         let none = Branch { target: Branch::RETURN, keep: 0, height: 0 };
-        let Some(index) = self.labels.len().checked_sub(1 + depth as usize) else {
+        let Some(index) = self.scratch.labels.len().checked_sub(1 + depth as usize) else {
             return none;
         };
-        let Some(label) = self.labels.get(index) else {
+        let Some(label) = self.scratch.labels.get(index) else {
             return none;
         };
         let types = &self.module.types;
@@ -315,21 +374,12 @@ impl Body<'_> {
         Branch { target, keep, height: self.shapes.cells(label.below) }
     }
 
-    fn is_forward(&mut self, depth: u32) -> bool {
-        self.label_at(depth)
-            .is_some_and(|label| !matches!(label.kind, Kind::Function | Kind::Loop(_)))
-    }
-
     /// Adds a side table entry for a branch.
     pub(super) fn side_table_entry(&mut self, depth: u32) -> u32 {
         let branch = self.branch(depth);
         let index = self.module.code.branches.len() as u32;
         self.module.code.branches.push(branch);
-        if self.is_forward(depth)
-            && let Some(label) = self.label_at(depth)
-        {
-            label.patches.push(Patch::Branch(index));
-        }
+        self.wait(depth, Patch::Branch(index));
         index
     }
 
@@ -349,25 +399,32 @@ impl Body<'_> {
             self.emit(full(entry));
         } else {
             let position = self.emit(plain(branch.target));
-            if self.is_forward(depth)
-                && let Some(label) = self.label_at(depth)
-            {
-                label.patches.push(Patch::Op(position));
-            }
+            self.wait(depth, Patch::Op(position));
         }
         self.shape = after;
     }
 
     /// Types that a branch to the label at `depth` carries along.
     pub(super) fn label_types(&self, depth: u32) -> Vec<ValType> {
-        let index = self.labels.len().checked_sub(1 + depth as usize);
-        let Some(label) = index.and_then(|index| self.labels.get(index)) else {
+        let index = self.scratch.labels.len().checked_sub(1 + depth as usize);
+        let Some(label) = index.and_then(|index| self.scratch.labels.get(index)) else {
             return Vec::new();
         };
         let types = &self.module.types;
         match label.kind {
             Kind::Loop(_) => label.signature.params(types).to_vec(),
             _ => label.signature.results(types).to_vec(),
+        }
+    }
+
+    /// [`Body::retype`] with the types of the label at `depth`. Most labels
+    /// have none, or a number.
+    fn retype_as_label(&mut self, depth: u32) -> Result<()> {
+        let index = self.scratch.labels.len().checked_sub(1 + depth as usize);
+        match index.and_then(|index| self.scratch.labels.get(index)).map(|label| label.signature) {
+            None | Some(Signature::Empty) => Ok(()),
+            Some(Signature::One(ty)) if !matches!(ty, ValType::Ref(_)) => Ok(()),
+            Some(_) => self.retype(&self.label_types(depth)),
         }
     }
 
@@ -440,143 +497,56 @@ impl Body<'_> {
         }
     }
 
-    /// The handler that is asked first for an exception inside the label at
-    /// this position.
-    fn handler_around(&self, index: usize) -> Option<u32> {
-        self.labels[..=index].iter().rev().find_map(|label| match label.kind {
-            Kind::Try(handler) => handler,
-            _ => None,
-        })
-    }
-
-    /// Begins a region that catches exceptions, at the next instruction.
-    fn new_handler(&mut self) -> u32 {
-        let parent = self.handler_around(self.labels.len() - 1);
-        let start = self.next().0;
-        let handler = Handler { start, end: start, parent, first_catch: 0, last_catch: 0 };
-        self.module.code.handlers.push(handler);
-        self.module.code.handlers.len() as u32 - 1
-    }
-
-    fn set_catches(&mut self, handler: u32, clauses: Vec<CatchClause>) {
-        let first_catch = self.module.code.catches.len() as u32;
-        self.module.code.catches.extend(clauses);
-        let last_catch = self.module.code.catches.len() as u32;
-        let handler = &mut self.module.code.handlers[handler as usize];
-        (handler.first_catch, handler.last_catch) = (first_catch, last_catch);
-    }
-
-    fn end_handler(&mut self, handler: u32) {
-        self.module.code.handlers[handler as usize].end = self.next().0;
-    }
-
-    /// `try_table`. Its clauses name labels around it.
-    fn enter_try_table(&mut self, at: usize, table: &TryTable) -> Result<()> {
-        let signature = self.signature(at, table.ty)?;
-        let handler = if self.live {
-            self.emit(Op::Block);
-            let handler = self.new_handler();
-            let clauses = table.catches.iter().map(|clause| {
-                let (tag, label, with_ref) = match *clause {
-                    Catch::One { tag, label } => (Some(tag), label, false),
-                    Catch::OneRef { tag, label } => (Some(tag), label, true),
-                    Catch::All { label } => (None, label, false),
-                    Catch::AllRef { label } => (None, label, true),
-                };
-                let branch = self.side_table_entry(label);
-                CatchClause { tag: tag.map(TagIdx::new), with_ref, legacy: false, branch }
-            });
-            let clauses = clauses.collect();
-            self.set_catches(handler, clauses);
-            Some(handler)
-        } else {
-            None
-        };
-        self.open(Kind::Try(handler), signature);
-        Ok(())
-    }
-
-    /// Legacy `catch` and `catch_all`: the end of what came before, and where
-    /// an exception arrives.
-    fn enter_catch(&mut self, tag: Option<u32>) -> Result<()> {
-        let Some(mut label) = self.labels.pop() else {
-            return Ok(());
-        };
-        let handler = match label.kind {
-            Kind::Try(handler) | Kind::Catch(handler) => handler,
-            _ => None,
-        };
-        if let (Kind::Try(_), Some(handler)) = (label.kind, handler) {
-            self.end_handler(handler);
-        }
-        if self.live {
-            let position = self.emit(Op::Else(OpIdx(0)));
-            label.patches.push(Patch::Op(position));
-        }
-        label.kind = Kind::Catch(handler);
-        self.live = label.entered;
-        if self.live {
-            let tag = tag.map(TagIdx::new);
-            let ty = tag.and_then(|tag| self.module.tags.get(tag.index()).copied());
-            let types = ty.map_or(Vec::new(), |ty| self.func_type(ty).0);
-            let keep = ValType::cells_of(&types) as u32;
-            let height = self.shapes.cells(label.below);
-            let branch = self.module.code.branches.len() as u32;
-            self.module.code.branches.push(Branch { target: self.next(), keep, height });
-            label.clauses.push(CatchClause { tag, with_ref: false, legacy: true, branch });
-            self.shape = label.below;
-            self.push_all(&types)?;
-        }
-        self.labels.push(label);
-        Ok(())
-    }
-
-    /// Legacy `delegate`: the end of a `try` whose exceptions go to another
-    /// handler.
-    fn delegate(&mut self, depth: u32) -> Result<()> {
-        let outside = self.labels.len().checked_sub(2 + depth as usize);
-        if let (Some(Label { kind: Kind::Try(Some(handler)), .. }), Some(outside)) =
-            (self.labels.last(), outside)
-        {
-            let handler = *handler as usize;
-            self.module.code.handlers[handler].parent = self.handler_around(outside);
-        }
-        self.end()
-    }
-
-    /// Takes over one validated instruction.
-    fn instruction(
+    /// Takes over one validated instruction; `top` asks for the type that
+    /// validation gives the topmost operand behind it.
+    ///
+    /// Inlined where it is known which instruction it is, so that little of the
+    /// `match` is left.
+    #[inline(always)]
+    pub(super) fn instruction(
         &mut self,
         operator: &Operator<'_>,
         at: usize,
-        validator: &Validator,
+        top: impl FnOnce() -> Option<wasmparser::ValType>,
     ) -> Result<()> {
-        if self.control(operator, at)? {
-            return Ok(());
-        }
         if let Some(op) = simple_op(operator) {
-            if !self.live {
-                return Ok(());
-            }
-            let pops = op.simple().map_or(0, |(pops, _)| pops);
-            let Some(Some(ty)) = validator.get_operand_type(0) else {
-                return Ok(());
+            return match top() {
+                Some(ty) if self.live => {
+                    let pops = op.simple().map_or(0, |(pops, _)| pops);
+                    self.step(op, pops, Some(val_type(at, ty)?))
+                }
+                _ => Ok(()),
             };
-            return self.plain(op, pops as usize, &[val_type(at, ty)?]);
         }
-        self.other(operator, at)
+        match operator {
+            Operator::End => self.end(),
+            Operator::Block { blockty } => self.enter_block(at, *blockty),
+            Operator::Call { function_index } => self.call_function(*function_index),
+            _ => match self.common(operator) {
+                Some((op, pops, result)) if self.live => self.step(op, pops, result),
+                Some(_) => Ok(()),
+                None => self.rest(operator, at),
+            },
+        }
+    }
+
+    #[inline(never)]
+    fn rest(&mut self, operator: &Operator<'_>, at: usize) -> Result<()> {
+        if self.control(operator, at)? { Ok(()) } else { self.other(operator, at) }
+    }
+
+    fn enter_block(&mut self, at: usize, ty: BlockType) -> Result<()> {
+        let signature = self.signature(at, ty)?;
+        if self.live {
+            self.emit(Op::Block);
+        }
+        self.open(Kind::Block, signature);
+        Ok(())
     }
 
     /// Structured control and branches; whether `operator` was one.
     fn control(&mut self, operator: &Operator<'_>, at: usize) -> Result<bool> {
         match operator {
-            Operator::Block { blockty } => {
-                let signature = self.signature(at, *blockty)?;
-                if self.live {
-                    self.emit(Op::Block);
-                }
-                self.open(Kind::Block, signature);
-            }
             Operator::Loop { blockty } => {
                 let signature = self.signature(at, *blockty)?;
                 if self.live {
@@ -607,8 +577,8 @@ impl Body<'_> {
             Operator::CatchAll => self.enter_catch(None)?,
             Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
             Operator::Rethrow { relative_depth } => {
-                let index = self.labels.len().checked_sub(1 + *relative_depth as usize);
-                let label = index.and_then(|index| self.labels.get(index));
+                let index = self.scratch.labels.len().checked_sub(1 + *relative_depth as usize);
+                let label = index.and_then(|index| self.scratch.labels.get(index));
                 // In reachable code the construct was entered.
                 if let Some(Label { kind: Kind::Catch(Some(handler)), .. }) = label {
                     self.rare_end(Rare::Rethrow(*handler), 0);
@@ -616,7 +586,6 @@ impl Body<'_> {
                 self.live = false;
             }
             Operator::Else => self.enter_else()?,
-            Operator::End => self.end()?,
             Operator::Br { .. }
             | Operator::BrIf { .. }
             | Operator::BrTable { .. }
@@ -638,7 +607,7 @@ impl Body<'_> {
                 let before = self.shape;
                 self.pop(1);
                 self.emit_branch(*relative_depth, before, Op::BrIfPlain, Op::BrIf);
-                return self.retype(&self.label_types(*relative_depth));
+                return self.retype_as_label(*relative_depth);
             }
             Operator::Br { relative_depth } => {
                 self.emit_branch(*relative_depth, self.shape, Op::BrPlain, Op::Br);
@@ -666,12 +635,12 @@ impl Body<'_> {
     }
 
     fn enter_else(&mut self) -> Result<()> {
-        let Some(mut label) = self.labels.pop() else {
+        let Some(mut label) = self.scratch.labels.pop() else {
             return Ok(());
         };
         if self.live {
             let position = self.emit(Op::Else(OpIdx(0)));
-            label.patches.push(Patch::Op(position));
+            label.wait(&mut self.scratch.patches, Patch::Op(position));
         }
         if let Kind::If(Some(position)) = label.kind {
             let first = self.next();
@@ -682,12 +651,12 @@ impl Body<'_> {
         if self.live {
             self.restack(&label, true)?;
         }
-        self.labels.push(label);
+        self.scratch.labels.push(label);
         Ok(())
     }
 
-    fn end(&mut self) -> Result<()> {
-        let Some(mut label) = self.labels.pop() else {
+    pub(super) fn end(&mut self) -> Result<()> {
+        let Some(mut label) = self.scratch.labels.pop() else {
             return Ok(());
         };
         if let Kind::Try(Some(handler)) = label.kind {
@@ -717,8 +686,7 @@ impl Body<'_> {
             _ => {}
         }
         let next = self.next();
-        let patches = std::mem::take(&mut label.patches);
-        self.patch_all(patches, next);
+        self.patch_all(&label, next);
         self.live = label.entered;
         if self.live {
             self.restack(&label, false)?;

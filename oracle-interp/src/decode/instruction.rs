@@ -15,23 +15,6 @@ use wasm_view::{AddressType, Cell, FuncIdx, HeapType, MemoryIdx, RefType, TypeId
 use wasmparser::Operator;
 
 impl Body<'_> {
-    fn memory_op(
-        &mut self,
-        memarg: &wasmparser::MemArg,
-        op: fn(u32) -> Op,
-        result: Option<ValType>,
-    ) -> Result<()> {
-        let pops = if result.is_some() { 1 } else { 2 };
-        match u32::try_from(memarg.offset) {
-            Ok(offset) if memarg.memory == 0 => self.plain(op(offset), pops, result.as_slice()),
-            _ => {
-                let memory = MemoryIdx::new(memarg.memory);
-                let rare = Rare::Access { op: op(0), memory, offset: memarg.offset };
-                self.rare(rare, pops, result.as_slice())
-            }
-        }
-    }
-
     /// Type of addresses and sizes of a memory.
     pub(super) fn memory_address(&self, memory: u32) -> ValType {
         let ty = self.module.memories.get(memory as usize);
@@ -59,7 +42,8 @@ impl Body<'_> {
     /// First cell and type of a local.
     fn local(&self, index: u32) -> (u32, ValType) {
         let index = index as usize;
-        self.local_cells
+        self.scratch
+            .local_cells
             .get(index)
             .copied()
             .zip(self.locals.get(index).copied())
@@ -97,12 +81,60 @@ impl Body<'_> {
         })
     }
 
-    /// Everything with an immediate that is not control.
-    pub(super) fn other(&mut self, operator: &Operator<'_>, at: usize) -> Result<()> {
-        use ValType::{F32, F64, I32, I64};
-        if let Some(done) = self.vector(operator) {
-            return done;
+    /// Op, operand count and result of the instructions that programs consist
+    /// of, apart from numeric ones and control.
+    #[inline(always)]
+    pub(super) fn common(&self, operator: &Operator<'_>) -> Option<(Op, u32, Option<ValType>)> {
+        use ValType::{F32, I32};
+        match operator {
+            Operator::LocalGet { local_index } => {
+                let (cell, ty) = self.local(*local_index);
+                Some((self.by_cells(ty, Op::LocalGet(cell), Op::LocalGet2(cell)), 0, Some(ty)))
+            }
+            Operator::LocalSet { local_index } => {
+                let (cell, ty) = self.local(*local_index);
+                Some((self.by_cells(ty, Op::LocalSet(cell), Op::LocalSet2(cell)), 1, None))
+            }
+            Operator::LocalTee { local_index } => {
+                let (cell, ty) = self.local(*local_index);
+                Some((self.by_cells(ty, Op::LocalTee(cell), Op::LocalTee2(cell)), 1, Some(ty)))
+            }
+            Operator::GlobalGet { global_index } => {
+                let ty = self.global(*global_index);
+                let (one, two) = (Op::GlobalGet(*global_index), Op::GlobalGet2(*global_index));
+                Some((self.by_cells(ty, one, two), 0, Some(ty)))
+            }
+            Operator::GlobalSet { global_index } => {
+                let ty = self.global(*global_index);
+                let (one, two) = (Op::GlobalSet(*global_index), Op::GlobalSet2(*global_index));
+                Some((self.by_cells(ty, one, two), 1, None))
+            }
+            Operator::I32Const { value } => Some((Op::ConstI32(*value as u32), 0, Some(I32))),
+            Operator::F32Const { value } => Some((Op::ConstI32(value.bits()), 0, Some(F32))),
+            _ => {
+                let Access { op, memarg, result } = access(operator)?;
+                let pops = if result.is_some() { 1 } else { 2 };
+                Some((op(usual_offset(memarg)?), pops, result))
+            }
         }
+    }
+
+    fn global(&self, index: u32) -> ValType {
+        self.module.globals.get(index as usize).map_or(ValType::I32, |ty| ty.content)
+    }
+
+    pub(super) fn call_function(&mut self, func: u32) -> Result<()> {
+        let ty = self.module.func_type_index(FuncIdx::new(func)).unwrap_or_default();
+        let op = match func.checked_sub(self.module.num_imported_funcs) {
+            Some(defined) => Op::Call(defined),
+            None => Op::CallImport(func),
+        };
+        self.call(op, ty, 0)
+    }
+
+    /// Everything else with an immediate that is not control.
+    pub(super) fn other(&mut self, operator: &Operator<'_>, at: usize) -> Result<()> {
+        use ValType::{F64, I32, I64};
         match operator {
             Operator::Nop => self.plain(Op::Nop, 0, &[]),
             Operator::Drop => {
@@ -117,42 +149,10 @@ impl Body<'_> {
                 let ty = val_type(at, *ty)?;
                 self.select(ty)
             }
-            Operator::Call { function_index } => {
-                let func = FuncIdx::new(*function_index);
-                let ty = self.module.func_type_index(func).unwrap_or_default();
-                let op = match function_index.checked_sub(self.module.num_imported_funcs) {
-                    Some(defined) => Op::Call(defined),
-                    None => Op::CallImport(*function_index),
-                };
-                self.call(op, ty, 0)
-            }
             Operator::CallIndirect { type_index, table_index } => {
                 let table = small(at, *table_index)?;
                 let op = Op::CallIndirect { table, ty: *type_index };
                 self.call(op, TypeIdx::new(*type_index), 1)
-            }
-            Operator::LocalGet { local_index } => {
-                let (cell, ty) = self.local(*local_index);
-                self.plain(self.by_cells(ty, Op::LocalGet(cell), Op::LocalGet2(cell)), 0, &[ty])
-            }
-            Operator::LocalSet { local_index } => {
-                let (cell, ty) = self.local(*local_index);
-                self.plain(self.by_cells(ty, Op::LocalSet(cell), Op::LocalSet2(cell)), 1, &[])
-            }
-            Operator::LocalTee { local_index } => {
-                let (cell, ty) = self.local(*local_index);
-                self.plain(self.by_cells(ty, Op::LocalTee(cell), Op::LocalTee2(cell)), 1, &[ty])
-            }
-            Operator::GlobalGet { global_index } => {
-                let ty = self.module.globals.get(*global_index as usize);
-                let ty = ty.map_or(I32, |ty| ty.content);
-                let (one, two) = (Op::GlobalGet(*global_index), Op::GlobalGet2(*global_index));
-                self.plain(self.by_cells(ty, one, two), 0, &[ty])
-            }
-            Operator::GlobalSet { global_index } => {
-                let ty = self.shapes.top(self.shape).unwrap_or(I32);
-                let (one, two) = (Op::GlobalSet(*global_index), Op::GlobalSet2(*global_index));
-                self.plain(self.by_cells(ty, one, two), 1, &[])
             }
             Operator::V128Const { value } => {
                 if !self.live {
@@ -164,9 +164,7 @@ impl Body<'_> {
                 self.module.code.constants.extend(cells);
                 self.plain(Op::ConstVector(first), 0, &[ValType::V128])
             }
-            Operator::I32Const { value } => self.plain(Op::ConstI32(*value as u32), 0, &[I32]),
             Operator::I64Const { value } => self.constant(*value as u64, I64),
-            Operator::F32Const { value } => self.plain(Op::ConstI32(value.bits()), 0, &[F32]),
             Operator::F64Const { value } => self.constant(value.bits(), F64),
             Operator::RefNull { hty } => {
                 let ty = ValType::Ref(RefType::nullable(heap_type(at, *hty)?));
@@ -177,33 +175,6 @@ impl Body<'_> {
                 let ty = self.module.func_type_index(FuncIdx::new(*function_index));
                 let ty = Self::reference(ty.unwrap_or_default(), false);
                 self.plain(Op::RefFunc(*function_index), 0, &[ty])
-            }
-            Operator::I32Load { memarg } => self.memory_op(memarg, Op::I32Load, Some(I32)),
-            Operator::I64Load { memarg } => self.memory_op(memarg, Op::I64Load, Some(I64)),
-            Operator::F32Load { memarg } => self.memory_op(memarg, Op::I32Load, Some(F32)),
-            Operator::F64Load { memarg } => self.memory_op(memarg, Op::I64Load, Some(F64)),
-            Operator::I32Load8S { memarg } => self.memory_op(memarg, Op::I32Load8S, Some(I32)),
-            Operator::I32Load8U { memarg } => self.memory_op(memarg, Op::I32Load8U, Some(I32)),
-            Operator::I32Load16S { memarg } => self.memory_op(memarg, Op::I32Load16S, Some(I32)),
-            Operator::I32Load16U { memarg } => self.memory_op(memarg, Op::I32Load16U, Some(I32)),
-            Operator::I64Load8S { memarg } => self.memory_op(memarg, Op::I64Load8S, Some(I64)),
-            // Zero-extending loads are the same cell for either type.
-            Operator::I64Load8U { memarg } => self.memory_op(memarg, Op::I32Load8U, Some(I64)),
-            Operator::I64Load16S { memarg } => self.memory_op(memarg, Op::I64Load16S, Some(I64)),
-            Operator::I64Load16U { memarg } => self.memory_op(memarg, Op::I32Load16U, Some(I64)),
-            Operator::I64Load32S { memarg } => self.memory_op(memarg, Op::I64Load32S, Some(I64)),
-            Operator::I64Load32U { memarg } => self.memory_op(memarg, Op::I32Load, Some(I64)),
-            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => {
-                self.memory_op(memarg, Op::Store8, None)
-            }
-            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => {
-                self.memory_op(memarg, Op::Store16, None)
-            }
-            Operator::I32Store { memarg }
-            | Operator::F32Store { memarg }
-            | Operator::I64Store32 { memarg } => self.memory_op(memarg, Op::Store32, None),
-            Operator::I64Store { memarg } | Operator::F64Store { memarg } => {
-                self.memory_op(memarg, Op::Store64, None)
             }
             Operator::MemorySize { mem } => {
                 let ty = self.memory_address(*mem);
@@ -247,7 +218,18 @@ impl Body<'_> {
                 self.plain(Op::TableInit { table, elem: *elem_index }, 3, &[])
             }
             Operator::ElemDrop { elem_index } => self.plain(Op::ElemDrop(*elem_index), 0, &[]),
-            other => self.rare_instruction(other, at),
+            other => {
+                if let Some(Access { op, memarg, result }) = access(other) {
+                    let (memory, offset) = (MemoryIdx::new(memarg.memory), memarg.offset);
+                    let pops = if result.is_some() { 1 } else { 2 };
+                    let rare = Rare::Access { op: op(0), memory, offset };
+                    return self.rare(rare, pops, result.as_slice());
+                }
+                match self.vector(other) {
+                    Some(done) => done,
+                    None => self.rare_instruction(other, at),
+                }
+            }
         }
     }
 }
@@ -255,4 +237,55 @@ impl Body<'_> {
 /// An index where an op has 16 bits for it.
 fn small(at: usize, index: u32) -> Result<u16> {
     u16::try_from(index).map_err(|_| Problem::Limit(at, "more than 65,536 memories or tables"))
+}
+
+/// The offset of an access that an op has room for: below 2^32, of the first
+/// memory.
+#[inline(always)]
+fn usual_offset(memarg: &wasmparser::MemArg) -> Option<u32> {
+    if memarg.memory == 0 { u32::try_from(memarg.offset).ok() } else { None }
+}
+
+/// A load or store of a number.
+struct Access<'o> {
+    /// By its offset.
+    op: fn(u32) -> Op,
+    memarg: &'o wasmparser::MemArg,
+    /// Of a load.
+    result: Option<ValType>,
+}
+
+#[inline(always)]
+fn access<'o>(operator: &'o Operator<'_>) -> Option<Access<'o>> {
+    use ValType::{F32, F64, I32, I64};
+    let load = |op, memarg, ty| Some(Access { op, memarg, result: Some(ty) });
+    let store = |op, memarg| Some(Access { op, memarg, result: None });
+    match operator {
+        Operator::I32Load { memarg } => load(Op::I32Load, memarg, I32),
+        Operator::I64Load { memarg } => load(Op::I64Load, memarg, I64),
+        Operator::F32Load { memarg } => load(Op::I32Load, memarg, F32),
+        Operator::F64Load { memarg } => load(Op::I64Load, memarg, F64),
+        Operator::I32Load8S { memarg } => load(Op::I32Load8S, memarg, I32),
+        Operator::I32Load8U { memarg } => load(Op::I32Load8U, memarg, I32),
+        Operator::I32Load16S { memarg } => load(Op::I32Load16S, memarg, I32),
+        Operator::I32Load16U { memarg } => load(Op::I32Load16U, memarg, I32),
+        Operator::I64Load8S { memarg } => load(Op::I64Load8S, memarg, I64),
+        // Zero-extending loads are the same cell for either type.
+        Operator::I64Load8U { memarg } => load(Op::I32Load8U, memarg, I64),
+        Operator::I64Load16S { memarg } => load(Op::I64Load16S, memarg, I64),
+        Operator::I64Load16U { memarg } => load(Op::I32Load16U, memarg, I64),
+        Operator::I64Load32S { memarg } => load(Op::I64Load32S, memarg, I64),
+        Operator::I64Load32U { memarg } => load(Op::I32Load, memarg, I64),
+        Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => {
+            store(Op::Store8, memarg)
+        }
+        Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => {
+            store(Op::Store16, memarg)
+        }
+        Operator::I32Store { memarg }
+        | Operator::F32Store { memarg }
+        | Operator::I64Store32 { memarg } => store(Op::Store32, memarg),
+        Operator::I64Store { memarg } | Operator::F64Store { memarg } => store(Op::Store64, memarg),
+        _ => None,
+    }
 }

@@ -7,14 +7,17 @@
 //! ```text
 //! bytes -> wasmparser::Parser -> Validator (all finished proposals)
 //!                            \-> sections.rs: types, imports, .. segments
-//!                             \-> function.rs: control flow of a body
+//!                             \-> take.rs: instructions, one after the other
+//!                                 function.rs: control flow of a body
 //!                                 instruction.rs, rare.rs: the rest -> ops
 //! ```
 
 mod function;
+mod handlers;
 mod instruction;
 mod rare;
 mod sections;
+mod take;
 mod types;
 mod unsupported;
 
@@ -149,6 +152,7 @@ struct Decoder {
     /// bodies are validated only.
     unsupported: Option<Problem>,
     allocations: FuncValidatorAllocations,
+    scratch: function::Scratch,
 }
 
 impl Decoder {
@@ -175,6 +179,7 @@ fn decode(bytes: &[u8]) -> Result<Module> {
         shapes: ShapeBuilder::new(),
         unsupported: None,
         allocations: FuncValidatorAllocations::default(),
+        scratch: function::Scratch::default(),
     };
     for payload in parser.parse_all(bytes) {
         let payload = payload?;

@@ -14,6 +14,7 @@ use super::{Event, Limits, Oracle, State, Thrown};
 use crate::heap::Exception;
 use crate::op::Branch;
 use crate::rare::{CatchClause, Rare};
+use std::collections::VecDeque;
 use wasm_view::{Cell, ExnId, InstanceId, TagId, Trap};
 
 /// An exception that a legacy handler has caught.
@@ -77,6 +78,16 @@ impl Oracle {
         }
         let args = self.stack[self.sp - count..self.sp].into();
         Some(self.store.heap.new_exception(Exception { tag, args, types }))
+    }
+
+    /// Whether to keep what is thrown, in order, for [`Oracle::take_thrown`].
+    pub fn set_throw_log(&mut self, on: bool) {
+        self.thrown = on.then(VecDeque::new);
+    }
+
+    /// What was thrown first of what has not been asked for yet.
+    pub fn take_thrown(&mut self) -> Option<Thrown> {
+        self.thrown.as_mut()?.pop_front()
     }
 
     /// Passes an exception on to whoever catches it.

@@ -14,13 +14,17 @@
 //! a limit leaves it where it was, operands included.
 
 mod accesses;
+mod adopt;
 mod calls;
+mod contents;
 mod exceptions;
 mod interpret;
 mod objects;
 mod observer;
 mod rare;
+mod run;
 mod save;
+mod slots;
 mod slow;
 mod view;
 
@@ -28,19 +32,16 @@ pub use observer::{At, Observer};
 pub use save::LoadError;
 pub use view::{FrameView, Top};
 
-use crate::choice::{self, Choice, ChoiceKind, Freedom, GROW_FAILED, GROW_FAILED_64};
-use crate::error::{AdoptError, CallError, HostAccessError};
+use crate::choice::Choice;
+use crate::error::CallError;
 use crate::module::OpIdx;
-use crate::routes::Route;
 use crate::simd::Choices;
-use crate::stops::StopSet;
 use crate::store::{Instance, Store};
+use adopt::Grown;
 use exceptions::Caught;
-use interpret::Exit;
 use std::collections::VecDeque;
 use wasm_view::{
-    Cell, ExnId, FuncAddr, FuncIdx, FuncType, GlobalId, InstanceId, MemoryId, MemoryType, SlotIdx,
-    TableId, TagId, Trap, ValType, Value,
+    Cell, ExnId, FuncAddr, FuncIdx, FuncType, InstanceId, MemoryType, TagId, Trap, ValType, Value,
 };
 
 /// How large the oracle may become. Running into one of these is reported as
@@ -156,13 +157,6 @@ enum State {
     Thrown(ExnId),
 }
 
-/// What the last step's successful `grow` grew.
-#[derive(Clone, Copy, Debug)]
-enum Grown {
-    Memory(MemoryId),
-    Table(TableId),
-}
-
 /// An interpreter: a store and a stack.
 #[derive(Clone, Debug)]
 pub struct Oracle {
@@ -232,166 +226,6 @@ impl Oracle {
     /// All instances, by id.
     pub fn instances(&self) -> &[Instance] {
         &self.store.instances
-    }
-
-    /// The contents of a memory.
-    pub fn memory(&self, memory: MemoryId) -> &[u8] {
-        &self.store.memories[memory.index()].data
-    }
-
-    /// How many memories the store has.
-    pub fn num_memories(&self) -> usize {
-        self.store.memories.len()
-    }
-
-    /// The elements of a table.
-    pub fn table(&self, table: TableId) -> &[Cell] {
-        &self.store.tables[table.index()].elements
-    }
-
-    /// How many tables the store has.
-    pub fn num_tables(&self) -> usize {
-        self.store.tables.len()
-    }
-
-    /// Type and first cell of a global, see [`Oracle::global_value`] for the
-    /// whole of a vector.
-    pub fn global(&self, global: GlobalId) -> (ValType, Cell) {
-        let global = &self.store.globals[global.index()];
-        (global.ty.content, global.value)
-    }
-
-    /// The value of a global.
-    pub fn global_value(&self, global: GlobalId) -> Value {
-        let global = &self.store.globals[global.index()];
-        self.store.value(global.ty.content, &[global.value, global.high])
-    }
-
-    /// An element of a table, if it exists.
-    pub fn table_value(&self, table: TableId, index: u64) -> Option<Value> {
-        let table = &self.store.tables[table.index()];
-        let cell = table.elements.get(usize::try_from(index).ok()?)?;
-        Some(self.store.value(ValType::Ref(table.ty.element), &[*cell]))
-    }
-
-    /// The value that cells hold which are of a type of an instance's module.
-    ///
-    /// # Panics
-    ///
-    /// If there are fewer than [`ValType::cells`].
-    pub fn value(&self, instance: InstanceId, ty: ValType, cells: &[Cell]) -> Value {
-        self.store.value(self.store.localise(instance, ty), cells)
-    }
-
-    /// Whether a cell is a reference of this type of an instance's module.
-    pub(crate) fn is_reference(&self, instance: InstanceId, ty: ValType, cell: Cell) -> bool {
-        let ty = self.store.localise(instance, ty);
-        self.store.is_of(self.store.value(ty, &[cell]), ty)
-    }
-
-    /// Tag and arguments of an exception that the store has.
-    pub fn exception(&self, exn: ExnId) -> Option<(TagId, Vec<Value>)> {
-        let exception = self.store.heap.exception(exn)?;
-        Some((exception.tag, self.store.values(&exception.types, &exception.args)))
-    }
-
-    /// Whether to keep what is thrown, in order, for [`Oracle::take_thrown`].
-    pub fn set_throw_log(&mut self, on: bool) {
-        self.thrown = on.then(VecDeque::new);
-    }
-
-    /// What was thrown first of what has not been asked for yet.
-    pub fn take_thrown(&mut self) -> Option<Thrown> {
-        self.thrown.as_mut()?.pop_front()
-    }
-
-    /// The values of a structure's fields or an array's elements, packed ones
-    /// zero-extended.
-    pub fn object(&self, object: wasm_view::ObjectId) -> Option<Vec<Value>> {
-        let found = self.store.heap.object(object)?;
-        let fields = &self.store.layout(found.ty).fields;
-        let is_array = matches!(
-            self.store.types.get(found.ty).definition.composite,
-            crate::types::CompositeType::Array(_)
-        );
-        let value = |field: usize, element: usize| {
-            let ty = fields[field].1.unpacked();
-            self.store.value(ty, &self.store.field(object, field, element))
-        };
-        Some(if is_array {
-            (0..found.length as usize).map(|element| value(0, element)).collect()
-        } else {
-            (0..fields.len()).map(|field| value(field, 0)).collect()
-        })
-    }
-
-    /// Whether a reference is a structure, rather than an array or a number.
-    pub fn is_struct(&self, object: wasm_view::ObjectId) -> bool {
-        self.store.heap.object(object).is_some_and(|object| {
-            matches!(
-                self.store.types.get(object.ty).definition.composite,
-                crate::types::CompositeType::Struct(_)
-            )
-        })
-    }
-
-    /// How many globals the store has.
-    pub fn num_globals(&self) -> usize {
-        self.store.globals.len()
-    }
-
-    /// Writes to a memory for the host; logged like a write of the program's.
-    pub fn host_write(
-        &mut self,
-        memory: MemoryId,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), HostAccessError> {
-        let length = bytes.len() as u64;
-        let target = &mut self.store.memories[memory.index()];
-        let range = target.range(address, length).map_err(|_| HostAccessError {
-            memory,
-            address,
-            length,
-        })?;
-        target.data[range].copy_from_slice(bytes);
-        if length > 0 {
-            self.store.writes.note(memory, address, length);
-        }
-        Ok(())
-    }
-
-    /// Memory written since [`Oracle::clear_writes`], by the program, by
-    /// [`Oracle::host_write`] or by instantiation: (memory, address, length in
-    /// bytes). Exact up to some thousand writes, then rounded out to 4 KiB.
-    /// Memory that was grown is not listed: it shows by the memory's size.
-    pub fn writes(&self) -> impl Iterator<Item = (MemoryId, u64, u64)> + '_ {
-        self.store.writes.memory_writes().filter_map(|(memory, address, length)| {
-            let size = self.memory(memory).len() as u64;
-            let length = length.min(size.checked_sub(address)?);
-            (length > 0).then_some((memory, address, length))
-        })
-    }
-
-    /// Table elements written since [`Oracle::clear_writes`]: (table, first
-    /// element, count).
-    pub fn table_writes(&self) -> impl Iterator<Item = (TableId, u64, u64)> + '_ {
-        self.store.writes.table_writes().filter_map(|(table, first, count)| {
-            let size = self.table(table).len() as u64;
-            let count = count.min(size.checked_sub(first)?);
-            (count > 0).then_some((table, first, count))
-        })
-    }
-
-    /// Whether writes are logged, as they are from the beginning. Who never
-    /// asks for [`Oracle::writes`] runs faster without.
-    pub fn set_write_log(&mut self, on: bool) {
-        self.store.writes.set_on(on);
-    }
-
-    /// Forgets which memory and table elements were written.
-    pub fn clear_writes(&mut self) {
-        self.store.writes.clear();
     }
 
     /// Instructions executed so far, those that trapped included.
@@ -487,226 +321,6 @@ impl Oracle {
         values
     }
 
-    /// What to answer when asked to go on while not running.
-    fn standing_event(&self) -> Event {
-        match &self.state {
-            State::Running => Event::Boundary,
-            State::HostCall(call) => Event::HostCall(call.clone()),
-            State::Finished(results) => Event::Finished(results.clone()),
-            State::Trapped(trap) => Event::Trapped(*trap),
-            State::Thrown(exn) => Event::Thrown(*exn),
-        }
-    }
-
-    /// Executes exactly the instruction at the present boundary. When a host
-    /// call is pending, or there is nothing to execute, says so again.
-    pub fn step(&mut self) -> Event {
-        self.step_observed(&mut ())
-    }
-
-    fn step_observed(&mut self, observer: &mut impl Observer) -> Event {
-        self.choice = None;
-        self.grown = None;
-        let State::Running = self.state else {
-            return self.standing_event();
-        };
-        let freedom = self.freedom();
-        // Nearly every instruction stays in the fast loop.
-        let mut left = 1;
-        let exit = self.interpret(None, &mut left, observer);
-        if exit != Exit::Fuel {
-            return match self.leave_loop(exit, None, 1, left, observer) {
-                Event::OutOfFuel => Event::Boundary,
-                event => event,
-            };
-        }
-        self.executed += 1;
-        if let Some(freedom) = freedom {
-            self.record_choice(freedom);
-        }
-        Event::Boundary
-    }
-
-    /// The freedom of the instruction at the present boundary, should its
-    /// result turn out to use it.
-    fn freedom(&self) -> Option<Freedom> {
-        let frame = self.frames.last()?;
-        let op = *self.instance(frame.instance).module.code.ops.get(self.pc.index())?;
-        choice::freedom(op, &self.stack[frame.base..self.sp])
-    }
-
-    /// Records that the instruction just executed used `freedom`, if it did.
-    fn record_choice(&mut self, freedom: Freedom) {
-        if let Some(frame) = self.frames.last()
-            && let Some(kind) = freedom.choice(&self.stack[..self.sp])
-        {
-            let last = self.sp - 1 - frame.base;
-            self.choice = Some(Choice { slot: self.slot_of_cell(last), kind });
-        }
-    }
-
-    /// The slot of the innermost frame that a cell of it belongs to.
-    fn slot_of_cell(&self, cell: usize) -> SlotIdx {
-        let Some(top) = self.top() else { return SlotIdx::new(0) };
-        let mut end = 0;
-        let types = top.local_types().iter().copied().chain(top.operand_types());
-        let slot = types.take_while(|ty| {
-            end += ty.cells();
-            end <= cell
-        });
-        SlotIdx::from_index(slot.count())
-    }
-
-    /// The first cell of a slot of the innermost frame, and its type.
-    fn cell_of_slot(&self, slot: SlotIdx) -> Option<(usize, ValType)> {
-        let top = self.top()?;
-        let mut first = 0;
-        let mut types = top.local_types().iter().copied().chain(top.operand_types());
-        for _ in 0..slot.index() {
-            first += types.next()?.cells();
-        }
-        types.next().map(|ty| (first, ty))
-    }
-
-    /// Executes at least one instruction, and at most `fuel`; stops at the
-    /// next boundary of `stops`. Freedoms used on the way are not reported.
-    pub fn run(&mut self, stops: &StopSet, fuel: u64) -> Event {
-        self.run_observed(&mut (), stops, fuel)
-    }
-
-    /// As [`Oracle::run`], telling `observer` what is executed.
-    pub fn run_observed(
-        &mut self,
-        observer: &mut impl Observer,
-        stops: &StopSet,
-        fuel: u64,
-    ) -> Event {
-        if fuel == 0 && matches!(self.state, State::Running) {
-            return Event::OutOfFuel;
-        }
-        if stops.is_all() {
-            return self.step_observed(observer);
-        }
-        // The first one is executed even at a stop.
-        let mut event = self.go(None, 1, observer);
-        if event == Event::OutOfFuel && fuel > 1 {
-            event = self.go(Some(stops), fuel - 1, observer);
-        }
-        if event == Event::OutOfFuel && self.is_at(stops) {
-            event = Event::Boundary;
-        }
-        self.choice = None;
-        self.grown = None;
-        event
-    }
-
-    /// Whether the present boundary is one of `stops`.
-    pub fn is_at(&self, stops: &StopSet) -> bool {
-        if stops.is_all() {
-            return !self.frames.is_empty();
-        }
-        self.frames.last().is_some_and(|frame| {
-            let module = &self.instance(frame.instance).module;
-            stops
-                .slots_for(module)
-                .get(self.pc.index())
-                .is_some_and(|slot| slot.route == Route::STOP)
-        })
-    }
-
-    fn go(&mut self, stops: Option<&StopSet>, fuel: u64, observer: &mut impl Observer) -> Event {
-        let State::Running = self.state else {
-            return self.standing_event();
-        };
-        let mut left = fuel;
-        let exit = self.interpret(stops, &mut left, observer);
-        self.leave_loop(exit, stops, fuel, left, observer)
-    }
-
-    /// The loop around the fast loop, entered when that has returned: executes
-    /// what it leaves to others. `left` of `fuel` is left.
-    fn leave_loop(
-        &mut self,
-        exit: Exit,
-        stops: Option<&StopSet>,
-        fuel: u64,
-        mut left: u64,
-        observer: &mut impl Observer,
-    ) -> Event {
-        let mut exit = exit;
-        let event = loop {
-            match exit {
-                Exit::Fuel => break Event::OutOfFuel,
-                Exit::Stop => break Event::Boundary,
-                Exit::OtherInstance => {}
-                Exit::Slow => match self.slow_observed(observer) {
-                    Ok(None) => left -= 1,
-                    Ok(Some(event)) => {
-                        // At a limit nothing was executed.
-                        if !matches!(event, Event::LimitReached(_)) {
-                            left -= 1;
-                        }
-                        break event;
-                    }
-                    Err(trap) => {
-                        left -= 1;
-                        observer.trap(trap);
-                        break self.trap_now(trap);
-                    }
-                },
-                Exit::Finished => break self.finish(),
-                Exit::Broken => panic!("decoded code is not as validation left it"),
-                Exit::Trap(trap) => {
-                    observer.trap(trap);
-                    break self.trap_now(trap);
-                }
-            }
-            exit = self.interpret(stops, &mut left, observer);
-        };
-        self.executed += fuel - left;
-        event
-    }
-
-    /// Executes what the fast loop does not, and tells of it.
-    fn slow_observed(&mut self, observer: &mut impl Observer) -> Result<Option<Event>, Trap> {
-        self.entered = false;
-        self.store.writes.take_last();
-        let event = self.slow_instruction()?;
-        if let Some((memory, address, length)) = self.store.writes.take_last() {
-            observer.memory_write(memory, address, length);
-        }
-        match (&event, self.frames.last()) {
-            (Some(Event::HostCall(call)), _) => {
-                observer.call(FuncAddr { instance: call.instance, func: call.func });
-            }
-            (_, Some(frame)) if self.entered => {
-                observer.call(FuncAddr { instance: frame.instance, func: frame.func });
-            }
-            _ => {}
-        }
-        Ok(event)
-    }
-
-    /// Returns from the outermost frame: its results are the topmost operands.
-    fn finish(&mut self) -> Event {
-        let types = self.frames.pop().map_or_else(Vec::new, |frame| {
-            let addr = FuncAddr { instance: frame.instance, func: frame.func };
-            self.func_type(addr).map_or(Vec::new(), |ty| ty.results.clone())
-        });
-        let results = self.take_out(&types, self.sp - ValType::cells_of(&types));
-        self.sp = 0;
-        self.state = State::Finished(results.clone());
-        Event::Finished(results)
-    }
-
-    /// Stops execution with a trap at the present boundary, or instead of a
-    /// pending host call's results: for a trap that another execution met and
-    /// that is to be adopted, such as stack exhaustion at a call.
-    pub fn trap_now(&mut self, trap: Trap) -> Event {
-        self.state = State::Trapped(trap);
-        Event::Trapped(trap)
-    }
-
     /// Returns from a pending host call.
     pub fn finish_host_call(&mut self, results: &[Value]) -> Result<Event, CallError> {
         let State::HostCall(call) = &self.state else {
@@ -736,147 +350,6 @@ impl Oracle {
     /// of the outermost ones are still the same activations.
     pub fn lowest_depth(&self) -> usize {
         self.lowest.min(self.frames.len())
-    }
-
-    /// Overwrites a slot of the innermost frame, as a debugger would.
-    pub fn set_slot(&mut self, slot: SlotIdx, value: Value) -> Result<(), CallError> {
-        let frame = self.frames.last().ok_or(CallError::NoSuchSlot(slot))?;
-        let (cell, ty) = self.cell_of_slot(slot).ok_or(CallError::NoSuchSlot(slot))?;
-        let (ty, at) = (self.store.localise(frame.instance, ty), frame.base + cell);
-        self.check_values(&[ty], &[value])?;
-        for (offset, cell) in value.to_cells().enumerate() {
-            self.stack[at + offset] = cell;
-        }
-        Ok(())
-    }
-
-    /// Overwrites every slot of the innermost frame for which there is a new
-    /// value, given its type in the module, with that. Null is of every
-    /// nullable type.
-    ///
-    /// # Errors
-    ///
-    /// A value of another type; the slots before it are overwritten.
-    pub fn set_slots(
-        &mut self,
-        mut new: impl FnMut(SlotIdx, ValType) -> Option<Value>,
-    ) -> Result<(), CallError> {
-        let Some(top) = self.top() else { return Ok(()) };
-        let types: Vec<ValType> =
-            top.local_types().iter().copied().chain(top.operand_types()).collect();
-        let instance = top.boundary.instance;
-        let mut at = self.frames.last().map_or(0, |frame| frame.base);
-        for (slot, ty) in types.into_iter().enumerate() {
-            if let Some(value) = new(SlotIdx::from_index(slot), ty) {
-                let is_null = matches!(ty, ValType::Ref(ty) if ty.nullable) && value.is_null();
-                if !is_null {
-                    self.check_values(&[self.store.localise(instance, ty)], &[value])?;
-                }
-                for (offset, cell) in value.to_cells().enumerate() {
-                    self.stack[at + offset] = cell;
-                }
-            }
-            at += ty.cells();
-        }
-        Ok(())
-    }
-
-    /// The freedom of the specification that the last [`Oracle::step`] used.
-    pub fn choice(&self) -> Option<Choice> {
-        self.choice
-    }
-
-    /// Replaces the result of the last step by another one that its choice
-    /// allows. A failed `grow` is undone.
-    ///
-    /// # Errors
-    ///
-    /// A choice that is not the last step's, and a result that it does not
-    /// allow.
-    pub fn adopt(&mut self, choice: &Choice, result: Cell) -> Result<(), AdoptError> {
-        self.check_choice(choice)?;
-        if !choice.allows(result) {
-            return Err(AdoptError::NotAllowed(result));
-        }
-        let (Some((cell, _)), Some(frame)) = (self.cell_of_slot(choice.slot), self.frames.last())
-        else {
-            return Err(AdoptError::Stale);
-        };
-        self.stack[frame.base + cell] = result;
-        if let Some(grown) = self.grown
-            && (result == GROW_FAILED || result == GROW_FAILED_64)
-        {
-            self.undo_growth(grown, choice.kind);
-            self.choice = None;
-            self.grown = None;
-        }
-        Ok(())
-    }
-
-    /// [`Oracle::adopt`] of a vector. What a relaxed instruction computes must
-    /// be the same all through a run: to have that checked, call this also for
-    /// a result that is the oracle's own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Oracle::adopt`]; and a result that the specification allows here,
-    /// but not together with those adopted before.
-    pub fn adopt_vector(&mut self, choice: &Choice, result: u128) -> Result<(), AdoptError> {
-        self.check_choice(choice)?;
-        let low = Cell(result as u64);
-        if !choice.allows_vector(result) {
-            return Err(AdoptError::NotAllowed(low));
-        }
-        if let ChoiceKind::Vector(vector) = choice.kind
-            && let Some(functions) = vector.functions(result)
-        {
-            let parameter = functions.parameter();
-            let known = self.relaxed.iter_mut().find(|known| known.parameter() == parameter);
-            let met = known.as_ref().map_or(functions, |known| known.meet(functions));
-            if met.is_empty() {
-                return Err(AdoptError::Inconsistent);
-            }
-            match known {
-                Some(known) => *known = met,
-                None => self.relaxed.push(met),
-            }
-        }
-        let (Some((cell, _)), Some(frame)) = (self.cell_of_slot(choice.slot), self.frames.last())
-        else {
-            return Err(AdoptError::Stale);
-        };
-        self.stack[frame.base + cell] = low;
-        self.stack[frame.base + cell + 1] = Cell((result >> 64) as u64);
-        Ok(())
-    }
-
-    fn check_choice(&self, choice: &Choice) -> Result<(), AdoptError> {
-        match self.choice {
-            Some(current) if current == *choice => Ok(()),
-            _ => Err(AdoptError::Stale),
-        }
-    }
-
-    fn undo_growth(&mut self, grown: Grown, kind: ChoiceKind) {
-        let previous = match kind {
-            ChoiceKind::MemoryGrow { previous } | ChoiceKind::TableGrow { previous } => {
-                u64::from(previous)
-            }
-            ChoiceKind::Grow64 { previous, .. } => previous,
-            _ => {
-                debug_assert!(false, "a choice of another kind than what grew");
-                return;
-            }
-        };
-        match grown {
-            Grown::Memory(memory) => {
-                let memory = &mut self.store.memories[memory.index()];
-                memory.data.truncate((previous << memory.ty.page_log2) as usize);
-            }
-            Grown::Table(table) => {
-                self.store.tables[table.index()].elements.truncate(previous as usize);
-            }
-        }
     }
 
     fn is_host_function(&self, func: FuncAddr) -> bool {

@@ -20,7 +20,7 @@ mod values;
 
 pub use drive::{Reloading, Running, Scrambling, Stepping};
 
-use crate::{DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle};
+use crate::{DecodeError, ExportKind, Extern, InstantiateError, Limits, Module, Oracle, selfcheck};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use taint::Taint;
@@ -573,7 +573,10 @@ fn decode(module: &mut QuoteWat<'_>) -> Result<Arc<Module>> {
     }
     let bytes = module.encode().map_err(|error| Problem::Failed(error.to_string()))?;
     match Module::decode(&bytes) {
-        Ok(module) => Ok(Arc::new(module)),
+        Ok(module) => match selfcheck::check_branches(&module) {
+            Ok(()) => Ok(Arc::new(module)),
+            Err(difference) => Err(Problem::Failed(difference.to_string())),
+        },
         Err(DecodeError::Unsupported { feature, .. }) => Err(Problem::Unsupported(feature)),
         Err(other) => Err(Problem::Failed(other.to_string())),
     }
