@@ -187,3 +187,19 @@ fn a_wrong_argument_of_a_throw_is_found() {
     assert_eq!((found.kind, found.offset), (DivergenceKind::Operand, Some(throw as u32)));
     assert!(matches!(found.slots[0].slot, reports::SlotName::Argument(0 | 1)));
 }
+
+/// Exceptions between instances, and the legacy instructions, as scripts.
+#[test]
+fn scripts_hold() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in
+        ["tests/scripts/exceptions.wast", "oracle-interp/tests/scripts/legacy-exceptions.wast"]
+    {
+        for opt in LEVELS {
+            let output = common::wdiff().args(["wast", "--opt", opt]).arg(root.join(file)).output();
+            let output = output.expect("wdiff starts");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{file}, {opt}: {text}");
+        }
+    }
+}

@@ -304,6 +304,13 @@ impl Translator<'_, '_> {
         Ok(arguments == 0 || self.state.height() == frame.height + arguments)
     }
 
+    /// A branch to a label of which there is no code.
+    pub(super) fn mark_branched(&mut self, depth: u32) -> Outcome {
+        let position = self.frame_position(depth)?;
+        self.frames[position].branched = true;
+        Ok(())
+    }
+
     /// Puts a label's arguments in place and returns its block; the current
     /// block must end with a branch there.
     pub(super) fn branch_arguments(&mut self, depth: u32) -> Result<Block, CompileError> {

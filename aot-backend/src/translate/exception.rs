@@ -413,7 +413,11 @@ impl Translator<'_, '_> {
     /// counted from where it stands. Nothing falls out of them.
     pub(super) fn landings(&mut self, height: usize) -> Outcome {
         for clause in self.close_scope() {
-            let Some(landing) = clause.landing else { continue };
+            let Some(landing) = clause.landing else {
+                // No call leads there; to Wasm the clause is a branch all the same.
+                self.mark_branched(clause.label)?;
+                continue;
+            };
             self.state.reset(height, &[]);
             self.enter(landing);
             let exception = self.landed(landing)?;
