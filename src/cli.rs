@@ -5,6 +5,7 @@
 //! by name with exit code 3 (see [`crate::refuse`]); a spelling that is no part
 //! of it is a usage error, exit code 2.
 
+use aot_backend::StablePoints;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub struct WastArgs {
     pub files: Vec<PathBuf>,
     /// Run them on the oracle alone
     #[arg(long, conflicts_with_all = ["backend", "opt", "stable", "anchors", "target", "cpu", "engine",
-          "compare", "max_stops", "timeout", "inject", "format", "output"])]
+          "compare", "max_stops", "timeout", "paranoid", "inject", "format", "output"])]
     pub oracle_only: bool,
     /// Version of WebAssembly that the scripts were written for: what later versions allow is
     /// then counted apart where a script calls it invalid
@@ -74,6 +75,9 @@ pub struct WastArgs {
     /// End, inconclusive, after this many seconds
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<f64>,
+    /// Run the cold paths of stable points too, and compare what they store
+    #[arg(long)]
+    pub paranoid: bool,
     /// Inject a fault into an instance: INSTANCE@ and what `wdiff run --inject` takes
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
@@ -129,8 +133,8 @@ pub struct BackendArgs {
     #[arg(long, value_enum, default_value = "none")]
     pub opt: Opt,
     /// Stable points compiled in: off, entry, loops, calls, labels
-    #[arg(long, value_name = "S", default_value = "off")]
-    pub stable: String,
+    #[arg(long, value_name = "S", default_value = "off", value_parser = parse_stable)]
+    pub stable: StablePoints,
     /// Where stops are anchored: trap, srcloc
     #[arg(long, value_name = "A", default_value = "trap")]
     pub anchors: String,
@@ -199,7 +203,10 @@ pub struct RunArgs {
     /// The boundary for --core, `#N` its Nth execution (default the first)
     #[arg(long, value_name = "FUNC:OFFSET[#N]", requires = "core")]
     pub at: Option<String>,
-    /// Inject a fault: code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT
+    /// Run the cold paths of stable points too, and compare what they store
+    #[arg(long)]
+    pub paranoid: bool,
+    /// Inject a fault: code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
     /// Form of the report
@@ -259,6 +266,10 @@ pub struct FuzzArgs {
     /// CPU features as for `run` (default: drawn for each module)
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cpu: Option<String>,
+    /// Stable points as for `run` (default: drawn for each module); where there are some, half of
+    /// the modules run with --paranoid
+    #[arg(long, value_name = "S", value_parser = parse_stable)]
+    pub stable: Option<StablePoints>,
     /// End after this many seconds
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<f64>,
@@ -289,6 +300,13 @@ pub struct SelftestArgs {
     /// Where the report goes (default: standard error)
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+fn parse_stable(text: &str) -> Result<StablePoints, String> {
+    StablePoints::from_name(text).ok_or_else(|| {
+        let names = StablePoints::ALL.map(StablePoints::name);
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -21,7 +21,7 @@ use crate::run::compile_with;
 use crate::session::Session;
 use crate::witness::Called;
 use crate::{map, output, watch};
-use aot_backend::{CompileOptions, Image, OptLevel};
+use aot_backend::{CompileOptions, Image, OptLevel, StablePoints};
 use arbitrary::Unstructured;
 use corpus::SplitMix64;
 use oracle_interp::ExportKind;
@@ -55,6 +55,10 @@ pub struct Case {
     pub opt: OptLevel,
     /// CPU features, as `--cpu` takes them.
     pub cpu: String,
+    /// Stable points compiled in.
+    pub stable: StablePoints,
+    /// Whether their cold paths are run.
+    pub paranoid: bool,
     /// What is called.
     pub calls: Vec<Called>,
 }
@@ -103,6 +107,7 @@ pub fn case(
     seed: u64,
     opt: Option<OptLevel>,
     cpu: Option<&str>,
+    stable: Option<StablePoints>,
 ) -> Option<Result<Case, CommandError>> {
     let mut random = SplitMix64::new(seed);
     let drawn = if random.below(4) == 0 { OptLevel::None } else { OptLevel::Speed };
@@ -116,7 +121,13 @@ pub fn case(
     let calls = draw_calls(&program, &mut random);
     let opt = opt.unwrap_or(drawn);
     let cpu = cpu.map_or(drawn_cpu, str::to_owned);
-    Some(Ok(Case { seed, program, opt, cpu, calls }))
+    let drawn = match random.below(2) {
+        0 => StablePoints::Off,
+        _ => StablePoints::ALL[1 + random.below(4)],
+    };
+    let stable = stable.unwrap_or(drawn);
+    let paranoid = random.below(2) == 0 && stable != StablePoints::Off;
+    Some(Ok(Case { seed, program, opt, cpu, stable, paranoid, calls }))
 }
 
 fn draw_cpu(random: &mut SplitMix64) -> String {
@@ -243,6 +254,7 @@ pub fn run_case(
     let options = CompileOptions {
         opt: case.opt,
         cpu: case.cpu.parse().map_err(CommandError::input)?,
+        stable: case.stable,
         // DWARF takes longer than the rest.
         debug_info: case.seed.is_multiple_of(8),
         ..CompileOptions::default()
@@ -272,7 +284,12 @@ pub fn run_case(
             ..WorldConfig::default()
         };
         let mut world = World::live(config).map_err(CommandError::input)?;
-        let requests = Requests { max_stops: Some(STOPS), every: true, ..Requests::default() };
+        let requests = Requests {
+            max_stops: Some(STOPS),
+            every: true,
+            paranoid: case.paranoid,
+            ..Requests::default()
+        };
         let executed = match session.execute(&mut world, requests, control) {
             Ok(executed) => executed,
             Err(error @ CommandError::Inconclusive { reason: "host", .. }) => return Err(error),
@@ -350,7 +367,7 @@ fn run(args: &FuzzArgs, control: &Arc<Control>) -> Result<usize, CommandError> {
             break;
         }
         tried += 1;
-        let Some(case) = case(seed, opt, args.cpu.as_deref()) else { continue };
+        let Some(case) = case(seed, opt, args.cpu.as_deref(), args.stable) else { continue };
         let case = match case {
             Ok(case) => case,
             Err(CommandError::Inconclusive { .. }) => {
@@ -402,10 +419,11 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
         .map_err(|error| CommandError::file("create", directory, error))?;
     let wasm = directory.join(format!("{}.wasm", case.seed));
     write(&wasm, &case.program.wasm)?;
-    let (opt, cpu) = (case.opt.name(), &case.cpu);
+    let (opt, cpu, stable) = (case.opt.name(), &case.cpu, case.stable.name());
+    let paranoid = if case.paranoid { " --paranoid" } else { "" };
     let mut text = outcome.wrong.join("\n");
     text.push_str(&format!(
-        "\n\nwdiff fuzz --seed {} --count 1 --opt {opt} --cpu {cpu}\n",
+        "\n\nwdiff fuzz --seed {} --count 1 --opt {opt} --cpu {cpu} --stable {stable}\n",
         case.seed
     ));
     for call in &case.calls {
@@ -416,7 +434,7 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
             .next();
         let args: Vec<String> = call.args.iter().map(|value| value.hex()).collect();
         text.push_str(&format!(
-            "wdiff run {} --opt {opt} --cpu {cpu} --invoke {:?} -- {}\n",
+            "wdiff run {} --opt {opt} --cpu {cpu} --stable {stable}{paranoid} --invoke {:?} -- {}\n",
             wasm.display(),
             name.unwrap_or_default(),
             args.join(" ")
@@ -424,6 +442,6 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
     }
     write(&directory.join(format!("{}.txt", case.seed)), text.as_bytes())?;
     let first = outcome.wrong.first().map(String::as_str).unwrap_or_default();
-    output::note(&format!("seed {}, opt {opt}, cpu {cpu}: {first}", case.seed));
+    output::note(&format!("seed {}, opt {opt}, cpu {cpu}, stable {stable}: {first}", case.seed));
     Ok(())
 }

@@ -3,9 +3,12 @@
 //! A *code* fault turns one native instruction that belongs to a Wasm
 //! instruction into another valid one of the same length, the way a compiler
 //! that selects, allocates or encodes wrongly would. A *map* fault changes
-//! where the map says that a slot is. Everything else stays as it was: the
+//! where the map says that a slot is. A *stable* fault ([`stable`]) is about what
+//! is compiled in at a stable point. Everything else stays as it was: the
 //! fault is in the image before the subject starts, and nothing in the
 //! comparison knows of it.
+
+pub mod stable;
 
 use crate::error::CommandError;
 use crate::lockstep::stops::{parse_boundary, parse_offset};
@@ -18,6 +21,7 @@ use iced_x86::{
     OpKind, Register,
 };
 use oracle_interp::Module;
+use stable::StableFault;
 use std::collections::BTreeMap;
 use std::fmt;
 use wasm_view::{Cell, FuncIdx, SlotIdx, WasmOffset};
@@ -104,6 +108,15 @@ pub enum Fault {
         /// The slot.
         slot: SlotIdx,
     },
+    /// `stable:FUNC:OFFSET:KIND`
+    Stable {
+        /// The function.
+        func: FuncIdx,
+        /// The stable point.
+        offset: WasmOffset,
+        /// What is wrong with it.
+        kind: StableFault,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -111,6 +124,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::Code { func, offset, kind } => write!(f, "code:{func}:{offset}:{}", kind.name()),
             Fault::Map { func, offset, slot } => write!(f, "map:{func}:{offset}:{}", slot.get()),
+            Fault::Stable { func, offset, kind } => {
+                write!(f, "stable:{func}:{offset}:{}", kind.name())
+            }
         }
     }
 }
@@ -132,7 +148,7 @@ impl Fault {
     pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
         let shape = || {
             CommandError::input(format_args!(
-                "--inject {text}: expected code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"
+                "--inject {text}: expected code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
             ))
         };
         let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
@@ -153,6 +169,18 @@ impl Fault {
             "map" => {
                 let slot = parse_slot(last, func, offset, image)?;
                 Ok(Fault::Map { func, offset, slot })
+            }
+            "stable" => {
+                let kind = StableFault::ALL.into_iter().find(|kind| kind.name() == last);
+                let kind = kind.ok_or_else(|| {
+                    let names: Vec<&str> =
+                        StableFault::ALL.iter().map(|kind| kind.name()).collect();
+                    CommandError::input(format_args!(
+                        "--inject {text}: no kind {last}; there are {}",
+                        names.join(", ")
+                    ))
+                })?;
+                Ok(Fault::Stable { func, offset, kind })
             }
             _ => Err(shape()),
         }
@@ -202,6 +230,10 @@ impl Fault {
                 };
                 let change = format!("{location:?} -> {moved:?}");
                 *location = moved;
+                Ok(Injected { code: None, change })
+            }
+            Fault::Stable { func, offset, kind } => {
+                let change = kind.inject(image, func, offset)?;
                 Ok(Injected { code: None, change })
             }
         }

@@ -5,6 +5,7 @@
 
 use crate::cli::{BackendArgs, Format, RunArgs, WastArgs};
 use crate::error::CommandError;
+use aot_backend::StablePoints;
 
 /// Accepts the one value that is built, refuses the contract's other values as
 /// unsupported and anything else as a usage error.
@@ -28,9 +29,18 @@ fn only(option: &str, value: &str, built: &[&str], contract: &[&str]) -> Result<
 /// Checks the options that select a compiler.
 pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
     only("backend", &args.backend, &["cranelift"], &["wasmtime", "wamr", "wanco", "llvm"])?;
-    only("stable", &args.stable, &["off"], &["entry", "loops", "calls", "labels"])?;
     only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
     only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])
+}
+
+/// Checks that there is something for `--paranoid` to run.
+pub fn paranoid(asked: bool, stable: &str) -> Result<(), CommandError> {
+    if asked && stable == StablePoints::Off.name() {
+        return Err(CommandError::input(
+            "--paranoid runs the cold paths of stable points; this has none, see --stable",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a report format.
@@ -52,6 +62,7 @@ pub fn format(format: Format) -> Result<(), CommandError> {
 /// What is not built.
 pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
+    paranoid(args.paranoid, args.backend.stable.name())?;
     format(args.format)?;
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])

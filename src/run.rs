@@ -69,6 +69,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
             compile_with(&program, &options)?
         }
     };
+    refuse::paranoid(args.paranoid, &image.map.producer.stable)?;
     if let Some(text) = &args.inject {
         let fault = Fault::parse(text, &program.module, &image)?;
         let injected = fault.inject(&mut image)?;
@@ -99,6 +100,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         max_stops: args.max_stops,
         watch: None,
         cores: core.into_iter().collect(),
+        paranoid: args.paranoid,
     };
     control.enter(Phase::Comparing);
     let mut executed = session.execute(&mut world, requests, control)?;
@@ -207,6 +209,7 @@ pub fn options_for(
             .cpu
             .parse::<CpuSpec>()
             .map_err(|error| CommandError::input(format_args!("--cpu {}: {error}", args.cpu)))?,
+        stable: args.stable,
         debug_info,
         program: path.display().to_string(),
         ..CompileOptions::default()
@@ -405,6 +408,9 @@ pub fn fill(report: &mut Report, stats: &Stats, summary: &Summary) {
         executed: summary.stable_executed,
         full: summary.stable_full,
         unavailable_live: summary.stable_unavailable,
+        walks: stats.walks,
+        walked: stats.walked,
+        witnessed: stats.witnessed,
     };
     report.memory = reports::Memory { bytes_compared: stats.memory_bytes, deferred: 0 };
     report.host_calls = stats.host_calls;

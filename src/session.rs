@@ -46,6 +46,8 @@ pub struct Executed {
     pub instance: InstanceId,
     /// A core was asked for and its boundary not met that often.
     pub core_missing: bool,
+    /// Cold paths were run.
+    pub paranoid: bool,
 }
 
 /// A module instantiated in an oracle.
@@ -95,6 +97,7 @@ impl Session<'_> {
         control: &Arc<Control>,
     ) -> Result<Executed, CommandError> {
         let module = &self.program.module;
+        let paranoid = requests.paranoid;
         let Instantiated { oracle, instance, trap } = self.instantiate()?;
         let mut lockstep =
             Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
@@ -113,7 +116,17 @@ impl Session<'_> {
         let core_missing = lockstep.core_missing();
         let (stats, oracle, event) = lockstep.into_parts();
         let summary = stats.summary(&self.image.map, |_| module);
-        Ok(Executed { ending, stats, summary, calls: begun, oracle, event, instance, core_missing })
+        Ok(Executed {
+            ending,
+            stats,
+            summary,
+            calls: begun,
+            oracle,
+            event,
+            instance,
+            core_missing,
+            paranoid,
+        })
     }
 
     /// A module whose memories or tables begin larger than is supported.
@@ -176,7 +189,8 @@ impl Session<'_> {
                 break;
             }
             let mut replay = World::replaying(log.clone(), false);
-            let requests = Requests { watch, every: true, ..Requests::default() };
+            let paranoid = executed.paranoid;
+            let requests = Requests { watch, every: true, paranoid, ..Requests::default() };
             let again = self.execute(&mut replay, requests, control)?;
             match &again.ending {
                 Ending::Diverged(earlier) if sparse || earlier.index < index => executed = again,

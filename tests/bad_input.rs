@@ -155,7 +155,8 @@ const CASES: &[Case] = &[
     // The contract's options that are not built.
     case("probe", "run @good.wasm --engine probe", 3, &["--engine probe is not built yet", "int3"]),
     case("rsp", "run @good.wasm --engine rsp", 3, &["--engine rsp is not built yet"]),
-    case("stable calls", "run @good.wasm --stable calls", 3, &["--stable calls is not built yet"]),
+    case("stable", "run @good.wasm --stable some", 2, &["--stable", "off, entry, loops, calls"]),
+    case("paranoid", "run @good.wasm --paranoid", 2, &["--paranoid", "see --stable"]),
     case("srcloc", "run @good.wasm --anchors srcloc", 3, &["--anchors srcloc is not built yet"]),
     case("aarch64", "run @good.wasm --target aarch64", 3, &["--target aarch64 is not built yet"]),
     case("changed", "run @good.wasm --compare changed", 3, &["--compare changed is not built yet"]),

@@ -27,7 +27,7 @@ fn a_wrong_map_is_found() {
     for sort in ["register or frame", "derived"] {
         let mut found = 0;
         for seed in 1..60 {
-            let Some(Ok(case)) = case(seed, None, None) else { continue };
+            let Some(Ok(case)) = case(seed, None, None, None) else { continue };
             let outcome = run_case(
                 &case,
                 |image| {

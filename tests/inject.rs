@@ -125,13 +125,18 @@ fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
         (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     };
     for (fault, says) in [
-        ("", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
-        ("code", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
-        ("data:fac:64:drop", "code:FUNC:OFFSET:KIND or map:FUNC:OFFSET:SLOT"),
+        ("", "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"),
+        ("code", "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"),
+        (
+            "data:fac:64:drop",
+            "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+        ),
         (&format!("code:fac:{at}:explode"), "operand, destination, drop, extension"),
         (&format!("code:fac:{at}:scale"), "possible there: "),
         (&format!("code:fac:{}:drop", at + 1000), "the nearest is"),
         (&format!("code:nobody:{at}:drop"), "no function has this name"),
+        (&format!("stable:fac:{at}:explode"), "dropped, unpolled, missing, suspended, store, poll"),
+        (&format!("stable:fac:{at}:dropped"), "nothing is compiled in there, see --stable"),
         (&format!("map:fac:{at}:local9"), "is no slot of that boundary; it has 2 locals"),
         (&format!("map:fac:{at}:stack2"), "is no slot of that boundary"),
         (&format!("map:fac:{at}:99999999999"), "is no slot of that boundary"),

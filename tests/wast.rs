@@ -53,7 +53,7 @@ fn no_script_and_what_is_not_built_are_refused() {
     let (output, _) = wast(&["--oracle-only"], "(module (func)");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("script.wast:1:"));
-    let (output, _) = wast(&["--stable", "loops"], "(module)");
+    let (output, _) = wast(&["--engine", "probe"], "(module)");
     assert_eq!(output.status.code(), Some(3));
     let (output, _) = wast(&["--oracle-only", "--format", "json"], "(module)");
     assert_eq!(output.status.code(), Some(2));

@@ -6,7 +6,7 @@
 //! trap, and anything but plain data movement on the way is a bug.
 
 use crate::error::CompileError;
-use crate::translate::CallDraft;
+use crate::translate::{CallDraft, StablePart};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::FinalizedMachExceptionHandler;
 use cranelift_codegen::MachDebugTagPos;
@@ -23,19 +23,24 @@ pub(crate) struct Tags {
     pub calls: Vec<Option<u32>>,
     /// PC of each handler, by its number.
     pub handlers: HashMap<u32, u32>,
+    /// Of each stable point, by its tag, where its parts are marked; likewise.
+    pub stable: Vec<[Option<u32>; 3]>,
 }
 
 impl Tags {
-    /// Reads the tags of a function with that many boundaries and calls.
+    /// Reads the tags of a function with that many boundaries and stable
+    /// points.
     pub fn of(
         code: &CompiledCode,
         boundaries: usize,
         drafts: &[CallDraft],
+        stable: usize,
     ) -> Result<Self, CompileError> {
         let mut tags = Tags {
             traps: vec![None; boundaries],
             calls: vec![None; drafts.len()],
             handlers: HashMap::new(),
+            stable: vec![[None; 3]; stable],
         };
         // A call that ends its block carries no tag; its handlers tell which
         // it is.
@@ -67,6 +72,16 @@ impl Tags {
             for tag in list.tags {
                 let &DebugTag::User(tag) = tag else { continue };
                 let is_call = tag & crate::translate::CALL_TAG != 0;
+                if !is_call && tag & crate::translate::STABLE_TAG != 0 {
+                    let tag = tag & !crate::translate::STABLE_TAG;
+                    let (point, part) = (tag >> StablePart::BITS, tag & 3);
+                    let parts = tags.stable.get_mut(point as usize);
+                    match parts.and_then(|parts| parts.get_mut(part as usize)) {
+                        Some(place @ None) => *place = Some(list.offset),
+                        _ => return Err(CompileError::bug(format!("stable tag {tag:#x}"))),
+                    }
+                    continue;
+                }
                 // Cranelift tags all that a call is lowered to; only the call
                 // itself is tagged behind it.
                 if is_call && list.pos != MachDebugTagPos::Post {
@@ -95,7 +110,7 @@ impl Tags {
 }
 
 /// The first trap instruction at or after `start`, straight ahead.
-fn trap_after(code: &[u8], start: u32) -> Option<u32> {
+pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
     let bytes = code.get(start as usize..)?;
     let mut decoder = Decoder::with_ip(64, bytes, u64::from(start), DecoderOptions::NONE);
     while decoder.can_decode() {

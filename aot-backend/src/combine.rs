@@ -11,7 +11,7 @@ use crate::error::CompileError;
 use crate::image::{FRAME_SECTION, Image};
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
-    InstanceLayout, ThunkMap, TrapSite,
+    InstanceLayout, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{Address, DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -131,6 +131,7 @@ fn move_function(function: &FunctionMap, by: u32) -> FunctionMap {
         boundaries,
         call_sites,
         traps,
+        stable_points,
     } = function;
     FunctionMap {
         func: *func,
@@ -148,6 +149,7 @@ fn move_function(function: &FunctionMap, by: u32) -> FunctionMap {
         boundaries: boundaries.iter().map(|boundary| move_boundary(boundary, by)).collect(),
         call_sites: call_sites.iter().map(|site| move_call(site, by)).collect(),
         traps: traps.iter().map(|site| move_trap(site, by)).collect(),
+        stable_points: stable_points.iter().map(|point| move_stable(point, by)).collect(),
     }
 }
 
@@ -179,6 +181,18 @@ fn move_call(site: &CallSite, by: u32) -> CallSite {
 fn move_trap(site: &TrapSite, by: u32) -> TrapSite {
     let TrapSite { pc, offset, trap } = *site;
     TrapSite { pc: moved(pc, by), offset, trap }
+}
+
+fn move_stable(point: &StablePoint, by: u32) -> StablePoint {
+    let StablePoint { offset, poll, armed, cold, trap, slots } = point;
+    StablePoint {
+        offset: *offset,
+        poll: moved(*poll, by),
+        armed: armed.clone(),
+        cold: moved(*cold, by),
+        trap: moved(*trap, by),
+        slots: slots.clone(),
+    }
 }
 
 fn move_thunk(thunk: &ThunkMap, by: u32) -> ThunkMap {

@@ -11,15 +11,16 @@ use crate::locations::Locator;
 use crate::lower::{Lowered, Lowerer, Target};
 use crate::module::{self, Module};
 use crate::options::{self, CRANELIFT_VERSION, CompileOptions};
+use crate::polls::Poll;
 use crate::thunks::{self, Thunks};
-use crate::translate::{self, BodyError, Environment, HandlerDraft, Translated};
+use crate::translate::{self, BodyError, Environment, HandlerDraft, Keep, Translated};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
-    InstanceLayout, Location, Producer, ThunkMap, TrapSite,
+    InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -90,6 +91,22 @@ fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
     }
 }
 
+/// Times that a function is compiled at most, each keeping what the one before
+/// lost.
+const MOST_ROUNDS: usize = 8;
+
+/// A compiled function in its place, and what is known of it.
+struct Built<'a> {
+    code: Range<CodeOffset>,
+    lowered: &'a Lowered,
+    /// Bytes of arguments on the stack that it removes when it returns.
+    argument_area: u32,
+    tags: Tags,
+    /// In the order of the stable points.
+    polls: Vec<Option<Poll>>,
+    keep: &'a Keep,
+}
+
 struct Compiler<'a> {
     module: Module,
     lowerer: Lowerer<'a>,
@@ -148,12 +165,47 @@ impl Compiler<'_> {
         body: &FunctionBody<'_>,
         allocations: FuncValidatorAllocations,
     ) -> Result<FuncValidatorAllocations, BodyError> {
+        let mut keep = Keep::default();
+        let mut allocations = allocations;
+        // What one round keeps may take the place of something else; that this
+        // goes on for long is not to be expected.
+        for _ in 0..MOST_ROUNDS {
+            let again = FuncToValidate {
+                resources: function.resources.clone(),
+                index: function.index,
+                ty: function.ty,
+                features: function.features,
+            };
+            let (back, lost) = self.function_keeping(again, body, allocations, &keep)?;
+            allocations = back;
+            match lost {
+                None => return Ok(allocations),
+                Some(lost) => keep.extend(lost),
+            }
+        }
+        let what =
+            format!("function {} loses live values however often it is compiled", function.index);
+        Err(CompileError::bug(what).into())
+    }
+
+    /// Compiles a function that keeps these values, and answers which others
+    /// are lost at stable points. If there are any, the function has to be
+    /// compiled again; else it is part of the image now.
+    fn function_keeping(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+        allocations: FuncValidatorAllocations,
+        keep: &Keep,
+    ) -> Result<(FuncValidatorAllocations, Option<Keep>), BodyError> {
         let func = FuncIdx::new(function.index);
         let mut validator = function.into_validator(allocations);
+        let budget = self.budget;
         let environment = Environment {
             module: &self.module,
             layout: self.layout,
             opt: self.options.opt,
+            stable: self.options.stable,
             isa: self.lowerer.isa,
         };
         let mut translated = translate::translate(
@@ -163,6 +215,7 @@ impl Compiler<'_> {
             func,
             body,
             &mut validator,
+            keep,
             &mut self.budget,
         )?;
         let clif = std::mem::replace(&mut translated.function, Function::new());
@@ -175,42 +228,125 @@ impl Compiler<'_> {
             }
             error => error,
         })?;
+        let code = &lowered.code;
+        let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
+        let tags = Tags::of(code, boundaries, &translated.calls, points)?;
+        let lost = self.lost(&lowered, &translated, &tags, keep);
+        if lost != Keep::default() {
+            self.budget = budget;
+            return Ok((validator.into_allocations(), Some(lost)));
+        }
         let mut piece = lowered.piece(self.lowerer.isa, body.start)?;
+        let polls = tags.stable.iter().map(|marks| Poll::find(&piece.code, *marks));
+        let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
+        for poll in polls.iter().flatten() {
+            poll.silence(&mut piece.code)?;
+        }
         let own = self.module.function_type(func).map_or(0, abi::stack_arguments);
         let argument_area = lowered.tail_call_arguments().max(own);
         piece.moved = argument_area - own;
         let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
-        let map = self.function_map(func, body, code, &lowered, argument_area, translated)?;
+        let built = Built { code, lowered: &lowered, argument_area, tags, polls, keep };
+        let map = self.function_map(func, body, built, translated)?;
         self.functions.push(map);
-        Ok(validator.into_allocations())
+        Ok((validator.into_allocations(), None))
+    }
+
+    /// Live values that have no location at a stable point or in a suspended
+    /// frame, and are not among those kept.
+    fn lost(&self, lowered: &Lowered, translated: &Translated, tags: &Tags, keep: &Keep) -> Keep {
+        let mut lost = Keep::default();
+        if translated.stable.is_empty() {
+            return lost;
+        }
+        // Whether there is a location does not depend on where the frame lies.
+        let mut locator = Locator::new(lowered, self.lowerer.isa, 0);
+        let mut unavailable = |value, at, suspended| {
+            let location = match suspended {
+                false => locator.at(value, at),
+                true => locator.suspended(value, at),
+            };
+            matches!(location, Location::Unavailable(_))
+        };
+        for draft in &translated.stable {
+            let number = draft.boundary;
+            let boundary = &translated.boundaries[number as usize];
+            let Some(pc) = tags.traps[number as usize] else { continue };
+            let kept = keep.boundaries.get(&number).map_or(&[][..], Vec::as_slice);
+            let slots = translated.locals.len() + boundary.operands.len();
+            let values = &translated.values[boundary.first_value..boundary.first_value + slots];
+            let shown = boundary.top_is_shown.then(|| slots.saturating_sub(1));
+            let slots = draft.slots.iter().map(|(slot, _)| slot.index());
+            let slots = slots.filter(|slot| !kept.contains(slot) && Some(*slot) != shown);
+            let slots: Vec<usize> =
+                slots.filter(|slot| unavailable(values[*slot], pc, false)).collect();
+            if !slots.is_empty() {
+                lost.boundaries.insert(number, slots);
+            }
+        }
+        for (number, draft) in (0_u32..).zip(&translated.calls) {
+            let Some(address) = tags.calls[number as usize] else { continue };
+            let pc = draft.standing(address);
+            let kept = keep.calls.get(&number).map_or(&[][..], Vec::as_slice);
+            let values = &translated.values[draft.values.clone()];
+            let slots = draft.live.iter().copied().filter(|slot| !kept.contains(slot));
+            let slots: Vec<usize> =
+                slots.filter(|slot| unavailable(values[*slot], pc, true)).collect();
+            if !slots.is_empty() {
+                lost.calls.insert(number, slots);
+            }
+        }
+        lost
     }
 
     fn function_map(
         &self,
         func: FuncIdx,
         body: Range<WasmOffset>,
-        code: Range<CodeOffset>,
-        lowered: &Lowered,
-        argument_area: u32,
+        built: Built<'_>,
         translated: Translated,
     ) -> Result<FunctionMap, CompileError> {
+        let Built { code, lowered, argument_area, tags, polls, keep } = built;
         let missing = || CompileError::bug(format!("function {func} has no type"));
         let ty = *self.module.functions.get(func.index()).ok_or_else(missing)?;
         let params = self.module.function_type(func).ok_or_else(missing)?.params.len();
         let at = |pc: u32| CodeOffset::new(code.start.get() + pc);
-        let Translated { locals, boundaries, calls, values, .. } = translated;
+        let Translated { locals, boundaries, calls, stable, values, kept, .. } = translated;
         lowered.check_argument_area(argument_area)?;
         let stack_arguments =
             abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
-        let tags = Tags::of(&lowered.code, boundaries.len(), &calls)?;
+        let kept: Vec<i32> =
+            kept.into_iter().map(|slot| lowered.slot_offset(slot)).collect::<Result<_, _>>()?;
+        // Those without another location are where they were stored.
+        let show_kept = |slots: Option<&Vec<usize>>, locations: &mut [Location]| {
+            for (slot, offset) in slots.into_iter().flatten().zip(&kept) {
+                if let Some(location @ Location::Unavailable(_)) = locations.get_mut(*slot) {
+                    *location = Location::CfaOffset(*offset);
+                }
+            }
+        };
+        let stable_points = stable
+            .into_iter()
+            .zip(polls)
+            .filter_map(|(draft, poll)| {
+                let poll = poll?;
+                Some(StablePoint {
+                    offset: boundaries.get(draft.boundary as usize)?.offset,
+                    poll: at(poll.start),
+                    armed: poll.armed,
+                    cold: at(poll.cold),
+                    trap: at(poll.trap),
+                    slots: draft.slots,
+                })
+            })
+            .collect();
         let mut locator = Locator::new(lowered, self.lowerer.isa, argument_area - stack_arguments);
         let shown = translated.shown;
         let shown = shown.map(|slot| lowered.slot_offset(slot)).transpose()?;
 
-        let boundaries = boundaries
-            .into_iter()
-            .zip(tags.traps)
-            .map(|(draft, trap)| {
+        let boundaries = (0_u32..)
+            .zip(boundaries.into_iter().zip(tags.traps))
+            .map(|(number, (draft, trap))| {
                 let slots = locals.len() + draft.operands.len();
                 let values = &values[draft.first_value..draft.first_value + slots];
                 let locations = values.iter().map(|&value| match trap {
@@ -224,6 +360,9 @@ impl Compiler<'_> {
                 {
                     *top = Location::CfaOffset(offset);
                 }
+                if trap.is_some() {
+                    show_kept(keep.boundaries.get(&number), &mut locations);
+                }
                 BoundaryMap {
                     offset: draft.offset,
                     anchor: trap.map_or(Anchor::Eliminated, |pc| Anchor::Trap(at(pc))),
@@ -233,23 +372,25 @@ impl Compiler<'_> {
                 }
             })
             .collect();
-        let mut call_sites: Vec<CallSite> = calls
-            .into_iter()
-            .zip(tags.calls)
-            .filter_map(|(draft, address)| {
+        let mut call_sites: Vec<CallSite> = (0_u32..)
+            .zip(calls.into_iter().zip(tags.calls))
+            .filter_map(|(number, (draft, address))| {
                 let address = address?;
-                let values = &values[draft.values];
+                let values = &values[draft.values.clone()];
                 // Where a call ends its block, values may have been moved for
                 // the next one as soon as it has returned.
-                let standing = address - u32::from(!draft.handlers.is_empty());
+                let standing = draft.standing(address);
                 let handler = |handler: HandlerDraft| {
                     let pc = at(*tags.handlers.get(&handler.number)?);
                     Some(Handler { tag: handler.tag, pc })
                 };
+                let mut locations: Vec<Location> =
+                    values.iter().map(|&v| locator.suspended(v, standing)).collect();
+                show_kept(keep.calls.get(&number), &mut locations);
                 Some(CallSite {
                     return_address: at(address),
                     offset: draft.offset,
-                    locations: values.iter().map(|&v| locator.suspended(v, standing)).collect(),
+                    locations,
                     handlers: draft.handlers.into_iter().filter_map(handler).collect(),
                 })
             })
@@ -279,6 +420,7 @@ impl Compiler<'_> {
             boundaries,
             call_sites,
             traps,
+            stable_points,
         })
     }
 
@@ -289,7 +431,7 @@ impl Compiler<'_> {
         function: Function,
     ) -> Result<(Range<CodeOffset>, Option<CodeOffset>), CompileError> {
         let lowered = self.lowerer.lower(function, &mut [])?;
-        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, &[])?;
+        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, &[], 0)?;
         let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
         let code = self.text.add(target, piece)?;
         let trap = tags.traps.first().copied().flatten();
@@ -377,7 +519,7 @@ fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
         backend: "cranelift".to_owned(),
         version: CRANELIFT_VERSION.to_owned(),
         opt: options.opt.name().to_owned(),
-        stable: "off".to_owned(),
+        stable: options.stable.name().to_owned(),
         anchors: "trap".to_owned(),
         target: "x86_64".to_owned(),
         cpu_features: options::enabled_features(isa),

@@ -10,7 +10,7 @@
 //!     | register allocation (cranelift-codegen as released)
 //!     v
 //!  machine code + where each label is
-//!     | tags -> PCs of traps, labels -> locations          anchors, locations, derive
+//!     | tags -> PCs of traps, labels -> locations          anchors, locations, derive, polls
 //!     v
 //!  map of the function        code --.   thunks, entries, libcalls
 //!     |                              v   (CLIF as well)
@@ -43,11 +43,13 @@ mod locations;
 mod lower;
 mod module;
 mod options;
+mod polls;
 mod thunks;
 mod translate;
 
 pub use combine::{Part, combine};
 pub use compile::{compile, features};
+pub use dwarf_map::StablePoints;
 pub use error::{CompileError, ImageError};
 pub use image::Image;
 pub use listing::Listing;

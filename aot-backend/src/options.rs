@@ -6,6 +6,7 @@
 use crate::error::CompileError;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use dwarf_map::StablePoints;
 use std::str::FromStr;
 
 /// Version of the compiler that makes the code.
@@ -105,6 +106,8 @@ pub struct CompileOptions {
     pub opt: OptLevel,
     /// Which instructions it may use.
     pub cpu: CpuSpec,
+    /// Which stable points to compile in.
+    pub stable: StablePoints,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.

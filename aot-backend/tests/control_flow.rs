@@ -2,19 +2,24 @@
 
 mod support;
 
-use aot_backend::{CpuSpec, OptLevel, compile};
-use dwarf_map::{Anchor, CodeOffset, StableKind};
+use aot_backend::{CompileOptions, CpuSpec, OptLevel, StablePoints, compile};
+use dwarf_map::{Anchor, CodeOffset, Location, StableKind};
 use support::{CONTROL, FLOAT_LANES, KERNELS, LANES, VECTOR_MEMORY, VECTORS};
-use support::{image, machine_flow, options, problems, wasm};
+use support::{image, machine_flow, options, problems, wasm, wasm_flow};
 
 #[test]
 fn nothing_is_wrong_with_any_image() {
     for text in [CONTROL, KERNELS, VECTORS, LANES, FLOAT_LANES, VECTOR_MEMORY] {
         for opt in [OptLevel::None, OptLevel::Speed] {
             for cpu in [CpuSpec::Baseline, CpuSpec::Native] {
-                for debug_info in [false, true] {
+                for (debug_info, stable) in [
+                    (false, StablePoints::Off),
+                    (true, StablePoints::Off),
+                    (false, StablePoints::Calls),
+                    (true, StablePoints::Labels),
+                ] {
                     let mut options = options(opt, cpu.clone());
-                    options.debug_info = debug_info;
+                    (options.debug_info, options.stable) = (debug_info, stable);
                     let image = compile(&wasm(text), &options).expect("compiles");
                     assert_eq!(problems::of(&image), Vec::<String>::new(), "{options:?}");
                 }
@@ -120,6 +125,37 @@ fn stable_points() {
         ("end", None),
     ];
     assert_eq!(stable, expected);
+}
+
+/// Everything that the choice has is polled at, everything live is stored, and
+/// nothing that is live at a poll or across a call lacks a location.
+#[test]
+fn stable_points_store_what_is_live() {
+    let text = wasm(KERNELS);
+    let live = wasm_flow::liveness(&text);
+    for opt in [OptLevel::None, OptLevel::Speed] {
+        let mut before = 0;
+        for stable in StablePoints::ALL {
+            let options = CompileOptions { opt, stable, ..CompileOptions::default() };
+            let image = compile(&text, &options).expect("compiles");
+            let mut points = 0;
+            for function in &image.map.functions {
+                points += function.stable_points.len();
+                for boundary in &function.boundaries {
+                    let Some(point) = function.stable_point(boundary.offset) else { continue };
+                    assert!(boundary.stable.is_some_and(|kind| stable.has(kind)));
+                    for (slot, live) in live[&boundary.offset.get()].iter().enumerate() {
+                        let stored = point.slots.iter().any(|(each, _)| each.index() == slot);
+                        assert!(stored || !live, "slot {slot} at {}", boundary.offset);
+                        let lost = matches!(boundary.locations[slot], Location::Unavailable(_));
+                        assert!(!(lost && *live), "slot {slot} at {}", boundary.offset);
+                    }
+                }
+            }
+            assert!(points > before || stable == StablePoints::Off, "{stable:?}: {points}");
+            before = points;
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!
 //! | group | entry |
 //! |---|---|
-//! | header | magic (8 bytes), 8 bytes unused |
+//! | header | magic (8 bytes), flag of the polls u32, unused u32, address of the state buffer u64, unused u64 |
 //! | argument area | one 16-byte cell per argument or result of a thunk or entry |
 //! | memories | base address u64, size in bytes u64 |
 //! | tables | address of the elements u64, number of elements u64 |
@@ -55,7 +55,14 @@ pub struct InstanceLayout {
 
 impl InstanceLayout {
     /// First eight bytes of instance data.
-    pub const MAGIC: u64 = u64::from_le_bytes(*b"wdiffvm1");
+    pub const MAGIC: u64 = u64::from_le_bytes(*b"wdiffvm2");
+    /// Offset of the flag that armed polls look at, four bytes: not 0 sends
+    /// execution into the cold path of the next stable point.
+    pub const FLAG: u32 = 8;
+    /// Offset of the address of the state buffer, which cold paths write.
+    pub const STATE_BUFFER: u32 = 16;
+    /// Bytes before the argument area.
+    const HEADER: u32 = 32;
     /// Bytes of an argument or result in the argument area.
     pub const ARGUMENT_SIZE: u32 = 16;
     /// Bytes of a memory or table entry.
@@ -85,7 +92,7 @@ impl InstanceLayout {
     }
     /// The argument area's cell `n`.
     pub const fn argument(&self, n: u32) -> u32 {
-        16 + n * Self::ARGUMENT_SIZE
+        Self::HEADER + n * Self::ARGUMENT_SIZE
     }
     /// The entry of a memory.
     pub const fn memory(&self, memory: MemoryIdx) -> u32 {

@@ -12,8 +12,8 @@ use crate::addr::CodeOffset;
 use crate::expression::{Expression, ExpressionIdx};
 use std::ops::Range;
 use wasm_view::{
-    Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, TableIdx, TagIdx, Trap, TypeIdx,
-    ValType, WasmOffset,
+    Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, SlotIdx, TableIdx, TagIdx, Trap,
+    TypeIdx, ValType, WasmOffset,
 };
 
 /// A register by its DWARF number (System V x86-64 psABI, figure 3.36):
@@ -116,6 +116,63 @@ pub enum StableKind {
     Call,
 }
 
+/// Which boundaries are stable points: places where the code can hand over its
+/// whole state. Each choice has the points of those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum StablePoints {
+    /// None.
+    #[default]
+    Off,
+    /// Entries of functions.
+    Entry,
+    /// First instructions of loops' bodies.
+    Loops,
+    /// Calls; what a frame needs behind its call is recoverable as well.
+    Calls,
+    /// Where branches to blocks continue.
+    Labels,
+}
+
+impl StablePoints {
+    /// Every choice.
+    pub const ALL: [StablePoints; 5] = [
+        StablePoints::Off,
+        StablePoints::Entry,
+        StablePoints::Loops,
+        StablePoints::Calls,
+        StablePoints::Labels,
+    ];
+
+    /// The name on the command line, in reports and in maps.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StablePoints::Off => "off",
+            StablePoints::Entry => "entry",
+            StablePoints::Loops => "loops",
+            StablePoints::Calls => "calls",
+            StablePoints::Labels => "labels",
+        }
+    }
+
+    /// The choice with a name.
+    pub fn from_name(name: &str) -> Option<StablePoints> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+
+    /// Whether points of a kind are among them. Without any, all kinds are
+    /// still told apart: the map then says what would be a stable point.
+    pub fn has(self, kind: StableKind) -> bool {
+        self == StablePoints::Off
+            || self
+                >= match kind {
+                    StableKind::Entry => StablePoints::Entry,
+                    StableKind::LoopHeader => StablePoints::Loops,
+                    StableKind::Call => StablePoints::Calls,
+                    StableKind::Label => StablePoints::Labels,
+                }
+    }
+}
+
 /// One boundary of a function. Boundaries are listed in offset order, those in
 /// statically unreachable code not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,12 +181,66 @@ pub struct BoundaryMap {
     pub offset: WasmOffset,
     /// Its native PC.
     pub anchor: Anchor,
-    /// Whether it is a stable point; the first kind that applies.
+    /// Whether it is a stable point; the first kind that applies of those that
+    /// the image has, or of all if it was compiled with none.
     pub stable: Option<StableKind>,
     /// Types of the operand stack, bottom first.
     pub operands: Vec<ValType>,
     /// A location per slot: the function's locals, then the operands.
     pub locations: Vec<Location>,
+}
+
+/// What was compiled in at a stable point: a poll right behind its trap, and
+/// a *cold path* that stores the state, executes a trap instruction and goes on
+/// where the poll would have.
+///
+/// ```text
+///   int3                      the boundary's anchor
+///   poll: is the flag set? ------> cold:  buffer := live slots
+///   the Wasm instruction  <------         int3
+/// ```
+/// In the code as it is loaded the poll is silent: its bytes are NOPs. Writing
+/// [`StablePoint::armed`] over them makes it look at the flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StablePoint {
+    /// The boundary.
+    pub offset: WasmOffset,
+    /// First byte of the poll.
+    pub poll: CodeOffset,
+    /// The poll's bytes when it is armed; they end with the branch.
+    pub armed: Vec<u8>,
+    /// First byte of the cold path.
+    pub cold: CodeOffset,
+    /// The trap instruction that the cold path ends with.
+    pub trap: CodeOffset,
+    /// What the cold path stores: slots of the boundary, ascending, each with
+    /// its offset in the state buffer. What is not among them is dead.
+    pub slots: Vec<(SlotIdx, u32)>,
+}
+
+impl StablePoint {
+    /// Bytes at the start of the state buffer that say what is in it: the
+    /// function's index and the boundary's offset, four bytes each, then eight
+    /// that are 0.
+    pub const HEADER: u32 = 16;
+
+    /// Bytes of the state buffer that it needs, `types` being those of the
+    /// boundary's slots.
+    pub fn buffer_size(&self, types: impl Fn(SlotIdx) -> Option<ValType>) -> u32 {
+        let end = |&(slot, offset): &(SlotIdx, u32)| {
+            offset.saturating_add(types(slot).map_or(8, buffer_bytes))
+        };
+        self.slots.iter().map(end).max().unwrap_or(0).max(Self::HEADER)
+    }
+}
+
+/// Bytes that a value of a type has for itself in the state buffer, and is
+/// aligned to there.
+pub const fn buffer_bytes(ty: ValType) -> u32 {
+    match ty {
+        ValType::V128 => 16,
+        _ => 8,
+    }
 }
 
 /// A call instruction in native code that may suspend its function's frame.
@@ -208,6 +319,30 @@ pub struct FunctionMap {
     pub call_sites: Vec<CallSite>,
     /// Trapping instructions by PC.
     pub traps: Vec<TrapSite>,
+    /// What was compiled in for stable points, by offset; empty if nothing was.
+    pub stable_points: Vec<StablePoint>,
+}
+
+impl FunctionMap {
+    /// What was compiled in at the stable point at `offset`.
+    pub fn stable_point(&self, offset: WasmOffset) -> Option<&StablePoint> {
+        let at = self.stable_points.binary_search_by_key(&offset, |point| point.offset).ok()?;
+        self.stable_points.get(at)
+    }
+
+    /// Bytes of the state buffer that its stable points need.
+    pub fn state_size(&self) -> u32 {
+        let size = |point: &StablePoint| {
+            let at = self.boundaries.binary_search_by_key(&point.offset, |each| each.offset);
+            let operands = at.ok().and_then(|at| self.boundaries.get(at));
+            let operands = operands.map(|boundary| boundary.operands.as_slice());
+            point.buffer_size(|slot| match slot.index().checked_sub(self.locals.len()) {
+                None => self.locals.get(slot.index()).copied(),
+                Some(depth) => operands.and_then(|types| types.get(depth)).copied(),
+            })
+        };
+        self.stable_points.iter().map(size).max().unwrap_or(0)
+    }
 }
 
 /// Something that AOT code cannot do itself and asks its kernel, the tracer,
@@ -355,7 +490,8 @@ pub struct Producer {
     pub version: String,
     /// `none` or `speed`.
     pub opt: String,
-    /// Which stable points were compiled in: `off`.
+    /// Which stable points were compiled in: `off`, `entry`, `loops`, `calls`
+    /// or `labels`.
     pub stable: String,
     /// `trap`.
     pub anchors: String,
@@ -363,4 +499,21 @@ pub struct Producer {
     pub target: String,
     /// CPU features that the code may use.
     pub cpu_features: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_choice_of_stable_points_has_more() {
+        let kinds =
+            [StableKind::Entry, StableKind::LoopHeader, StableKind::Call, StableKind::Label];
+        for (more, choice) in StablePoints::ALL.into_iter().skip(1).enumerate() {
+            let has: Vec<bool> = kinds.iter().map(|kind| choice.has(*kind)).collect();
+            assert_eq!(has.iter().filter(|has| **has).count(), more + 1, "{choice:?}");
+            assert!(has.is_sorted_by(|a, b| a >= b), "{choice:?}");
+            assert_eq!(StablePoints::from_name(choice.name()), Some(choice));
+        }
+    }
 }

@@ -132,6 +132,14 @@ fn stable_points(s: &StablePoints) -> Result<(), String> {
     let lacking = s.executed.checked_sub(s.full).ok_or_else(|| {
         format!("stable_points.full is {}, more than executed, {}", s.full, s.executed)
     })?;
+    for (name, part) in [("walks", s.walks), ("witnessed", s.witnessed)] {
+        require(part <= s.executed, || {
+            format!("stable_points.{name} is {part}, more than executed, {}", s.executed)
+        })?;
+    }
+    require(s.walks > 0 || s.walked == 0, || {
+        format!("{} frames were walked at no stable point", s.walked)
+    })?;
     require(s.unavailable_live >= lacking && (lacking > 0 || s.unavailable_live == 0), || {
         format!(
             "{lacking} stable points are not full, but {} live values are unavailable",

@@ -137,6 +137,9 @@ impl Report {
         sum(&mut s.executed, o.executed);
         sum(&mut s.full, o.full);
         sum(&mut s.unavailable_live, o.unavailable_live);
+        sum(&mut s.walks, o.walks);
+        sum(&mut s.walked, o.walked);
+        sum(&mut s.witnessed, o.witnessed);
         sum(&mut self.memory.bytes_compared, other.memory.bytes_compared);
         sum(&mut self.memory.deferred, other.memory.deferred);
         sum(&mut self.host_calls, other.host_calls);
@@ -429,6 +432,15 @@ pub struct StablePoints {
     pub full: u64,
     /// Live values that could not be recovered at the others.
     pub unavailable_live: u64,
+    /// Of the executed, those at which all frames were found by unwinding.
+    #[serde(default)]
+    pub walks: u64,
+    /// Suspended frames that were compared in doing so.
+    #[serde(default)]
+    pub walked: u64,
+    /// Of the executed, those whose own record of the state was compared too.
+    #[serde(default)]
+    pub witnessed: u64,
 }
 
 /// Linear memories.

@@ -43,6 +43,7 @@ const CONTRACT: &[(&str, &str)] = &[
 const ADDED: &[(&str, &str)] = &[
     ("", "wast selftest"),
     ("divergence", "listing state_diff rerun summary after"),
+    ("stable_points", "walks walked witnessed"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),
     ("divergence.state_diff", "expected actual"),

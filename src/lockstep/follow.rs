@@ -8,6 +8,7 @@ use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
 use super::space::{self, Blueprint, Space};
+use super::stable::Points;
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
 use super::throw::Exceptions;
@@ -63,6 +64,8 @@ pub struct Requests {
     pub watch: Option<Watch>,
     /// Cores to write.
     pub cores: Vec<CoreRequest>,
+    /// Whether the cold paths of stable points are run and compared.
+    pub paranoid: bool,
 }
 
 /// Who answers calls of host functions.
@@ -124,10 +127,11 @@ pub struct Lockstep<'a> {
     pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
     cores: Vec<CoreRequest>,
+    pub(super) points: Points,
     pub(super) last: Option<Boundary>,
     /// The topmost operands there: what an operation that it asks for is given.
     pub(super) operands: Vec<Cell>,
-    here: Option<(BoundaryId, SubjectAddr)>,
+    pub(super) here: Option<(BoundaryId, SubjectAddr)>,
     pending: Event,
     /// Where the subject halted last.
     pub(super) pc: SubjectAddr,
@@ -182,6 +186,7 @@ impl<'a> Lockstep<'a> {
             .map_err(CommandError::input)?;
         let (subject, spaces) = space::start_linked(image, parts, &blueprint)?;
         control.attach(subject.interrupter());
+        let points = Points::new(image, requests.paranoid, &subject)?;
         let mutable = |planned: &space::Planned| {
             let globals = planned.module.globals().iter().enumerate();
             globals
@@ -211,6 +216,7 @@ impl<'a> Lockstep<'a> {
             control,
             max_stops: requests.max_stops,
             cores: requests.cores,
+            points,
             last: None,
             operands: Vec::with_capacity(4),
             here: None,
@@ -386,6 +392,14 @@ impl<'a> Lockstep<'a> {
                 Some(Site::Boundary(at)) => self.meet_boundary(event, at),
                 Some(Site::Thunk(index)) => self.meet_thunk(event, index),
                 Some(Site::Finish(index)) => self.meet_finish(event, index),
+                Some(Site::Cold(function)) => {
+                    let func = self.image.map.functions[function as usize].func;
+                    self.diverged(
+                        DivergenceKind::StablePoint,
+                        format!("the subject took a cold path of function {func} unasked"),
+                        Vec::new(),
+                    )
+                }
                 None => self.diverged(
                     DivergenceKind::Sandbox,
                     format!(
@@ -444,6 +458,11 @@ impl<'a> Lockstep<'a> {
         }
         if !self.cores.is_empty() {
             self.write_cores(at, (function.func, offset))?;
+        }
+        if self.points.any()
+            && let Some(next) = self.stable_point(at, cfa)?
+        {
+            return Ok(next);
         }
         self.last = top;
         self.keep_operands();
@@ -518,7 +537,11 @@ impl<'a> Lockstep<'a> {
     }
 
     /// Stops that are neither boundaries nor thunks.
-    fn meet_otherwise(&mut self, event: Event, stop: Stop) -> Result<Next, CommandError> {
+    pub(super) fn meet_otherwise(
+        &mut self,
+        event: Event,
+        stop: Stop,
+    ) -> Result<Next, CommandError> {
         if let Stop::Fault { pc, .. } | Stop::Syscall { pc, .. } = stop {
             self.pc = pc;
         }
@@ -712,7 +735,7 @@ impl<'a> Lockstep<'a> {
             .collect()
     }
 
-    fn name(&self, at: BoundaryId) -> String {
+    pub(super) fn name(&self, at: BoundaryId) -> String {
         let function = &self.image.map.functions[at.function as usize];
         let offset = function.boundaries[at.index as usize].offset;
         format!("{offset} of function {}", function.func)

@@ -24,7 +24,7 @@ use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
 use dwarf_map::{CallSite, CodeOffset, Expression, FunctionMap, Input, SubjectAddr};
 use reports::{DivergenceKind, Slot, SlotName};
-use wasm_view::{Boundary, Value};
+use wasm_view::{Boundary, Cell, SlotIdx, ValType, Value};
 use wasmparser::Operator;
 
 /// A native frame of a Wasm function.
@@ -43,11 +43,15 @@ pub struct CallPlan {
     checks: Vec<Check>,
     constants: Vec<u64>,
     needs_registers: bool,
+    /// Slots that are needed behind the call and cannot be recovered, where the
+    /// image promises that they can.
+    lost: Vec<SlotIdx>,
 }
 
 /// A frame that is not as it must be.
 pub struct FrameFinding {
-    /// `sandbox` for a broken stack, `local` or `operand` for values.
+    /// `sandbox` for a broken stack, `local` or `operand` for values,
+    /// `stable_point` for those that are out of reach.
     pub kind: DivergenceKind,
     /// What is wrong.
     pub what: String,
@@ -258,6 +262,23 @@ impl Lockstep<'_> {
         }
         let mut slots = Vec::new();
         let types = self.suspended_types(site, function.locals.len(), caller);
+        if !plan.lost.is_empty() {
+            let (locals, expected) = (function.locals.len(), values_of(&types, frame.slots));
+            let lost = plan.lost.iter().filter_map(|slot| {
+                let name = super::stable::name(number, *slot, locals);
+                let place = site.locations.get(slot.index())?;
+                let place = describe_location(*place, &function.expressions, caller.cfa);
+                Some(difference(name, *expected.get(slot.index())?, None, place))
+            });
+            return Ok(Some(FrameFinding {
+                kind: DivergenceKind::StablePoint,
+                what: format!(
+                    "live values of the caller suspended at {} cannot be recovered",
+                    site.offset
+                ),
+                slots: lost.collect(),
+            }));
+        }
         let mut rest = frame.slots;
         for (index, check) in plan.checks.iter().enumerate() {
             let Some((expected, after)) = rest.split_at_checked(check.width().cells()) else {
@@ -363,7 +384,9 @@ impl Lockstep<'_> {
             }
             _ => false,
         });
-        self.calls.insert(site.return_address, CallPlan { checks, constants, needs_registers });
+        let lost = self.lost_while_suspended(site, caller.function)?;
+        self.calls
+            .insert(site.return_address, CallPlan { checks, constants, needs_registers, lost });
         Ok(())
     }
 
@@ -431,6 +454,16 @@ impl Lockstep<'_> {
             })
             .collect())
     }
+}
+
+/// The values that cells are of.
+fn values_of(types: &[ValType], mut cells: &[Cell]) -> Vec<Value> {
+    let value = |ty: &ValType| {
+        let (mine, rest) = cells.split_at_checked(ty.cells())?;
+        cells = rest;
+        Some(Value::from_cells(*ty, mine))
+    };
+    types.iter().map_while(value).collect()
 }
 
 pub(super) fn find_site(sites: &[CallSite], offset: CodeOffset) -> Option<&CallSite> {

@@ -29,6 +29,7 @@
 //! 5. at host calls and at the end, whole memories, tables and globals agree,
 //!    and which segments are dropped.
 //!
+//! What stable points promise besides is looked at in [`stable`].
 //! Runs that stop at some boundaries only are the business of [`sparse`].
 //!
 //! The first time it does not hold is the divergence. What AOT code asks its
@@ -46,6 +47,7 @@ pub mod kernel;
 pub mod plan;
 pub mod space;
 pub mod sparse;
+pub mod stable;
 pub mod stats;
 pub mod stops;
 pub mod throw;

@@ -24,6 +24,8 @@ pub enum Site {
     Thunk(usize),
     /// The end of the entry at this position in the map.
     Finish(usize),
+    /// The end of a cold path of the function at this position in the map.
+    Cold(u32),
 }
 
 /// A boundary among all of the image.
@@ -198,6 +200,9 @@ impl Plan {
                     let id = BoundaryId { function: position, index: index as u32 };
                     plan.place(pc, Site::Boundary(id))?;
                 }
+            }
+            for point in &function.stable_points {
+                plan.place(point.trap, Site::Cold(position))?;
             }
             for site in &function.traps {
                 plan.traps.insert(site.pc, (position, site.trap, site.offset));

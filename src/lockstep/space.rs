@@ -3,7 +3,7 @@
 //! | from | what | access beyond it |
 //! |---|---|---|
 //! | 0x40_0000 | the image: gadget page and code, read and execute | |
-//! | 0x10_0000_0000 | instance data, laid out by [`InstanceLayout`], one region an instance | |
+//! | 0x10_0000_0000 | instance data, laid out by [`InstanceLayout`], and behind it the state buffer; one region an instance | |
 //! | 0x20_0000_0000 | native stack, growing down to this address | SIGSEGV below: the stack guard |
 //! | 0x30_0000_0000 | tables, one reservation each | |
 //! | 0x100_0000_0000 | linear memories, 4 GiB + 32 MiB each | SIGBUS: the bounds trap |
@@ -156,6 +156,8 @@ pub struct Space {
     /// The type that each table was defined with.
     pub table_types: Vec<TableType>,
     address: SubjectAddr,
+    /// Where the state buffer lies in the region of the instance data.
+    state: u64,
     stack_size: u64,
     memory_bases: Vec<u64>,
     table_bases: Vec<u64>,
@@ -186,7 +188,11 @@ struct Block {
 
 /// The regions that a subject needs: the stack, then instance data by instance,
 /// memories by id, tables by id.
-fn regions(plan: &Blueprint, parts: &[Part]) -> Result<Vec<RegionSpec>, CommandError> {
+fn regions(
+    image: &Image,
+    plan: &Blueprint,
+    parts: &[Part],
+) -> Result<Vec<RegionSpec>, CommandError> {
     let page = |bytes: u64| bytes.max(1).next_multiple_of(PAGE);
     let spec = |name: String, address: u64, reserve: u64, length: u64| RegionSpec {
         name,
@@ -197,7 +203,7 @@ fn regions(plan: &Blueprint, parts: &[Part]) -> Result<Vec<RegionSpec>, CommandE
     let mut regions = vec![spec("native stack".into(), STACK, plan.stack_size, plan.stack_size)];
     let mut data = INSTANCE_DATA;
     for (index, part) in parts.iter().enumerate() {
-        let size = page(u64::from(part.layout.size()));
+        let size = page(state_start(part) + state_size(image, part));
         regions.push(spec(format!("instance data {index}"), data, size, size));
         // A page of nothing between two of them.
         data += size + PAGE;
@@ -230,6 +236,17 @@ fn regions(plan: &Blueprint, parts: &[Part]) -> Result<Vec<RegionSpec>, CommandE
     Ok(regions)
 }
 
+/// Where the state buffer lies in an instance's region, behind its data.
+fn state_start(part: &Part) -> u64 {
+    u64::from(part.layout.size()).next_multiple_of(16)
+}
+
+/// Bytes that the cold paths of an instance's code write.
+fn state_size(image: &Image, part: &Part) -> u64 {
+    let functions = image.map.functions[part.functions.clone()].iter();
+    functions.map(|function| u64::from(function.state_size())).max().unwrap_or(0)
+}
+
 /// Starts a subject with the sizes and functions of the oracle's only instance.
 ///
 /// # Errors
@@ -259,7 +276,7 @@ pub fn start_linked(
     if parts.len() != plan.instances.len() {
         return Err(CommandError::bug("an instance without a part of the image"));
     }
-    let regions = regions(plan, parts)?;
+    let regions = regions(image, plan, parts)?;
     let addresses: Vec<u64> = regions.iter().map(|region| region.address.get()).collect();
     let subject = Subject::spawn(SubjectConfig {
         image: &image.elf,
@@ -348,6 +365,7 @@ fn lay_out(
             memory_types: planned.memories.iter().map(|id| memory_types[id.index()]).collect(),
             table_types: planned.tables.iter().map(|id| table_types[id.index()]).collect(),
             address: SubjectAddr::new(data_addresses[index]),
+            state: state_start(part),
             stack_size: plan.stack_size,
             memory_bases: planned
                 .memories
@@ -416,6 +434,27 @@ impl Space {
     /// Address of the instance data, the first argument of Wasm functions.
     pub fn instance_data(&self) -> SubjectAddr {
         self.address
+    }
+    /// Where a byte of the state buffer lies in the region of the instance data.
+    pub fn state_offset(&self, offset: u32) -> u64 {
+        self.state + u64::from(offset)
+    }
+    /// Overwrites eight bytes of the state buffer with something unlikely.
+    ///
+    /// # Errors
+    /// A map that stores beyond the buffer.
+    pub fn spoil_state(&self, subject: &Subject, offset: u32) -> Result<(), CommandError> {
+        const SPOILT: u64 = 0xa5d3_96e1_5a2c_691e;
+        let data = subject.region(self.data);
+        data.write_u64(self.state_offset(offset), SPOILT).map_err(CommandError::input)
+    }
+    /// Reads eight bytes of the state buffer.
+    ///
+    /// # Errors
+    /// A map that stores beyond the buffer.
+    pub fn state_word(&self, subject: &Subject, offset: u32) -> Result<u64, CommandError> {
+        let data = subject.region(self.data);
+        data.read_u64(self.state_offset(offset)).map_err(CommandError::input)
     }
     /// One past the highest byte of the native stack.
     pub fn stack_top(&self) -> SubjectAddr {
@@ -626,6 +665,8 @@ impl Space {
         let layout = self.layout;
         let module = &planned.module;
         self.put(subject, 0, InstanceLayout::MAGIC)?;
+        let state = self.address.get() + self.state;
+        self.put(subject, InstanceLayout::STATE_BUFFER, state)?;
         let memories = plan.memories();
         for (index, id) in planned.memories.iter().enumerate() {
             let index = MemoryIdx::from_index(index);

@@ -198,17 +198,17 @@ impl Lockstep<'_> {
     }
 
     /// Position in the map of the function whose code holds an address.
-    fn function_at(&self, pc: SubjectAddr) -> Option<u32> {
+    pub(super) fn function_at(&self, pc: SubjectAddr) -> Option<u32> {
         super::throw::function_at(&self.image.map, self.plan.code_offset(pc)?)
     }
 
-    fn step_out(&self, inner: &Registers) -> Result<Option<Registers>, String> {
+    pub(super) fn step_out(&self, inner: &Registers) -> Result<Option<Registers>, String> {
         let mut read = |address: SubjectAddr| self.read_stack(address);
         self.unwinder.step(inner, &mut read).map_err(|error| format!("unwinding fails: {error}"))
     }
 
     /// Holds a frame found by unwinding against the oracle's frame `index`.
-    fn suspended_frame(
+    pub(super) fn suspended_frame(
         &mut self,
         index: usize,
         registers: &Registers,

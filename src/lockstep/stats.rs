@@ -28,6 +28,12 @@ pub struct Stats {
     pub adoptions: BTreeMap<&'static str, u64>,
     /// Suspended frames compared.
     pub frames: u64,
+    /// Stable points at which the whole stack was unwound.
+    pub walks: u64,
+    /// Suspended frames compared in doing so.
+    pub walked: u64,
+    /// Cold paths run and compared.
+    pub witnessed: u64,
 }
 
 /// Slots of executed boundaries by how they were seen.
@@ -80,6 +86,9 @@ impl Stats {
             host_calls: 0,
             adoptions: BTreeMap::new(),
             frames: 0,
+            walks: 0,
+            walked: 0,
+            witnessed: 0,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::program::{self, Program};
 use crate::run;
 use crate::session::Session;
 use crate::world;
-use aot_backend::Image;
+use aot_backend::{Image, StablePoints};
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
@@ -85,6 +85,9 @@ impl Candidate {
             ["wdiff", "run", "--inject", fault].map(str::to_string).to_vec();
         if backend.opt != crate::cli::Opt::None {
             words.extend(["--opt".into(), backend.opt.as_str().into()]);
+        }
+        if backend.stable != StablePoints::Off {
+            words.extend(["--stable".into(), backend.stable.name().into()]);
         }
         if backend.cpu != "native" {
             words.extend(["--cpu".into(), backend.cpu.clone()]);

@@ -61,6 +61,8 @@ pub struct Script<'a> {
     pub plan: &'a Plan,
     /// Most stops.
     pub max_stops: Option<u64>,
+    /// Whether cold paths are run.
+    pub paranoid: bool,
 }
 
 impl Script<'_> {
@@ -70,8 +72,8 @@ impl Script<'_> {
     /// A subject that cannot be started.
     pub fn run(&self, watch: Option<Watch>, control: &Arc<Control>) -> Result<Ran, CommandError> {
         let plan = self.plan;
-        let requests =
-            Requests { watch, every: true, max_stops: self.max_stops, ..Requests::default() };
+        let (max_stops, paranoid) = (self.max_stops, self.paranoid);
+        let requests = Requests { watch, every: true, max_stops, paranoid, ..Requests::default() };
         let limits = limits();
         let lockstep = Lockstep::linked(
             &plan.image,

@@ -69,6 +69,7 @@ fn lockstep(
             features,
             plan: &plan,
             max_stops: args.max_stops,
+            paranoid: args.paranoid,
         };
         control.enter(Phase::Comparing);
         if !collected.run(path, &script, control)? {

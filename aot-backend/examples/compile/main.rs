@@ -1,5 +1,6 @@
 //! Compiles modules and prints what became of them: size, time, and how many
-//! slots have a location. `compile [none|speed] [baseline|native|+F] FILE...`
+//! slots have a location.
+//! `compile [none|speed] [entry|loops|calls|labels] [baseline|native|+F] FILE...`
 
 #[path = "../../tests/support/machine_flow.rs"]
 mod machine_flow;
@@ -8,7 +9,7 @@ mod problems;
 #[path = "../../tests/support/wasm_flow.rs"]
 mod wasm_flow;
 
-use aot_backend::{CompileOptions, Image, OptLevel, compile};
+use aot_backend::{CompileOptions, Image, OptLevel, StablePoints, compile};
 use dwarf_map::{Anchor, Location};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -22,6 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "speed" => options.opt = OptLevel::Speed,
             "debug" => options.debug_info = true,
             "quiet" => figures = false,
+            "entry" | "loops" | "calls" | "labels" => {
+                options.stable = StablePoints::from_name(&argument).unwrap_or_default();
+            }
             cpu if !cpu.contains(".wa") => options.cpu = cpu.parse()?,
             path => {
                 let wasm = wat::parse_bytes(&std::fs::read(path)?)?.into_owned();

@@ -103,12 +103,14 @@ impl Translator<'_, '_> {
 
     fn call(&mut self, offset: WasmOffset, target: Target) -> Outcome {
         let arguments = self.arguments(&target.ty, target.instance)?;
+        self.keep_for_call();
         let callee = match target.code {
             Some(code) => Callee::Pointer(self.signature(&target.ty), code),
             None => Callee::Known(self.callee(Symbol::Function(target.func), &target.ty)),
         };
         let results = &target.ty.results;
         let values = self.call_with_handlers(offset, callee, &arguments, results)?;
+        self.mark_live_behind();
         self.push_all(results, values);
         Ok(())
     }

@@ -340,7 +340,7 @@ impl Translator<'_, '_> {
                 self.builder.ins().try_call_indirect(code, arguments, table)
             }
         };
-        self.calls.push(CallDraft { offset, values, handlers: drafts });
+        self.calls.push(CallDraft { offset, values, handlers: drafts, live: Vec::new() });
         self.enter(after);
         Ok(returned)
     }

@@ -27,8 +27,10 @@ mod atomic;
 mod call;
 mod control;
 mod exception;
+mod live;
 mod memory;
 mod numeric;
+mod stable;
 mod state;
 mod table;
 mod vector;
@@ -47,9 +49,11 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use dwarf_map::{InstanceLayout, StableKind};
+use dwarf_map::{InstanceLayout, StableKind, StablePoints};
 pub(crate) use exception::HandlerDraft;
 use exception::{LegacyEnds, Scope};
+use live::Live;
+pub(crate) use stable::{Keep, StableDraft, StablePart};
 use state::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -58,6 +62,8 @@ use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
 
 /// Set in a debug tag that numbers a call site instead of a boundary.
 pub(crate) const CALL_TAG: u32 = 1 << 31;
+/// Set in a debug tag that numbers a part of a stable point instead.
+pub(crate) const STABLE_TAG: u32 = 1 << 30;
 
 /// A boundary, as far as the translator knows it.
 #[derive(Debug)]
@@ -80,6 +86,17 @@ pub(crate) struct CallDraft {
     pub values: Range<usize>,
     /// Where it goes on when something is thrown, in order of precedence.
     pub handlers: Vec<HandlerDraft>,
+    /// Which of them must be recoverable while it runs; empty if the map may
+    /// lose them.
+    pub live: Vec<usize>,
+}
+
+impl CallDraft {
+    /// Where to look for values while the call runs that returns there: where
+    /// it ends its block, they may have been moved for the next one by then.
+    pub fn standing(&self, return_address: u32) -> u32 {
+        return_address - u32::from(!self.handlers.is_empty())
+    }
 }
 
 /// A function in CLIF, and what was written down on the way.
@@ -89,8 +106,12 @@ pub(crate) struct Translated {
     /// In the order of their tags, which is the order of translation.
     pub boundaries: Vec<BoundaryDraft>,
     pub calls: Vec<CallDraft>,
+    /// In the order of their tags.
+    pub stable: Vec<StableDraft>,
     /// Values of all boundaries and calls.
     pub values: Vec<Value>,
+    /// Where values are that [`Keep`] names, by position in its lists.
+    pub kept: Vec<StackSlot>,
     /// Where results are stored for the boundary behind their instruction.
     pub shown: Option<StackSlot>,
 }
@@ -100,11 +121,14 @@ pub(crate) struct Environment<'m> {
     pub module: &'m Module,
     pub layout: InstanceLayout,
     pub opt: OptLevel,
+    pub stable: StablePoints,
     pub isa: &'m dyn TargetIsa,
 }
 
-/// Translates one function, validating it on the way. `budget` is the number
-/// of values that may still be written down for the whole module.
+/// Translates one function, validating it on the way. `keep` names values that
+/// would be lost otherwise. `budget` is the number of values that may still be
+/// written down for the whole module.
+#[allow(clippy::too_many_arguments)] // all of them change from call to call
 pub(crate) fn translate(
     env: &Environment<'_>,
     thunks: &mut Thunks,
@@ -112,6 +136,7 @@ pub(crate) fn translate(
     func: FuncIdx,
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
+    keep: &Keep,
     budget: &mut usize,
 ) -> Result<Translated, BodyError> {
     let missing = || CompileError::bug(format!("function {func} has no type"));
@@ -147,6 +172,10 @@ pub(crate) fn translate(
         }
     }
 
+    let live = match env.stable {
+        StablePoints::Off => None,
+        _ => Live::compute(body, locals.len()),
+    };
     let exit = builder.create_block();
     let scratch = (env.opt == OptLevel::None).then(|| Scratch::new(&mut builder));
     let mut translator = Translator {
@@ -164,7 +193,13 @@ pub(crate) fn translate(
         next_stable: Some(StableKind::Entry),
         boundaries: Vec::new(),
         calls: Vec::new(),
+        stable: Vec::new(),
         values: Vec::new(),
+        func,
+        next_offset: WasmOffset::default(),
+        live,
+        keep,
+        kept: Vec::new(),
         open_loops: HashSet::new(),
         undecided: Vec::new(),
         budget,
@@ -181,18 +216,29 @@ pub(crate) fn translate(
         if matches!(operator, Operator::Try { .. }) && translator.legacy_ends.is_empty() {
             translator.legacy_ends = exception::legacy_ends(body)?;
         }
+        translator.next_offset = module::offset(operators.original_position());
         translator.operator(module::offset(offset), &operator)?;
     }
     operators.finish()?;
 
-    let Translator { mut builder, boundaries, calls, values, undecided, scratch, shown, .. } =
-        translator;
+    let Translator {
+        mut builder,
+        boundaries,
+        calls,
+        stable,
+        values,
+        kept,
+        undecided,
+        scratch,
+        shown,
+        ..
+    } = translator;
     builder.seal_all_blocks();
     builder.finalize(env.isa.frontend_config());
     if let Some(scratch) = scratch {
         keep_undecided(&mut function, scratch, undecided);
     }
-    Ok(Translated { function, locals, boundaries, calls, values, shown })
+    Ok(Translated { function, locals, boundaries, calls, stable, values, kept, shown })
 }
 
 /// A function's name inside Cranelift; shown in its own dumps only.
@@ -439,7 +485,17 @@ struct Translator<'f, 'm> {
     next_stable: Option<StableKind>,
     boundaries: Vec<BoundaryDraft>,
     calls: Vec<CallDraft>,
+    stable: Vec<StableDraft>,
     values: Vec<Value>,
+    /// The function being translated.
+    func: FuncIdx,
+    /// Where the next instruction begins.
+    next_offset: WasmOffset,
+    /// Live locals; `None` if all are.
+    live: Option<Live>,
+    keep: &'f Keep,
+    /// Stack slots of kept values.
+    kept: Vec<StackSlot>,
     /// Headers of the loops among `frames`.
     open_loops: HashSet<Block>,
     /// Operands, with the instruction that was last when they were consumed,
@@ -468,18 +524,7 @@ impl Translator<'_, '_> {
         if let Some(done) = self.closing_operator(offset, operator) {
             return done;
         }
-        self.boundary(
-            offset,
-            matches!(
-                operator,
-                Operator::Call { .. }
-                    | Operator::CallIndirect { .. }
-                    | Operator::CallRef { .. }
-                    | Operator::ReturnCall { .. }
-                    | Operator::ReturnCallIndirect { .. }
-                    | Operator::ReturnCallRef { .. }
-            ),
-        )?;
+        self.boundary(offset, live::is_call(operator))?;
         let done = self.control_operator(offset, operator)?
             || self.parametric_operator(operator)?
             || self.numeric_operator(operator)?
@@ -518,15 +563,17 @@ impl Translator<'_, '_> {
 
     /// Places the trap of the boundary at `offset` and writes down the state.
     fn boundary(&mut self, offset: WasmOffset, is_call: bool) -> Outcome {
-        let tag = u32::try_from(self.boundaries.len()).unwrap_or(CALL_TAG);
-        if tag >= CALL_TAG {
+        let tag = u32::try_from(self.boundaries.len()).unwrap_or(STABLE_TAG);
+        if tag >= STABLE_TAG {
             return Err(CompileError::too_large("a function has too many instructions"));
         }
         self.builder.set_srcloc(SourceLoc::new(offset.get()));
+        self.keep_for_boundary(tag);
         let marker = self.builder.ins().sequence_point();
         self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
         self.builder.ins().debugtrap();
-        let stable = self.next_stable.take().or(is_call.then_some(StableKind::Call));
+        let kinds = [self.next_stable.take(), is_call.then_some(StableKind::Call)];
+        let stable = kinds.into_iter().flatten().find(|kind| self.env.stable.has(*kind));
         let range = self.record_values()?;
         self.boundaries.push(BoundaryDraft {
             offset,
@@ -535,7 +582,10 @@ impl Translator<'_, '_> {
             first_value: range.start,
             top_is_shown: std::mem::take(&mut self.top_is_shown),
         });
-        Ok(())
+        match (stable, self.env.stable) {
+            (None, _) | (_, StablePoints::Off) => Ok(()),
+            (Some(_), _) => self.poll(offset, tag),
+        }
     }
 
     /// Writes down the values of all locals and operands.
@@ -561,7 +611,7 @@ impl Translator<'_, '_> {
         }
         self.builder.func.debug_tags.set(call, [DebugTag::User(CALL_TAG | tag)]);
         let values = self.record_values()?;
-        self.calls.push(CallDraft { offset, values, handlers: Vec::new() });
+        self.calls.push(CallDraft { offset, values, handlers: Vec::new(), live: Vec::new() });
         Ok(())
     }
 

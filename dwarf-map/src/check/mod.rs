@@ -24,9 +24,10 @@ mod dwarf;
 mod frames;
 mod function;
 mod module;
+mod stable;
 
 pub use dwarf::check_dwarf;
-pub use module::check_module;
+pub use module::{StableKinds, check_module, stable_kinds};
 
 use crate::unwind::Unwinder;
 use crate::{CodeOffset, ImageMap};
@@ -66,6 +67,10 @@ rules! {
     AnchorDistinct, "anchor-distinct", "No two boundaries share an anchor.";
     AnchorIsTrap, "anchor-is-trap", "The byte at an anchor is a trap instruction (0xcc).";
     StableEntry, "stable-entry", "Where a function has stable points, its first boundary is one of kind entry, and no other is.";
+    StablePresent, "stable-present", "Where stable points are compiled in, each anchored boundary that is one has its poll, and no other boundary; each live slot of it has a location.";
+    StablePoll, "stable-poll", "A poll lies behind its boundary's anchor; armed, it ends with a conditional branch one way of which is the cold path, and in the code it is not armed.";
+    StableTrap, "stable-trap", "A cold path lies in the function's code and ends with a trap instruction (0xcc) of its own.";
+    StableLayout, "stable-layout", "The slots that a cold path stores are those of its boundary; in the state buffer they lie behind the header, aligned, and do not overlap.";
     LocationCount, "location-count", "A boundary has a location for each local and operand; a call site for each local and for some of the operands, from the bottom.";
     RegisterClass, "register-class", "Integers and references are in general registers other than rsp, floats and vectors in vector registers.";
     ConstantWidth, "constant-width", "A constant fits the width of its type, a vector's its low half; a constant reference is null.";
@@ -94,7 +99,7 @@ rules! {
     FunctionKnown, "function-known", "The functions are those that the module defines, with its types, parameters, locals and bodies.";
     BoundaryComplete, "boundary-complete", "Every instruction that validation finds reachable has a boundary, and there are no others.";
     OperandTypes, "operand-types", "The operands of a boundary have the types that validation gives.";
-    StableComplete, "stable-complete", "Where a function has stable points they are all that its Wasm has, each of the first kind that applies.";
+    StableComplete, "stable-complete", "The stable points of the map are all that the Wasm has, of the kinds that the image was compiled with (with none: of all kinds, or nowhere in the function); each of the first kind that applies.";
     CallComplete, "call-complete", "A call that has an anchor has a call site; call sites belong to what may suspend a frame, with locations of the operands that it leaves on the stack.";
     DwarfReadable, "dwarf-readable", "The DWARF sections can be parsed, and every location is of a kind that the map has.";
     DwarfFunction, "dwarf-function", "Each function has a subprogram with the same code, and each such subprogram a function.";
@@ -159,6 +164,7 @@ pub fn check(map: &ImageMap, text: &[u8], unwinder: &Unwinder) -> Vec<Violation>
     }
     for function in &map.functions {
         function::check(function, text, unwinder, &mut findings);
+        stable::check(function, map.producer.stable != "off", text, &mut findings);
     }
     thunks_and_entries(map, text, unwinder, &mut findings);
     findings.list

@@ -7,7 +7,7 @@
 //! wrong place a stable point would otherwise be consistent with itself.
 
 use super::{Findings, Rule, Violation};
-use crate::{Anchor, FunctionMap, ImageMap, StableKind, erased};
+use crate::{Anchor, FunctionMap, ImageMap, StableKind, StablePoints, erased};
 use std::collections::BTreeMap;
 use wasm_view::{FuncIdx, HeapType, RefType, TypeIdx, ValType, WasmOffset};
 use wasmparser::{
@@ -22,10 +22,42 @@ use wasmparser::{
 /// [`MOST_VIOLATIONS`](super::MOST_VIOLATIONS).
 pub fn check_module(map: &ImageMap, wasm: &[u8]) -> Vec<Violation> {
     let mut findings = Findings::default();
+    if StablePoints::from_name(&map.producer.stable).is_none() {
+        let message = format!("{:?} is no choice of stable points", map.producer.stable);
+        findings.image(Rule::StableComplete, message);
+    }
     if let Err(error) = functions(map, wasm, &mut findings) {
         findings.image(Rule::ModuleReadable, error.to_string());
     }
     findings.list
+}
+
+/// Stable points by function and offset.
+pub type StableKinds = BTreeMap<(FuncIdx, WasmOffset), StableKind>;
+
+/// The stable points that a module has, of the kinds that a choice has.
+///
+/// # Errors
+/// A module that is not valid.
+pub fn stable_kinds(wasm: &[u8], choice: StablePoints) -> Result<StableKinds, BinaryReaderError> {
+    let mut found = StableKinds::new();
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut allocations = FuncValidatorAllocations::default();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let ValidPayload::Func(function, body) = validator.payload(&payload?)? else {
+            continue;
+        };
+        let func = FuncIdx::new(function.index);
+        let mut validator = function.into_validator(allocations);
+        validator.read_locals(&mut body.get_binary_reader())?;
+        for (at, instruction) in instructions(&mut validator, &body)? {
+            if let Some(kind) = instruction.stable(choice) {
+                found.insert((func, at), kind);
+            }
+        }
+        allocations = validator.into_allocations();
+    }
+    Ok(found)
 }
 
 fn functions(
@@ -33,6 +65,7 @@ fn functions(
     wasm: &[u8],
     findings: &mut Findings,
 ) -> Result<(), BinaryReaderError> {
+    let choice = StablePoints::from_name(&map.producer.stable).unwrap_or_default();
     let mut by_index: BTreeMap<FuncIdx, &FunctionMap> =
         map.functions.iter().map(|function| (function.func, function)).collect();
     let mut validator = Validator::new_with_features(WasmFeatures::all());
@@ -46,7 +79,7 @@ fn functions(
             findings.add(Rule::FunctionKnown, Some(func), None, "it is not in the map".into());
             continue;
         };
-        allocations = function_rules(map, function, &body, allocations, findings)?;
+        allocations = function_rules(map, choice, function, &body, allocations, findings)?;
     }
     for func in by_index.keys() {
         let message = "the module defines no such function".to_owned();
@@ -57,6 +90,7 @@ fn functions(
 
 fn function_rules(
     map: &FunctionMap,
+    choice: StablePoints,
     function: FuncToValidate<ValidatorResources>,
     body: &FunctionBody<'_>,
     allocations: FuncValidatorAllocations,
@@ -96,7 +130,7 @@ fn function_rules(
         broken(Rule::FunctionKnown, format!("it has not {} parameters", map.params));
     }
     let instructions = instructions(&mut validator, body)?;
-    compare(map, &instructions, findings);
+    compare(map, choice, &instructions, findings);
     Ok(validator.into_allocations())
 }
 
@@ -109,7 +143,15 @@ struct Instruction {
     suspends: Option<usize>,
     /// Whether nothing else can be done by it: it is a call.
     calls: bool,
-    stable: Option<StableKind>,
+    /// What it is a stable point by: its position, and being a call.
+    stable: [Option<StableKind>; 2],
+}
+
+impl Instruction {
+    /// The stable point that it is where these are compiled in.
+    fn stable(&self, choice: StablePoints) -> Option<StableKind> {
+        self.stable.into_iter().flatten().find(|kind| choice.has(*kind))
+    }
 }
 
 /// A construct whose end has not been met.
@@ -146,10 +188,8 @@ fn instructions(
             let takes = operator.operator_arity(&*validator).map(|(takes, _)| takes as usize);
             instruction.suspends = takes.filter(|_| may_suspend(&operator));
             instruction.calls = is_call(&operator);
-            instruction.stable = next_stable.take();
-            if instruction.stable.is_none() && (instruction.calls || is_tail_call(&operator)) {
-                instruction.stable = Some(StableKind::Call);
-            }
+            let calls = instruction.calls || is_tail_call(&operator);
+            instruction.stable = [next_stable.take(), calls.then_some(StableKind::Call)];
             for depth in targets(&operator)? {
                 let construct = constructs.len().checked_sub(1 + depth as usize);
                 if let Some(construct) = construct.and_then(|at| constructs.get_mut(at)) {
@@ -204,11 +244,13 @@ fn operands(validator: &FuncValidator<ValidatorResources>) -> Vec<ValType> {
 /// Compares the boundaries and call sites of a function with its instructions.
 fn compare(
     map: &FunctionMap,
+    choice: StablePoints,
     instructions: &BTreeMap<WasmOffset, Instruction>,
     findings: &mut Findings,
 ) {
     let mut broken = |rule, at, message| findings.add(rule, Some(map.func), Some(at), message);
-    let has_stable = map.boundaries.iter().any(|boundary| boundary.stable.is_some());
+    let has_stable = choice != StablePoints::Off
+        || map.boundaries.iter().any(|boundary| boundary.stable.is_some());
     let boundaries: BTreeMap<WasmOffset, _> =
         map.boundaries.iter().map(|boundary| (boundary.offset, boundary)).collect();
     for (&at, instruction) in instructions {
@@ -220,8 +262,8 @@ fn compare(
             let (found, said) = (list(&instruction.operands), list(&boundary.operands));
             broken(Rule::OperandTypes, at, format!("the operands are {found}, in the map {said}"));
         }
-        if has_stable && boundary.stable != instruction.stable {
-            let (found, said) = (instruction.stable, boundary.stable);
+        if has_stable && boundary.stable != instruction.stable(choice) {
+            let (found, said) = (instruction.stable(choice), boundary.stable);
             let message = format!("the stable point is {found:?}, in the map {said:?}");
             broken(Rule::StableComplete, at, message);
         }

@@ -11,12 +11,12 @@ use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
     FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
-    Reason, StableKind, Step, ThunkKind, ThunkMap, TrapSite,
+    Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::ops::Range;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, TagIdx, Trap, TypeIdx, ValType,
-    WasmOffset,
+    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, SlotIdx, TableIdx, TagIdx, Trap, TypeIdx,
+    ValType, WasmOffset,
 };
 
 /// Why bytes are not a map. Offsets are bytes from the start of the section.
@@ -308,6 +308,7 @@ impl<'a> Reader<'a> {
         let boundaries = self.boundaries(&locals, code.start, body.start)?;
         let call_sites = self.call_sites(code.start, body.start)?;
         let traps = self.traps(code.start, body.start)?;
+        let stable_points = self.stable_points(code.start, body.start)?;
         Ok(FunctionMap {
             func,
             ty,
@@ -324,6 +325,7 @@ impl<'a> Reader<'a> {
             boundaries,
             call_sites,
             traps,
+            stable_points,
         })
     }
 
@@ -562,6 +564,37 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn stable_points(&mut self, code: CodeOffset, body: WasmOffset) -> Result<Vec<StablePoint>> {
+        let mut first = true;
+        let (mut offset, mut pc) = (body.get(), code.get());
+        self.list("stable points", |reader| {
+            offset = reader.ascending(offset, first, "a stable point's offset")?;
+            first = false;
+            pc = reader.either_way(pc, "a poll")?;
+            let length = reader.count("a poll")?;
+            let armed = reader.take(length, "a poll")?.to_vec();
+            let cold = reader.either_way(pc, "a cold path")?;
+            let trap = reader.forward(cold, "the trap of a cold path")?;
+            let (mut slot, mut place) = (0, StablePoint::HEADER);
+            let slots = reader.list("stored slots", |reader| {
+                let this = reader.forward(slot, "a stored slot")?;
+                let offset = reader.forward(place, "an offset in the state buffer")?;
+                let after = this.checked_add(1).zip(offset.checked_add(8));
+                let limit = || reader.malformed("a stored slot has more than 32 bits");
+                (slot, place) = after.ok_or_else(limit)?;
+                Ok((SlotIdx::new(this), offset))
+            })?;
+            Ok(StablePoint {
+                offset: WasmOffset::new(offset),
+                poll: CodeOffset::new(pc),
+                armed,
+                cold: CodeOffset::new(cold),
+                trap: CodeOffset::new(trap),
+                slots,
+            })
+        })
+    }
+
     fn thunk(&mut self) -> Result<ThunkMap> {
         let code = self.byte("a thunk")?;
         let mut index = || self.u32("a thunk's operand");
@@ -629,8 +662,8 @@ fn fits(counts: &InstanceCounts) -> bool {
         (counts.types, 4),
         (counts.functions, InstanceLayout::DESCRIPTOR_SIZE),
     ];
-    // 16 bytes of header, and two roundings up to 16.
+    // 32 bytes of header, and two roundings up to 16.
     let size: u64 =
-        48 + groups.iter().map(|(n, size)| u64::from(*n) * u64::from(*size)).sum::<u64>();
+        64 + groups.iter().map(|(n, size)| u64::from(*n) * u64::from(*size)).sum::<u64>();
     size <= i32::MAX as u64
 }

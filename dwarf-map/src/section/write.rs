@@ -4,7 +4,7 @@ use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
 use crate::expression::{BinaryOp, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, Expression, FunctionMap, ImageMap, Input,
-    InstanceLayout, Location, Producer, Reason, Step, ThunkKind, ThunkMap, TrapSite,
+    InstanceLayout, Location, Producer, Reason, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::ops::Range;
 use wasm_view::{FuncType, ValType};
@@ -160,6 +160,7 @@ impl Writer {
             self.boundaries(function);
             self.call_sites(function);
             self.traps(function);
+            self.stable_points(function);
             func = function.func.get();
             code = function.code.end;
             body = function.body.end.get();
@@ -356,6 +357,29 @@ impl Writer {
             self.byte(trap.code());
             pc = at.get();
             offset = insn.get();
+        }
+    }
+
+    fn stable_points(&mut self, function: &FunctionMap) {
+        self.count(function.stable_points.len());
+        let mut offset = function.body.start.get();
+        let mut pc = function.code.start.get();
+        for StablePoint { offset: at, poll, armed, cold, trap, slots } in &function.stable_points {
+            self.forward(offset, at.get());
+            self.either_way(pc, poll.get());
+            self.count(armed.len());
+            self.bytes.extend_from_slice(armed);
+            self.either_way(poll.get(), cold.get());
+            self.forward(cold.get(), trap.get());
+            self.count(slots.len());
+            let (mut next, mut place) = (0, StablePoint::HEADER);
+            for &(slot, offset) in slots {
+                self.forward(next, slot.get());
+                self.forward(place, offset);
+                (next, place) = (slot.get().wrapping_add(1), offset.wrapping_add(8));
+            }
+            offset = at.get();
+            pc = poll.get();
         }
     }
 

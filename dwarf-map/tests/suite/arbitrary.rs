@@ -3,13 +3,13 @@
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
     FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
-    Reason, StableKind, Step, ThunkKind, ThunkMap, TrapSite,
+    Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
     expression::{BinaryOp, UnaryOp},
 };
 use std::ops::Range;
 use wasm_view::{
-    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, TableIdx, TagIdx, Trap, TypeIdx, ValType,
-    WasmOffset,
+    Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, SlotIdx, TableIdx, TagIdx, Trap, TypeIdx,
+    ValType, WasmOffset,
 };
 
 /// Xorshift64*: good enough to vary tests.
@@ -186,6 +186,31 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         pc += 1;
         site
     });
+    let mut at = body_start;
+    let stable_points = random.list(20, |random| {
+        at += random.u32(300);
+        let offset = WasmOffset::new(at);
+        at += 1;
+        let poll = code.start.get() + random.u32(1 << 16);
+        let cold = random.u32(1 << 30);
+        let (mut slot, mut place) = (0, StablePoint::HEADER);
+        let slots = random.list(20, |random| {
+            slot += random.u32(5);
+            place += random.u32(20);
+            let stored = (SlotIdx::new(slot), place);
+            slot += 1;
+            place += 8;
+            stored
+        });
+        StablePoint {
+            offset,
+            poll: CodeOffset::new(poll),
+            armed: random.list(15, |random| random.next() as u8),
+            cold: CodeOffset::new(cold),
+            trap: CodeOffset::new(cold + random.u32(1 << 16)),
+            slots,
+        }
+    });
     FunctionMap {
         func: FuncIdx::new(func),
         ty: TypeIdx::new(random.u32(u32::MAX)),
@@ -203,6 +228,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         boundaries,
         call_sites,
         traps,
+        stable_points,
     }
 }
 

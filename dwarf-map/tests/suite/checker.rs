@@ -7,9 +7,9 @@ use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{
     Anchor, CodeOffset, DwarfReg, Expression, ExpressionIdx, FunctionMap, ImageMap, Input,
-    InstanceCounts, InstanceLayout, Location, StableKind, Step,
+    InstanceCounts, InstanceLayout, Location, Reason, StableKind, StablePoint, Step,
 };
-use wasm_view::{Cell, FuncIdx, ValType, WasmOffset};
+use wasm_view::{Cell, FuncIdx, SlotIdx, ValType, WasmOffset};
 
 /// What a test may damage.
 struct Image {
@@ -227,6 +227,7 @@ fn every_damage_is_found_by_its_rule() {
         rule.name().starts_with("dwarf-")
             || module.contains(rule)
             || [CfiFrame, CfiSaved, ModuleReadable].contains(rule)
+            || ABOUT_POINTS.contains(rule)
     };
     for rule in Rule::ALL.iter().filter(|rule| !elsewhere(rule)) {
         assert!(tested.contains(rule), "no damage is made for {rule}");
@@ -310,6 +311,77 @@ fn changed_prologues_are_found() {
         let found = image.check();
         assert!(
             found.iter().any(|violation| violation.rule == rule),
+            "{what}: expected {rule}, found {found:#?}",
+        );
+    }
+}
+
+const ABOUT_POINTS: [Rule; 4] =
+    [Rule::StablePresent, Rule::StablePoll, Rule::StableTrap, Rule::StableLayout];
+
+/// The fixture with a poll behind the trap of its function's entry.
+fn with_stable_point() -> Image {
+    let mut image = Image::good();
+    image.map.producer.stable = "entry".to_owned();
+    let function = image.add();
+    function.boundaries.truncate(1);
+    function.call_sites.clear();
+    function.stable_points = vec![StablePoint {
+        offset: WasmOffset::new(0x40),
+        poll: CodeOffset::new(24),
+        // cmp dword ptr [rdi + 8], 0; jne 32
+        armed: vec![0x83, 0x7f, 8, 0, 0x75, 2],
+        cold: CodeOffset::new(32),
+        trap: CodeOffset::new(40),
+        slots: vec![(SlotIdx::new(0), 16), (SlotIdx::new(2), 24)],
+    }];
+    image.text[24..46].fill(0x90);
+    image.text[40] = 0xcc;
+    image
+}
+
+#[test]
+fn what_is_compiled_in_at_stable_points_is_checked() {
+    assert_eq!(with_stable_point().check(), []);
+    fn point(image: &mut Image) -> &mut StablePoint {
+        &mut image.add().stable_points[0]
+    }
+    type Damage<'a> = (Rule, &'static str, &'a dyn Fn(&mut Image));
+    let damages: &[Damage<'_>] = &[
+        (Rule::StablePresent, "none", &|image| image.add().stable_points.clear()),
+        (Rule::StablePresent, "one where none is", &|image| {
+            image.map.producer.stable = "off".to_owned();
+        }),
+        (Rule::StablePresent, "one at no boundary", &|image| {
+            point(image).offset = WasmOffset::new(0x41);
+        }),
+        (Rule::StablePresent, "a live slot without location", &|image| {
+            *image.slot(0, 2) = Location::Unavailable(Reason::Folded);
+        }),
+        (Rule::StablePoll, "before its anchor", &|image| point(image).poll = CodeOffset::new(20)),
+        (Rule::StablePoll, "no branch", &|image| point(image).armed[4] = 0xeb),
+        (Rule::StablePoll, "a branch elsewhere", &|image| point(image).armed[5] = 3),
+        (Rule::StablePoll, "armed", &|image| {
+            let armed = point(image).armed.clone();
+            image.text[24..30].copy_from_slice(&armed);
+        }),
+        (Rule::StableTrap, "no trap", &|image| image.text[40] = 0x90),
+        (Rule::StableTrap, "a boundary's trap", &|image| point(image).trap = CodeOffset::new(23)),
+        (Rule::StableTrap, "elsewhere", &|image| point(image).cold = CodeOffset::new(69)),
+        (Rule::StableLayout, "no such slot", &|image| {
+            point(image).slots.push((SlotIdx::new(3), 32));
+        }),
+        (Rule::StableLayout, "over the header", &|image| point(image).slots[0].1 = 8),
+        (Rule::StableLayout, "over each other", &|image| point(image).slots[1].1 = 16),
+        (Rule::StableLayout, "unaligned", &|image| point(image).slots[1].1 = 28),
+        (Rule::StableLayout, "twice", &|image| point(image).slots[1].0 = SlotIdx::new(0)),
+    ];
+    for (rule, what, damage) in damages {
+        let mut image = with_stable_point();
+        damage(&mut image);
+        let found = image.check();
+        assert!(
+            found.iter().any(|violation| violation.rule == *rule),
             "{what}: expected {rule}, found {found:#?}",
         );
     }

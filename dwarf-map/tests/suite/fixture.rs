@@ -130,6 +130,7 @@ pub fn map() -> ImageMap {
             ],
         }],
         traps: vec![],
+        stable_points: vec![],
     };
     if let Some(first) = caller.boundaries.first_mut() {
         first.stable = Some(StableKind::Entry);
@@ -154,6 +155,7 @@ pub fn map() -> ImageMap {
             offset: WasmOffset::new(0x50),
             trap: Trap::Unreachable,
         }],
+        stable_points: vec![],
     };
     ImageMap {
         functions: vec![caller, callee],

@@ -150,6 +150,14 @@ fn state(report: &Report, page: &mut Page) {
             text.push_str(&format!(", {lacking} unavailable"));
         }
         page.row("stable points", &text);
+        if s.walks > 0 {
+            let frames = counted(s.walked, "suspended frame", "suspended frames");
+            let mut text = format!("all frames at {}, {frames}", grouped(s.walks));
+            if s.witnessed > 0 {
+                text.push_str(&format!("; cold path run at {}", grouped(s.witnessed)));
+            }
+            page.row("", &text);
+        }
     }
     let m = &report.memory;
     let mut text = format!("{} compared", counted(m.bytes_compared, "byte", "bytes"));

@@ -146,8 +146,15 @@ pub fn inconclusive() -> Report {
     report.boundaries.merged = 150;
     report.boundaries.threaded = 50;
     report.boundaries.longest_merged_run = 3;
-    report.stable_points =
-        StablePoints { r#static: 40, executed: 3000, full: 2999, unavailable_live: 1 };
+    report.stable_points = StablePoints {
+        r#static: 40,
+        executed: 3000,
+        full: 2999,
+        unavailable_live: 1,
+        walks: 2900,
+        walked: 8000,
+        witnessed: 1500,
+    };
     report.memory.deferred = 512;
     report.time = Time::new(Duration::from_secs(60), 15_000, 15_000);
     report

@@ -1,0 +1,245 @@
+//! Polls in machine code: found, and made silent.
+//!
+//! Cranelift emits a poll as a load of the flag, perhaps within a comparison,
+//! and a conditional branch. The code between the poll's mark and the branch is
+//! decoded, and what belongs to the poll becomes NOPs; register moves that the
+//! allocator put there stay. The bytes as they were go into the map: whoever
+//! wants the poll to look at the flag writes them back.
+//!
+//! Where the cold path follows the branch, which then skips it, the silent
+//! branch is one that always does.
+
+use crate::anchors::trap_after;
+use crate::error::CompileError;
+use crate::translate::StablePart;
+use dwarf_map::InstanceLayout;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+/// A stable point in the code of a function; offsets count from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Poll {
+    /// First byte of the poll.
+    pub start: u32,
+    /// Its bytes as they were compiled.
+    pub armed: Vec<u8>,
+    /// As many, that do nothing.
+    pub silent: Vec<u8>,
+    /// First byte of the cold path.
+    pub cold: u32,
+    /// The cold path's trap instruction.
+    pub trap: u32,
+}
+
+impl Poll {
+    /// Finds the poll whose parts are marked there; `None` if it has no code.
+    pub fn find(code: &[u8], marks: [Option<u32>; 3]) -> Result<Option<Poll>, CompileError> {
+        let bug = |what: &str| CompileError::bug(format!("a poll {what}, {marks:x?}"));
+        let part = |part: StablePart| marks[part as usize];
+        let (start, inner, exit) =
+            match (part(StablePart::Poll), part(StablePart::Cold), part(StablePart::Exit)) {
+                (Some(poll), Some(cold), Some(exit)) => (poll, cold, exit),
+                (None, None, None) => return Ok(None),
+                _ => return Err(bug("without one of its parts")),
+            };
+        let trap = trap_after(code, exit).ok_or_else(|| bug("whose path has no trap"))?;
+        let mut silent = Vec::new();
+        for instruction in decode(code, start) {
+            let at = instruction.ip() as usize;
+            let bytes = code.get(at..at + instruction.len()).unwrap_or_default();
+            match instruction.flow_control() {
+                FlowControl::Next if looks_at_flag(&instruction) => {
+                    silent.extend(nops(bytes.len()))
+                }
+                FlowControl::Next if is_move(&instruction) => silent.extend(bytes),
+                FlowControl::ConditionalBranch => {
+                    let end = instruction.next_ip() as u32;
+                    let target = instruction.near_branch_target() as u32;
+                    let cold = if leads_to(code, target, inner) {
+                        silent.extend(nops(bytes.len()));
+                        target
+                    } else if leads_to(code, end, inner) {
+                        silent.extend(always(bytes).ok_or_else(|| bug("with an odd branch"))?);
+                        end
+                    } else {
+                        return Err(bug("that does not lead to its path"));
+                    };
+                    let armed = code.get(start as usize..end as usize).unwrap_or_default().to_vec();
+                    return Ok(Some(Poll { start, armed, silent, cold, trap }));
+                }
+                _ => return Err(bug(&format!("with `{instruction}`"))),
+            }
+        }
+        Err(bug("without a branch"))
+    }
+
+    /// Makes it silent in the code that it was found in.
+    pub fn silence(&self, code: &mut [u8]) -> Result<(), CompileError> {
+        let start = self.start as usize;
+        let place = code.get_mut(start..start + self.silent.len());
+        place
+            .ok_or_else(|| CompileError::bug("a poll outside of the code"))?
+            .copy_from_slice(&self.silent);
+        Ok(())
+    }
+}
+
+fn decode(code: &[u8], from: u32) -> impl Iterator<Item = Instruction> + '_ {
+    let bytes = code.get(from as usize..).unwrap_or_default();
+    let mut decoder = Decoder::with_ip(64, bytes, u64::from(from), DecoderOptions::NONE);
+    std::iter::from_fn(move || {
+        let instruction = decoder.can_decode().then(|| decoder.decode())?;
+        (!instruction.is_invalid()).then_some(instruction)
+    })
+}
+
+/// A load of the flag, or a comparison of what was loaded.
+fn looks_at_flag(instruction: &Instruction) -> bool {
+    let flag = instruction.memory_displacement64() == u64::from(InstanceLayout::FLAG)
+        && instruction.memory_index() == Register::None
+        && !matches!(instruction.memory_base(), Register::RSP | Register::RBP | Register::None);
+    let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
+    match instruction.mnemonic() {
+        Mnemonic::Mov => {
+            memory
+                && flag
+                && instruction.op0_kind() == OpKind::Register
+                && instruction.op0_register().size() == 4
+        }
+        Mnemonic::Cmp => memory && flag,
+        Mnemonic::Test => !memory && instruction.op0_register() == instruction.op1_register(),
+        _ => false,
+    }
+}
+
+/// Moves between registers and the frame, which set no flags.
+fn is_move(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.mnemonic(),
+        Mnemonic::Mov
+            | Mnemonic::Movaps
+            | Mnemonic::Movapd
+            | Mnemonic::Movups
+            | Mnemonic::Movupd
+            | Mnemonic::Movdqa
+            | Mnemonic::Movdqu
+            | Mnemonic::Movss
+            | Mnemonic::Movsd
+            | Mnemonic::Vmovaps
+            | Mnemonic::Vmovapd
+            | Mnemonic::Vmovups
+            | Mnemonic::Vmovupd
+            | Mnemonic::Vmovdqa
+            | Mnemonic::Vmovdqu
+            | Mnemonic::Vmovss
+            | Mnemonic::Vmovsd
+    ) && (0..instruction.op_count()).all(|op| match instruction.op_kind(op) {
+        OpKind::Register => true,
+        OpKind::Memory => matches!(instruction.memory_base(), Register::RSP | Register::RBP),
+        _ => false,
+    })
+}
+
+/// Whether execution goes from `from` straight to `to`.
+fn leads_to(code: &[u8], from: u32, to: u32) -> bool {
+    if from > to {
+        return false;
+    }
+    decode(code, from)
+        .take_while(|instruction| {
+            instruction.ip() < u64::from(to) && instruction.flow_control() == FlowControl::Next
+        })
+        .last()
+        .map_or(from, |last| last.next_ip() as u32)
+        == to
+}
+
+/// NOPs as long as Intel recommends (SDM volume 2, `NOP`), up to nine bytes each.
+fn nops(length: usize) -> Vec<u8> {
+    const NOPS: [&[u8]; 9] = [
+        &[0x90],
+        &[0x66, 0x90],
+        &[0x0f, 0x1f, 0x00],
+        &[0x0f, 0x1f, 0x40, 0x00],
+        &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+        &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+        &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+        &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    ];
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let next = (length - bytes.len()).min(NOPS.len());
+        bytes.extend(NOPS[next - 1]);
+    }
+    bytes
+}
+
+/// A jump that ends where the conditional one does, and goes where it goes.
+fn always(conditional: &[u8]) -> Option<Vec<u8>> {
+    match *conditional {
+        [0x0f, 0x80..=0x8f, a, b, c, d] => Some(vec![0x90, 0xe9, a, b, c, d]),
+        [0x70..=0x7f, distance] => Some(vec![0xeb, distance]),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// cmp dword ptr [rdi + 8], 0; jne or je; and what follows.
+    fn code(branch: u8, distance: i32, behind: &[u8]) -> Vec<u8> {
+        let mut code = vec![0x83, 0x7f, 0x08, 0x00, 0x0f, branch];
+        code.extend(distance.to_le_bytes());
+        code.extend(behind);
+        code
+    }
+
+    #[test]
+    fn a_branch_to_the_path_becomes_a_nop() {
+        // nop; ret | mov eax, eax; int3
+        let code = code(0x85, 2, &[0x90, 0xc3, 0x89, 0xc0, 0xcc]);
+        let poll = Poll::find(&code, [Some(0), Some(14), Some(14)]).expect("found").expect("code");
+        assert_eq!((poll.start, poll.cold, poll.trap), (0, 12, 14));
+        assert_eq!(poll.armed, code[..10]);
+        let mut silent = code.clone();
+        poll.silence(&mut silent).expect("in the code");
+        let all: Vec<Mnemonic> = decode(&silent, 0).take(3).map(|i| i.mnemonic()).collect();
+        assert_eq!(all, [Mnemonic::Nop, Mnemonic::Nop, Mnemonic::Nop]);
+        assert_eq!(silent[10..], code[10..]);
+    }
+
+    #[test]
+    fn a_branch_around_the_path_becomes_a_jump() {
+        // int3 | ret
+        let code = code(0x84, 1, &[0xcc, 0xc3]);
+        let poll = Poll::find(&code, [Some(0), Some(10), Some(10)]).expect("found").expect("code");
+        assert_eq!((poll.cold, poll.trap), (10, 10));
+        let mut silent = code.clone();
+        poll.silence(&mut silent).expect("in the code");
+        let jump = decode(&silent, 0).find(|i| i.mnemonic() == Mnemonic::Jmp).expect("a jump");
+        assert_eq!(jump.near_branch_target(), 11);
+    }
+
+    #[test]
+    fn what_is_no_poll_is_refused() {
+        let ret = [0xc3];
+        assert!(Poll::find(&ret, [Some(0), Some(0), Some(0)]).is_err());
+        assert!(Poll::find(&ret, [Some(0), None, None]).is_err());
+        assert!(matches!(Poll::find(&ret, [None; 3]), Ok(None)));
+        // A branch that leads elsewhere.
+        let code = code(0x85, 1, &[0x90, 0xcc, 0x90, 0xcc]);
+        assert!(Poll::find(&code, [Some(0), Some(13), Some(13)]).is_err());
+        // An addition before the branch.
+        assert!(Poll::find(&[0x01, 0xc0, 0x75, 0, 0xcc], [Some(0), Some(4), Some(4)]).is_err());
+    }
+
+    #[test]
+    fn nops_have_any_length() {
+        for length in 0..40 {
+            let bytes = nops(length);
+            assert_eq!(bytes.len(), length);
+            assert!(decode(&bytes, 0).all(|i| i.mnemonic() == Mnemonic::Nop));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Stable points: a poll behind the trap, and a path that stores the state.
+//!
+//! ```text
+//!   sequence_point, debugtrap         the boundary, as everywhere
+//!   sequence_point                    (POLL)
+//!   brif load(flag), cold, next
+//! next:                               cold:
+//!   the Wasm instruction                sequence_point             (COLD)
+//!                                       buffer := function, offset, live slots
+//!                                       sequence_point, debugtrap  (EXIT)
+//!                                       jump next
+//! ```
+//! What the cold path stores it must be able to reach, so that every live value
+//! is somewhere at the trap: in a register, on the stack, or in what it is
+//! computed from. The sequence point before each poll keeps Cranelift from
+//! merging the loads of the flag; without, 81 polls became one.
+//!
+//! **Keeping what is lost.** Optimised code may compute a value on the cold
+//! path and once more where it is needed, and not have it at the trap. Mostly
+//! the map can derive it. Where it cannot, the function is translated again
+//! with the value stored to a stack slot right before the trap, or before the
+//! call for a value that a suspended frame needs. Few are: only those pay.
+
+use super::{Outcome, STABLE_TAG, Translator};
+use crate::abi::{self, POINTER};
+use crate::error::CompileError;
+use crate::translate::field;
+use cranelift_codegen::ir::{
+    DebugTag, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
+};
+use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
+use std::collections::BTreeMap;
+use wasm_view::{SlotIdx, WasmOffset};
+
+/// Values that the map would lose: slots by number of the boundary, and of the
+/// call site, in the order of translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keep {
+    pub boundaries: BTreeMap<u32, Vec<usize>>,
+    pub calls: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Keep {
+    /// Adds others, behind those of the same boundary or call.
+    pub fn extend(&mut self, more: Keep) {
+        for (number, slots) in more.boundaries {
+            self.boundaries.entry(number).or_default().extend(slots);
+        }
+        for (number, slots) in more.calls {
+            self.calls.entry(number).or_default().extend(slots);
+        }
+    }
+}
+
+/// A part of a stable point that a debug tag marks; its low bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StablePart {
+    /// Before the poll.
+    Poll = 0,
+    /// At the beginning of the cold path.
+    Cold = 1,
+    /// Before the cold path's trap.
+    Exit = 2,
+}
+
+impl StablePart {
+    /// Bits of a tag that say which part it is.
+    pub const BITS: u32 = 2;
+
+    fn tag(self, point: u32) -> u32 {
+        STABLE_TAG | point << Self::BITS | self as u32
+    }
+}
+
+/// A stable point, as far as the translator knows it.
+#[derive(Debug)]
+pub(crate) struct StableDraft {
+    /// Number of its boundary.
+    pub boundary: u32,
+    /// What the cold path stores where.
+    pub slots: Vec<(SlotIdx, u32)>,
+}
+
+impl Translator<'_, '_> {
+    /// Places the poll of the stable point whose trap was placed last.
+    pub(super) fn poll(&mut self, offset: WasmOffset, boundary: u32) -> Outcome {
+        let point = u32::try_from(self.stable.len()).unwrap_or(STABLE_TAG);
+        if point >= STABLE_TAG >> StablePart::BITS {
+            return Err(CompileError::too_large("a function has too many stable points"));
+        }
+        let mut values = Vec::new();
+        self.state.record(&mut self.builder, &mut values);
+        let slots = self.layout(offset, &values)?;
+
+        self.mark(StablePart::Poll, point);
+        let flag = self.load_field(types::I32, InstanceLayout::FLAG, false)?;
+        let [cold, next] = [(); 2].map(|()| self.builder.create_block());
+        self.builder.ins().brif(flag, cold, &[], next, &[]);
+        self.builder.set_cold_block(cold);
+        self.builder.seal_block(cold);
+        self.builder.switch_to_block(cold);
+
+        self.mark(StablePart::Cold, point);
+        let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
+        let name = u64::from(self.func.get()) | u64::from(offset.get()) << 32;
+        let name = self.builder.ins().iconst(types::I64, name.cast_signed());
+        let flags = MemFlagsData::trusted();
+        self.builder.ins().store(flags, name, buffer, 0);
+        for &(slot, place) in &slots {
+            let value = values[slot.index()];
+            self.builder.ins().store(flags, value, buffer, field(place)?);
+        }
+        self.mark(StablePart::Exit, point);
+        self.builder.ins().debugtrap();
+        self.builder.ins().jump(next, &[]);
+
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(next);
+        // Something to put instructions behind (see `keep_undecided`).
+        self.builder.ins().sequence_point();
+        self.stable.push(StableDraft { boundary, slots });
+        Ok(())
+    }
+
+    fn mark(&mut self, part: StablePart, point: u32) {
+        let marker = self.builder.ins().sequence_point();
+        self.builder.func.debug_tags.set(marker, [DebugTag::User(part.tag(point))]);
+    }
+
+    /// Live slots of a boundary with their places in the state buffer.
+    fn layout(
+        &self,
+        offset: WasmOffset,
+        values: &[Value],
+    ) -> Result<Vec<(SlotIdx, u32)>, CompileError> {
+        let locals = values.len() - self.state.height();
+        let mut free = StablePoint::HEADER;
+        let mut slots = Vec::new();
+        for slot in 0..values.len() {
+            let ty = match slot.checked_sub(locals) {
+                None if !self.is_live(offset, slot) => continue,
+                None => self.local_type(u32::try_from(slot).map_err(CompileError::bug)?)?,
+                Some(depth) => self.state.types()[depth],
+            };
+            let place = free.next_multiple_of(buffer_bytes(ty));
+            slots.push((SlotIdx::from_index(slot), place));
+            free = place
+                .checked_add(buffer_bytes(ty))
+                .ok_or_else(|| CompileError::too_large("the state of a stable point"))?;
+        }
+        Ok(slots)
+    }
+
+    fn is_live(&self, offset: WasmOffset, local: usize) -> bool {
+        self.live.as_ref().is_none_or(|live| live.is_live(offset, local))
+    }
+
+    /// Notes what must be recoverable while the call made last runs: what is
+    /// live where it returns.
+    pub(super) fn mark_live_behind(&mut self) {
+        if matches!(self.env.stable, StablePoints::Calls | StablePoints::Labels)
+            && let Some(values) = self.calls.last().map(|call| call.values.clone())
+        {
+            let locals = values.len() - self.state.height();
+            let live = (0..values.len())
+                .filter(|slot| *slot >= locals || self.is_live(self.next_offset, *slot));
+            let live = live.collect();
+            if let Some(call) = self.calls.last_mut() {
+                call.live = live;
+            }
+        }
+    }
+
+    /// Stores what the next boundary would lose.
+    pub(super) fn keep_for_boundary(&mut self, boundary: u32) {
+        let keep = self.keep;
+        if let Some(slots) = keep.boundaries.get(&boundary) {
+            self.keep_values(slots);
+        }
+    }
+
+    /// Stores what the next call site would lose.
+    pub(super) fn keep_for_call(&mut self) {
+        let keep = self.keep;
+        let next = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        if let Some(slots) = keep.calls.get(&next) {
+            self.keep_values(slots);
+        }
+    }
+
+    fn keep_values(&mut self, slots: &[usize]) {
+        let mut values = Vec::new();
+        self.state.record(&mut self.builder, &mut values);
+        for (position, slot) in slots.iter().enumerate() {
+            let Some(&value) = values.get(*slot) else { continue };
+            let place = self.kept_slot(position);
+            self.builder.ins().stack_store(abi::POINTER, value, place, 0);
+        }
+    }
+
+    fn kept_slot(&mut self, position: usize) -> StackSlot {
+        while self.kept.len() <= position {
+            // Room for a vector.
+            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4);
+            let slot = self.builder.create_sized_stack_slot(data);
+            self.kept.push(slot);
+        }
+        self.kept[position]
+    }
+}

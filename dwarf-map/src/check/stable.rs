@@ -1,0 +1,128 @@
+//! The rules about what is compiled in at stable points.
+
+use super::{Findings, Rule, byte_at, is_trap};
+use crate::{Anchor, BoundaryMap, CodeOffset, FunctionMap, Location, StablePoint, buffer_bytes};
+use std::collections::HashSet;
+use wasm_view::ValType;
+
+/// `compiled`: whether the image has stable points at all.
+pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], findings: &mut Findings) {
+    let anchored = |boundary: &&BoundaryMap| matches!(boundary.anchor, Anchor::Trap(_));
+    for boundary in function.boundaries.iter().filter(anchored) {
+        let wanted = compiled && boundary.stable.is_some();
+        let point = function.stable_point(boundary.offset);
+        let message = match (wanted, point) {
+            (true, None) => "a stable point without poll",
+            (false, Some(_)) => "a poll where no stable point is",
+            _ => continue,
+        };
+        findings.add(
+            Rule::StablePresent,
+            Some(function.func),
+            Some(boundary.offset),
+            message.to_owned(),
+        );
+    }
+    let mut traps: HashSet<CodeOffset> = function
+        .boundaries
+        .iter()
+        .filter_map(|boundary| match boundary.anchor {
+            Anchor::Trap(pc) => Some(pc),
+            Anchor::Eliminated => None,
+        })
+        .collect();
+    for point in &function.stable_points {
+        let mut broken = |rule, message: String| {
+            findings.add(rule, Some(function.func), Some(point.offset), message);
+        };
+        let boundary = function.boundaries.iter().find(|each| each.offset == point.offset);
+        let Some((boundary, Anchor::Trap(anchor))) =
+            boundary.map(|boundary| (boundary, boundary.anchor))
+        else {
+            broken(Rule::StablePresent, "a poll at no boundary with code".to_owned());
+            continue;
+        };
+        if let Err(message) = poll(function, point, anchor, text) {
+            broken(Rule::StablePoll, message);
+        }
+        let own = function.code.contains(&point.cold)
+            && function.code.contains(&point.trap)
+            && point.cold < point.trap;
+        if !own || !is_trap(text, point.trap) || !traps.insert(point.trap) {
+            let message = format!("cold path {}, trap {}", point.cold, point.trap);
+            broken(Rule::StableTrap, message);
+        }
+        if let Err(message) = layout(function, boundary, point) {
+            broken(Rule::StableLayout, message);
+        }
+        for &(slot, _) in &point.slots {
+            if let Some(Location::Unavailable(_)) = boundary.locations.get(slot.index()) {
+                broken(Rule::StablePresent, format!("live slot {} has no location", slot.get()));
+            }
+        }
+    }
+}
+
+/// Bytes of x86-64 conditional branches (Intel SDM volume 2, `Jcc`): a
+/// displacement of 32 bits, or of 8.
+fn branch(armed: &[u8]) -> Option<(usize, i64)> {
+    if let Some((before, &[0x0f, opcode, a, b, c, d])) = armed.split_last_chunk()
+        && opcode & 0xf0 == 0x80
+    {
+        return Some((before.len(), i64::from(i32::from_le_bytes([a, b, c, d]))));
+    }
+    match armed.split_last_chunk() {
+        Some((before, &[opcode, distance])) if opcode & 0xf0 == 0x70 => {
+            Some((before.len(), i64::from(distance.cast_signed())))
+        }
+        _ => None,
+    }
+}
+
+fn poll(
+    function: &FunctionMap,
+    point: &StablePoint,
+    anchor: CodeOffset,
+    text: &[u8],
+) -> Result<(), String> {
+    let end = u64::from(point.poll.get()) + point.armed.len() as u64;
+    if point.poll <= anchor || end > u64::from(function.code.end.get()) {
+        return Err(format!("the poll at {}, the anchor at {anchor}", point.poll));
+    }
+    let Some((_, distance)) = branch(&point.armed) else {
+        return Err(format!("{:02x?} ends with no conditional branch", point.armed));
+    };
+    let cold = i64::from(point.cold.get());
+    let end = end.cast_signed();
+    if end != cold && end + distance != cold {
+        return Err(format!("its branch does not lead to {}", point.cold));
+    }
+    let is_armed = (0..)
+        .zip(&point.armed)
+        .all(|(at, byte)| byte_at(text, CodeOffset::new(point.poll.get() + at)) == Some(*byte));
+    if is_armed { Err("it is armed".to_owned()) } else { Ok(()) }
+}
+
+fn layout(
+    function: &FunctionMap,
+    boundary: &BoundaryMap,
+    point: &StablePoint,
+) -> Result<(), String> {
+    let types: Vec<ValType> = function.locals.iter().chain(&boundary.operands).copied().collect();
+    let mut free = StablePoint::HEADER;
+    let mut next = 0;
+    for &(slot, offset) in &point.slots {
+        let Some(ty) = types.get(slot.index()) else {
+            return Err(format!("there is no slot {}", slot.get()));
+        };
+        if slot.get() < next {
+            return Err(format!("slot {} twice, or out of order", slot.get()));
+        }
+        if offset < free || !offset.is_multiple_of(buffer_bytes(*ty)) {
+            return Err(format!("slot {}, {ty}, at {offset}", slot.get()));
+        }
+        next = slot.get() + 1;
+        free = offset.saturating_add(buffer_bytes(*ty));
+    }
+    Ok(())
+}
