@@ -35,7 +35,7 @@ pub(super) struct Frame {
     params: Vec<ValType>,
     results: Vec<ValType>,
     /// Whether some branch in reachable code targets its label.
-    pub(super) branched: bool,
+    branched: bool,
 }
 
 pub(super) enum FrameKind {

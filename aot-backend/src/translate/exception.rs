@@ -196,13 +196,7 @@ impl Translator<'_, '_> {
             };
             Clause { tag: tag.map(TagIdx::new), with_ref, label, landing: None }
         });
-        let clauses: Vec<Clause> = clauses.collect();
-        // A clause is a branch, whether or not anything can throw to it.
-        for clause in &clauses {
-            let position = self.frame_position(clause.label)?;
-            self.frames[position].branched = true;
-        }
-        let protection = Protection::Clauses(clauses);
+        let protection = Protection::Clauses(clauses.collect());
         let after = self.builder.create_block();
         self.open(FrameKind::Try, after, &table.ty)?;
         self.scopes.push(Scope { frame: self.frames.len() - 1, protection });
