@@ -305,7 +305,9 @@ impl Flow<'_> {
                     work.push((next, after));
                 }
                 FlowControl::UnconditionalBranch => {
-                    work.extend(target.map(|target| (target, after)));
+                    // To the function's own start it is a tail call.
+                    let inside = target.ok().filter(|target| *target != self.start);
+                    work.extend(inside.map(|target| (target, after)));
                 }
                 FlowControl::IndirectBranch => match &mut self.indirect {
                     Some(known) => {
