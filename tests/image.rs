@@ -5,8 +5,18 @@ mod common;
 use std::fs;
 use std::process::Output;
 
-const PROGRAMS: &[&str] =
-    &["fib", "quicksort", "float-ops", "tables", "br-table", "control", "bulk", "many-params"];
+const PROGRAMS: &[&str] = &[
+    "fib",
+    "quicksort",
+    "float-ops",
+    "tables",
+    "br-table",
+    "control",
+    "bulk",
+    "many-params",
+    "throw-all",
+    "legacy-throw",
+];
 
 fn ok(output: &Output) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -53,6 +53,9 @@ const SUBJECTS: &[Subject] = &[
     subject("many-locals", OptLevel::None),
     subject("tables", OptLevel::None),
     subject("names", OptLevel::None),
+    // Frames that exceptions have passed, references to exceptions.
+    subject("throw-frames", OptLevel::Speed),
+    subject("throw-rethrow", OptLevel::None),
 ];
 
 const _: () = assert!(SUBJECTS.len() >= 5 && SUBJECTS.len() * BOUNDARIES >= 100);
