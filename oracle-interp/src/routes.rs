@@ -4,13 +4,16 @@
 //! A jump from one instruction to the next costs more than most instructions
 //! do. So sequences that are frequent in compiled programs have functions of
 //! their own. The decoded instructions know nothing of this: beside each lies
-//! its *route*, the number of the function, together with what that needs of it. One that stands in the middle of a
-//! sequence has its own route too, since a branch may go there, and so may a
-//! stop be there: a stop set has routes of its own, in which no sequence runs
-//! over a stop.
+//! its *route*, the number of the function, together with what that needs of
+//! it. One that stands in the middle of a sequence has its own route too, since
+//! a branch may go there, and so may a stop be there: a stop set has routes of
+//! its own, in which no sequence runs over a stop.
 //!
-//! The sequences are those which showed up most often in what clang makes of
-//! Lua, bzip2 and small kernels.
+//! Which sequences there are is in [`sequences`].
+
+mod sequences;
+
+pub(crate) use sequences::for_each_sequence;
 
 use crate::module::{Code, OpIdx};
 use crate::op::{Op, Tag};
@@ -21,186 +24,10 @@ use std::sync::LazyLock;
 pub(crate) struct Route(u16);
 
 /// Numbers that there may be.
-pub(crate) const ROUTES: usize = 1024;
+pub(crate) const ROUTES: usize = 2048;
 
 /// Numbers of single ops, by [`Tag`], and of [`Route::STOP`], lie below it.
 const SINGLES: u16 = 256;
-
-/// Calls `$callback!` with the sequences, by all but their last op.
-macro_rules! for_each_sequence {
-    ($callback:ident) => {
-        $callback! {
-            (LocalGet): LocalGet ConstI32 ConstI64 ConstPool LocalSet LocalTee GlobalSet Call If
-                BrIfPlain I32Load I32Load8U I64Load I32Load8S I32Load16U Store8 Store32 Store64
-                I32Add I32Sub I32And I32Or I32Xor I32Mul I32Shl I32ShrU I32ShrS I32Eq I32Ne I32LtS
-                I32LtU I32GtS I32GtU I32LeS I32LeU I32GeS I32GeU I32Eqz I64Eqz I64Add I64Sub
-                I64Mul I64And I64Or I64Xor I64Shl I64ShrU F64Add F64Sub F64Mul F64Div;
-            (ConstI32): LocalSet LocalGet Store8 Store32 ConstI32 I32RemU I32Add I32Sub I32And
-                I32Or I32Xor I32Mul I32Shl I32ShrU I32ShrS I32Eq I32Ne I32LtS I32LtU I32GtS I32GtU
-                I32LeS I32LeU I32GeS I32GeU;
-            (ConstI64): I64Add I64Sub I64Mul I64And I64Or I64Xor I64Shl I64ShrU I64Eq I64Ne
-                LocalSet;
-            (ConstPool): F64Add F64Sub F64Mul F64Div LocalSet;
-            (LocalGet ConstI32): I32Add I32Sub I32And I32Or I32Xor I32Mul I32Shl I32ShrU I32ShrS
-                I32Eq I32Ne I32LtS I32LtU I32GtS I32GtU I32LeS I32LeU I32GeS I32GeU Store8 Store32;
-            (LocalGet ConstI64): I64Add I64Sub I64Mul I64And I64Or I64Xor I64Shl I64ShrU;
-            (LocalGet ConstPool): F64Add F64Sub F64Mul F64Div;
-            (LocalGet LocalGet): LocalGet ConstI32 Store8 Store32 Store64 I32Load I32Load8U
-                I64Load I32Add I32Sub I32And I32Or I32Xor I32Mul I32Shl I32ShrU I32ShrS I32Eq
-                I32Ne I32LtS I32LtU I32GtS I32GtU I32LeS I32LeU I32GeS I32GeU I64Add I64Sub I64Mul
-                I64Xor F64Add F64Sub F64Mul F64Div;
-            (LocalGet LocalGet ConstI32): I32Add I32Sub I32And I32Or I32Xor I32Mul I32Shl I32ShrU
-                I32ShrS;
-            (I32Add): LocalSet LocalTee I32Load I32Load8U I64Load LocalGet ConstI32 Store32 I32Add;
-            (ConstI32 I32Add): LocalSet LocalTee I32Load I32Load8U I64Load GlobalSet;
-            (LocalGet I32Add): LocalSet LocalTee I32Load I32Load8U I64Load;
-            (LocalGet ConstI32 I32Add): LocalSet LocalTee I32Load I32Load8U I64Load GlobalSet;
-            (LocalGet LocalGet I32Add): LocalSet LocalTee;
-            (I32Sub): LocalSet LocalTee;
-            (ConstI32 I32Sub): LocalSet LocalTee BrTable;
-            (LocalGet I32Sub): LocalSet LocalTee;
-            (LocalGet ConstI32 I32Sub): LocalSet LocalTee;
-            (LocalGet LocalGet I32Sub): LocalSet LocalTee;
-            (I32And): LocalSet LocalTee ConstI32 I32Add I32Eqz I32Or If BrIfPlain;
-            (ConstI32 I32And): LocalSet LocalTee ConstI32 I32Eqz I32Add If BrIfPlain I32Or;
-            (LocalGet I32And): LocalSet LocalTee;
-            (LocalGet ConstI32 I32And): LocalSet LocalTee;
-            (LocalGet LocalGet I32And): LocalSet LocalTee;
-            (I32Or): LocalSet LocalTee;
-            (ConstI32 I32Or): LocalSet LocalTee;
-            (LocalGet I32Or): LocalSet LocalTee;
-            (LocalGet ConstI32 I32Or): LocalSet LocalTee;
-            (LocalGet LocalGet I32Or): LocalSet LocalTee;
-            (I32Xor): LocalSet LocalTee;
-            (ConstI32 I32Xor): LocalSet LocalTee;
-            (LocalGet I32Xor): LocalSet LocalTee;
-            (LocalGet ConstI32 I32Xor): LocalSet LocalTee;
-            (LocalGet LocalGet I32Xor): LocalSet LocalTee;
-            (I32Mul): LocalSet LocalTee;
-            (I32Shl): LocalSet LocalTee I32Add ConstI32 I32Or LocalGet;
-            (ConstI32 I32Shl): LocalSet LocalTee I32Add I32Or ConstI32;
-            (LocalGet I32Shl): LocalSet LocalTee;
-            (LocalGet ConstI32 I32Shl): LocalSet LocalTee I32Add I32Or;
-            (LocalGet LocalGet I32Shl): LocalSet LocalTee;
-            (I32ShrU): LocalSet LocalTee;
-            (ConstI32 I32ShrU): LocalSet LocalTee ConstI32 I32Add;
-            (LocalGet I32ShrU): LocalSet LocalTee;
-            (LocalGet ConstI32 I32ShrU): LocalSet LocalTee;
-            (LocalGet LocalGet I32ShrU): LocalSet LocalTee;
-            (I32ShrS): LocalSet LocalTee;
-            (I32Eq): BrIfPlain If;
-            (ConstI32 I32Eq): BrIfPlain If;
-            (LocalGet I32Eq): BrIfPlain If;
-            (LocalGet ConstI32 I32Eq): BrIfPlain If;
-            (LocalGet LocalGet I32Eq): BrIfPlain If;
-            (I32Ne): BrIfPlain If;
-            (ConstI32 I32Ne): BrIfPlain If;
-            (LocalGet I32Ne): BrIfPlain If;
-            (LocalGet ConstI32 I32Ne): BrIfPlain If;
-            (LocalGet LocalGet I32Ne): BrIfPlain If;
-            (I32LtS): BrIfPlain If;
-            (ConstI32 I32LtS): BrIfPlain If;
-            (LocalGet I32LtS): BrIfPlain If;
-            (LocalGet ConstI32 I32LtS): BrIfPlain If;
-            (LocalGet LocalGet I32LtS): BrIfPlain If;
-            (I32LtU): BrIfPlain If;
-            (ConstI32 I32LtU): BrIfPlain If;
-            (LocalGet I32LtU): BrIfPlain If;
-            (LocalGet ConstI32 I32LtU): BrIfPlain If;
-            (LocalGet LocalGet I32LtU): BrIfPlain If;
-            (I32GtS): BrIfPlain If;
-            (ConstI32 I32GtS): BrIfPlain If;
-            (LocalGet I32GtS): BrIfPlain If;
-            (LocalGet ConstI32 I32GtS): BrIfPlain If;
-            (LocalGet LocalGet I32GtS): BrIfPlain If;
-            (I32GtU): BrIfPlain If;
-            (ConstI32 I32GtU): BrIfPlain If;
-            (LocalGet I32GtU): BrIfPlain If;
-            (LocalGet ConstI32 I32GtU): BrIfPlain If;
-            (LocalGet LocalGet I32GtU): BrIfPlain If;
-            (I32LeS): BrIfPlain If;
-            (I32LeU): BrIfPlain If;
-            (I32GeS): BrIfPlain If;
-            (ConstI32 I32GeS): BrIfPlain If;
-            (LocalGet I32GeS): BrIfPlain If;
-            (LocalGet ConstI32 I32GeS): BrIfPlain If;
-            (LocalGet LocalGet I32GeS): BrIfPlain If;
-            (I32GeU): BrIfPlain If;
-            (ConstI32 I32GeU): BrIfPlain If;
-            (LocalGet I32GeU): BrIfPlain If;
-            (LocalGet ConstI32 I32GeU): BrIfPlain If;
-            (LocalGet LocalGet I32GeU): BrIfPlain If;
-            (I64Add): LocalSet LocalTee;
-            (ConstI64 I64Add): LocalSet LocalTee;
-            (LocalGet I64Add): LocalSet LocalTee;
-            (I64Sub): LocalSet LocalTee;
-            (ConstI64 I64Sub): LocalSet LocalTee;
-            (LocalGet I64Sub): LocalSet LocalTee;
-            (I64Mul): LocalSet LocalTee;
-            (ConstI64 I64Mul): LocalSet LocalTee;
-            (LocalGet I64Mul): LocalSet LocalTee;
-            (I64Xor): LocalSet LocalTee;
-            (ConstI64 I64Xor): LocalSet LocalTee;
-            (LocalGet I64Xor): LocalSet LocalTee;
-            (F64Add): LocalSet LocalTee;
-            (ConstPool F64Add): LocalSet LocalTee;
-            (LocalGet F64Add): LocalSet LocalTee;
-            (LocalGet LocalGet F64Add): LocalSet LocalTee;
-            (F64Sub): LocalSet LocalTee;
-            (ConstPool F64Sub): LocalSet LocalTee;
-            (LocalGet F64Sub): LocalSet LocalTee;
-            (LocalGet LocalGet F64Sub): LocalSet LocalTee;
-            (F64Mul): LocalSet LocalTee F64Add F64Sub;
-            (ConstPool F64Mul): LocalSet LocalTee;
-            (LocalGet F64Mul): LocalSet LocalTee F64Add F64Sub;
-            (LocalGet LocalGet F64Mul): LocalSet LocalTee;
-            (LocalGet ConstI32 I32Add LocalTee): BrIfPlain LocalGet ConstI32;
-            (LocalGet ConstI32 I32Add LocalSet): LocalGet BrPlain;
-            (ConstI32 I32Add LocalTee): BrIfPlain LocalGet ConstI32;
-            (ConstI32 I32Add LocalSet): LocalGet BrPlain;
-            (LocalGet ConstI32 I32Sub LocalTee): BrIfPlain LocalGet ConstI32;
-            (LocalGet ConstI32 I32Sub LocalSet): LocalGet BrPlain;
-            (ConstI32 I32Sub LocalTee): BrIfPlain LocalGet ConstI32;
-            (ConstI32 I32Sub LocalSet): LocalGet BrPlain;
-            (LocalTee): LocalGet ConstI32 If BrIfPlain I32Load I32Load8U GlobalSet LocalTee;
-            (LocalTee ConstI32): I32Add I32And I32ShrU I32Eq I32Ne I32LtU;
-            (LocalSet): LocalGet ConstI32 Block BrPlain LocalSet;
-            (LocalSet LocalGet): LocalGet ConstI32 If I32Load;
-            (I32Load): LocalTee LocalSet LocalGet ConstI32 I32Add;
-            (LocalGet I32Load): LocalTee LocalSet LocalGet ConstI32 I32Add I32Load;
-            (I32Load8U): LocalTee ConstI32 LocalGet I32Eqz;
-            (LocalGet I32Load8U): LocalTee LocalSet ConstI32 LocalGet;
-            (I32Load8U ConstI32): I32And I32Eq I32Ne;
-            (I64Load): LocalGet LocalSet F64Add F64Mul Store64;
-            (ConstI32 I32Shl I32Add): LocalTee LocalSet I32Load;
-            (ConstI32 I32And I32Eqz): BrIfPlain If;
-            (ConstI32 I32ShrU ConstI32): I32And;
-            (GlobalGet): ConstI32 LocalGet LocalSet;
-            (GlobalGet ConstI32 I32Sub): LocalTee;
-            (GlobalGet ConstI32 I32Sub LocalTee): GlobalSet;
-            (I32Eqz): BrIfPlain If;
-            (LocalGet I32Eqz): BrIfPlain If;
-            (I64Eqz): BrIfPlain If;
-            (If): LocalGet ConstI32;
-            (If LocalGet): LocalGet ConstI32 I32Load;
-            (BrIfPlain): LocalGet End;
-            (BrIfPlain LocalGet): LocalGet ConstI32 I32Load;
-            (BrIfPlain End): LocalGet;
-            (BrIfPlain End LocalGet): LocalGet ConstI32 I32Load;
-            (End): LocalGet ConstI32;
-            (End LocalGet): LocalGet ConstI32 I32Load;
-            (Block): LocalGet;
-            (Block LocalGet): ConstI32 LocalGet I32Load;
-            (Loop): LocalGet;
-            (Loop LocalGet): LocalGet ConstI32;
-            (Store32): LocalGet;
-            (Store32 LocalGet): LocalGet ConstI32;
-            (Store8): LocalGet;
-            (Store64): LocalGet;
-        }
-    };
-}
-pub(crate) use for_each_sequence;
 
 macro_rules! tags_of {
     (($($op:ident)+) $last:ident) => { &[$(Tag::$op,)+ Tag::$last] };
@@ -213,11 +40,12 @@ macro_rules! tags_of_sequences {
 /// The sequences, from the list above, in its order.
 const SEQUENCES: &[&[Tag]] = for_each_sequence!(tags_of_sequences);
 
-/// Instructions that do nothing, such as `block`, come in long runs: of these
-/// lengths one function executes them all.
-pub(crate) const SKIPS: [usize; 6] = [2, 4, 8, 16, 32, 64];
+/// Instructions that do nothing, such as `block`, come in long runs: one
+/// function executes them all, at most so many. None of them has an immediate,
+/// so that the slot has room for the length.
+pub(crate) const LONGEST_SKIP: usize = 128;
 
-const _: () = assert!(SINGLES as usize + SEQUENCES.len() + SKIPS.len() <= ROUTES);
+const _: () = assert!(SINGLES as usize + SEQUENCES.len() < ROUTES);
 
 impl Route {
     /// Of a boundary at which to stop.
@@ -228,10 +56,8 @@ impl Route {
         Route(SINGLES + index as u16)
     }
 
-    /// Of a run of [`SKIPS`]`[which]` instructions that do nothing.
-    pub(crate) const fn skip(which: usize) -> Route {
-        Route(SINGLES + (SEQUENCES.len() + which) as u16)
-    }
+    /// Of a run of instructions that do nothing; the slot's immediate is how many.
+    pub(crate) const SKIP: Route = Route(ROUTES as u16 - 1);
 
     /// Of an instruction alone.
     fn single(op: Op) -> Route {
@@ -242,15 +68,6 @@ impl Route {
     #[inline(always)]
     pub(crate) const fn index(self) -> usize {
         self.0 as usize & (ROUTES - 1)
-    }
-
-    /// Instructions that it executes.
-    fn length(self) -> usize {
-        let Some(index) = self.0.checked_sub(SINGLES).map(usize::from) else { return 1 };
-        match SEQUENCES.get(index) {
-            Some(tags) => tags.len(),
-            None => SKIPS[index - SEQUENCES.len()],
-        }
     }
 }
 
@@ -311,6 +128,17 @@ pub(crate) struct Slot {
     pub(crate) immediate: u32,
 }
 
+impl Slot {
+    /// Instructions that its route executes.
+    fn length(self) -> usize {
+        if self.route == Route::SKIP {
+            return self.immediate as usize;
+        }
+        let sequence = self.route.0.checked_sub(SINGLES).map(usize::from);
+        sequence.and_then(|index| SEQUENCES.get(index)).map_or(1, |tags| tags.len())
+    }
+}
+
 /// What decoded instructions are executed as: by the longest route from each.
 pub(crate) fn slots(ops: &[Op]) -> Vec<Slot> {
     let tree = &*TREE;
@@ -324,9 +152,9 @@ pub(crate) fn slots(ops: &[Op]) -> Vec<Slot> {
                 let busy = ops[position..].iter().position(|op| !is_idle(*op));
                 idle = busy.map_or(ops.len(), |busy| position + busy);
             }
-            if let Some(which) = SKIPS.iter().rposition(|length| *length <= idle - position) {
-                route = Route::skip(which);
-                slots.push(Slot { route, immediate: op.immediate() });
+            let length = (idle - position).min(LONGEST_SKIP);
+            if length > 1 {
+                slots.push(Slot { route: Route::SKIP, immediate: length as u32 });
                 continue;
             }
         }
@@ -384,12 +212,13 @@ impl SlotsWithStops {
             if self.slots[position].route == Route::STOP {
                 continue;
             }
-            let route = code.slots()[position].route;
-            let covered = &self.slots[position..position + route.length()];
+            let slot = code.slots()[position];
+            let covered = &self.slots[position..position + slot.length()];
+            // (An instruction that does nothing does not mind a length.)
             self.slots[position].route = if covered.iter().any(|slot| slot.route == Route::STOP) {
                 Route::single(code.ops[position])
             } else {
-                route
+                slot.route
             };
         }
         true
@@ -397,7 +226,7 @@ impl SlotsWithStops {
 }
 
 /// Instructions of the longest route.
-const LONGEST: usize = SKIPS[SKIPS.len() - 1];
+const LONGEST: usize = LONGEST_SKIP;
 
 #[cfg(test)]
 mod tests {
@@ -419,8 +248,8 @@ mod tests {
             Op::End,
             Op::FuncEnd,
         ];
-        let lengths: Vec<usize> = slots(&ops).iter().map(|slot| slot.route.length()).collect();
-        assert_eq!(lengths, [2, 2, 3, 4, 3, 2, 1, 1, 1, 1]);
+        let lengths: Vec<usize> = slots(&ops).iter().map(|slot| slot.length()).collect();
+        assert_eq!(lengths, [3, 2, 3, 4, 3, 2, 1, 1, 2, 1]);
     }
 
     #[test]
@@ -432,10 +261,10 @@ mod tests {
         let stops = [40, 41, 100, 102];
         for (done, stop) in stops.into_iter().enumerate() {
             assert!(with.set_stop(&code, OpIdx(stop), true));
-            for (position, Slot { route, .. }) in with.as_slice().iter().enumerate() {
+            for (position, slot) in with.as_slice().iter().enumerate() {
                 let stopped = stops[..=done].contains(&(position as u32));
-                assert_eq!(*route == Route::STOP, stopped);
-                for covered in position + 1..position + route.length() {
+                assert_eq!(slot.route == Route::STOP, stopped);
+                for covered in position + 1..position + slot.length() {
                     assert!(!stops[..=done].contains(&(covered as u32)), "{position}");
                 }
             }

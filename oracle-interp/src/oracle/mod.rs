@@ -18,6 +18,7 @@ mod adopt;
 mod calls;
 mod contents;
 mod exceptions;
+mod frames;
 mod interpret;
 mod objects;
 mod observer;
@@ -39,6 +40,7 @@ use crate::simd::Choices;
 use crate::store::{Instance, Store};
 use adopt::Grown;
 use exceptions::Caught;
+use frames::Frames;
 use std::collections::VecDeque;
 use wasm_view::{
     Cell, ExnId, FuncAddr, FuncIdx, FuncType, InstanceId, MemoryType, TagId, Trap, ValType, Value,
@@ -164,7 +166,7 @@ pub struct Oracle {
     store: Store,
     /// Cells of all frames; longer than the part in use.
     stack: Vec<Cell>,
-    frames: Vec<FrameRecord>,
+    frames: Frames,
     pc: OpIdx,
     sp: usize,
     state: State,
@@ -190,7 +192,7 @@ impl Oracle {
             limits,
             store: Store::default(),
             stack: Vec::new(),
-            frames: Vec::new(),
+            frames: Frames::default(),
             pc: OpIdx(0),
             sp: 0,
             state: State::Finished(Vec::new()),

@@ -54,6 +54,17 @@
 //! Invariant: nothing is skipped silently. What could not be compared is
 //! counted under a name in [`Outcome::not_compared`], what was refused in
 //! `refused` there.
+//!
+//! # What is not looked into
+//! - Structures, arrays and exceptions: that there is one where the other side
+//!   has one is compared, not its type, nor its fields, nor its identity.
+//!   Wasmtime would answer (`StructRef::field`, `ArrayRef::get`,
+//!   `ExnRef::field`, on a reference found in a frame); nothing here asks yet.
+//!   What a program reads out of them is an operand and compared as that.
+//! - Bytes of shared memories: `SharedMemory::data` gives cells that only
+//!   `unsafe` code can read. Their sizes and what is loaded are compared.
+//! - A reference that `any.convert_extern` or its inverse made: Wasmtime lists
+//!   it with the type that it had before. Null is told from others.
 #![forbid(unsafe_code)]
 
 mod copies;

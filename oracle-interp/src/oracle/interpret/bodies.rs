@@ -5,7 +5,7 @@ use super::{Body, Dispatch, Exit, Handler, Machine, Next, Observer, State, Then}
 use crate::module::OpIdx;
 use crate::numeric::*;
 use crate::op::{Op, Tag};
-use crate::routes::{ROUTES, Route, SKIPS, for_each_sequence};
+use crate::routes::{ROUTES, Route, for_each_sequence};
 use crate::simd;
 use std::marker::PhantomData;
 use wasm_view::{Cell, FuncIdx, Trap};
@@ -47,17 +47,18 @@ fn stop<'m, 'a, O: Observer>(
     State::<O>::at(m, cells, sp, pc).exit(Exit::Stop)
 }
 
-/// Executes `N` ops that do nothing.
-fn skip<'m, 'a, const N: usize, O: Observer>(
+/// Executes a run of ops that do nothing, of this length.
+fn skip<'m, 'a, O: Observer>(
     m: &'m mut Machine<'a, O>,
     cells: &'m mut [Cell],
     sp: usize,
     pc: usize,
-    _: u32,
+    length: u32,
 ) -> Exit {
     // An observer is told of each, and fuel may end at each.
-    let step = if O::EACH_OP || m.window.len() < pc + N { 1 } else { N };
-    State::<O>::at(m, cells, sp, pc + step).dispatch()
+    let behind = pc + length as usize;
+    let next = if O::EACH_OP || m.window.len() < behind { pc + 1 } else { behind };
+    State::<O>::at(m, cells, sp, next).dispatch()
 }
 
 /// The function of a sequence.
@@ -90,19 +91,7 @@ where
             table[Route::sequence(sequence).index()] = Self::SEQUENCES[sequence];
             sequence += 1;
         }
-        let skips: [Handler<'m, 'a, O>; SKIPS.len()] = [
-            skip::<{ SKIPS[0] }, O> as Handler<'m, 'a, O>,
-            skip::<{ SKIPS[1] }, O> as Handler<'m, 'a, O>,
-            skip::<{ SKIPS[2] }, O> as Handler<'m, 'a, O>,
-            skip::<{ SKIPS[3] }, O> as Handler<'m, 'a, O>,
-            skip::<{ SKIPS[4] }, O> as Handler<'m, 'a, O>,
-            skip::<{ SKIPS[5] }, O> as Handler<'m, 'a, O>,
-        ];
-        let mut which = 0;
-        while which < skips.len() {
-            table[Route::skip(which).index()] = skips[which];
-            which += 1;
-        }
+        table[Route::SKIP.index()] = skip::<O>;
         table
     };
 }

@@ -6,6 +6,10 @@ use crate::op::Branch;
 use crate::oracle::FrameRecord;
 use wasm_view::{Cell, FuncAddr, FuncIdx, Trap};
 
+/// Locals that are zeroed all at once. More of them are left to a function,
+/// the call of which would cost those calls too that have few.
+const FEW_LOCALS: usize = 12;
+
 impl<O: Observer, K: Next> State<'_, '_, O, K> {
     /// Takes the branch of the side table.
     #[inline(always)]
@@ -66,11 +70,17 @@ impl<O: Observer, K: Next> State<'_, '_, O, K> {
         let top = self.sp - index;
         let base = top - def.param_cells as usize;
         let floor = base + def.local_cells as usize;
-        let room = m.frames.capacity().min(m.max_frames);
-        if m.frames.len() >= room || base + def.cells as usize > self.cells.len() {
+        let full = m.frames.is_full() || m.frames.len() >= m.max_frames;
+        if full || base + def.cells as usize > self.cells.len() {
             return self.exit(Exit::Slow);
         }
-        if top < floor {
+        if floor - top <= FEW_LOCALS
+            && let Some(cells) = self.cells.get_mut(top..).and_then(|cells| cells.first_chunk_mut())
+        {
+            // All of them, needed or not: what is above the locals means nothing.
+            let cells: &mut [Cell; FEW_LOCALS] = cells;
+            *cells = [Cell(0); FEW_LOCALS];
+        } else if top < floor {
             if !ZERO {
                 let State { m, cells, sp, pc, .. } = self;
                 let place =
@@ -85,7 +95,7 @@ impl<O: Observer, K: Next> State<'_, '_, O, K> {
         let first = OpIdx(def.ops.start);
         let instance = m.instance.id;
         let func = FuncIdx::new(m.module.num_imported_funcs + defined);
-        m.frames.push(FrameRecord {
+        let placed = m.frames.push_in_place(FrameRecord {
             instance,
             func,
             base,
@@ -93,6 +103,7 @@ impl<O: Observer, K: Next> State<'_, '_, O, K> {
             locals: (floor - base) as u32,
             results: def.result_cells,
         });
+        debug_assert!(placed, "there was room");
         m.observer.call(FuncAddr { instance, func });
         m.base = base;
         m.floor = floor;

@@ -33,8 +33,9 @@ mod bodies;
 mod control;
 mod operands;
 
+use super::Oracle;
+use super::frames::Frames;
 use super::observer::{At, Observer};
-use super::{FrameRecord, Oracle};
 use crate::module::{Code, Module, OpIdx};
 use crate::op::{Op, Tag};
 use crate::routes::{Route, Slot};
@@ -90,7 +91,7 @@ struct Machine<'a, O> {
     writes: &'a mut Writes,
     tables: &'a [Table],
     globals: &'a mut [Global],
-    frames: &'a mut Vec<FrameRecord>,
+    frames: &'a mut Frames,
     max_frames: usize,
     lowest: &'a mut usize,
     /// Position of local 0 on the stack.
