@@ -20,25 +20,21 @@
 //! The traps, NOPs here, are still barriers to the optimiser in all versions,
 //! so this is not the cost in code as it ships.
 //!
-//! `cargo bench --bench stable`, or with `-- --rounds N`. Programs of yours:
-//! `-- --program "PATH [OPTIONS OF wdiff run] [-- ARGS]"`, any number of times.
+//! `cargo bench --bench stable`, or with `-- --rounds N`.
 //! Run without `--bench`, as `cargo test` does, it makes one round of little.
 
 use aot_backend::{CompileOptions, Image, OptLevel, StablePoints};
 use clap::Parser;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
-use wasi_host::{OperationLog, Output, Stdin, World};
+use wasi_host::OperationLog;
 use wdiff::cli::{Cli, Command, RunArgs};
 use wdiff::invoke::{self, Calls};
-use wdiff::lockstep::follow::Requests;
 use wdiff::lockstep::plan::Plan;
-use wdiff::lockstep::stops::{Control, Where};
+use wdiff::lockstep::stops::Control;
 use wdiff::program::{self, Program};
 use wdiff::selftest::machine::{End, Machine, Seen};
 use wdiff::session::Session;
-use wdiff::world;
 
 /// Calls, in a tree.
 const FIB: &str = r#"(module (func $fib (export "run") (param i32) (result i32)
@@ -114,7 +110,7 @@ fn main() -> ExitCode {
     let measures = arguments.iter().any(|argument| argument == "--bench");
     let rounds = values("--rounds").first().and_then(|text| text.parse().ok());
     let rounds: usize = if measures { rounds.unwrap_or(11) } else { 1 };
-    match run(measures, rounds.max(1), &values("--program")) {
+    match run(measures, rounds.max(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -123,7 +119,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(measures: bool, rounds: usize, more: &[String]) -> Result<(), String> {
+fn run(measures: bool, rounds: usize) -> Result<(), String> {
     let scratch = tempfile::tempdir().map_err(text)?;
     let mut benches = Vec::new();
     for (name, module, long, short) in OWN {
@@ -133,11 +129,6 @@ fn run(measures: bool, rounds: usize, more: &[String]) -> Result<(), String> {
         let path = path.display().to_string();
         let words = [&path, "--invoke", "run", "--", &parameter].map(str::to_owned);
         benches.push(Bench::new(name.to_owned(), &words)?);
-    }
-    for line in more {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let name = words.first().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
-        benches.push(Bench::new(name.unwrap_or_default(), &words)?);
     }
     println!(
         "{:<16} {:>9} {:>9} {:>9}   {:>7} {:>7}   {:>7}",
@@ -167,8 +158,8 @@ impl Bench {
             aot_backend::compile(&program.wasm, &options).map_err(text)
         };
         let images = [image(StablePoints::Off)?, image(StablePoints::Calls)?];
-        let log = record(&args, &program, &images[0], &calls)?;
-        Ok(Bench { name, program, calls, log, images })
+        // They have no imports: there is nothing to answer.
+        Ok(Bench { name, program, calls, log: OperationLog::default(), images })
     }
 
     /// Measures, prints a line, and answers what the two versions with stable
@@ -229,31 +220,6 @@ fn options(words: &[String]) -> Result<RunArgs, String> {
         Command::Run(args) => Ok(*args),
         _ => Err("`run` is not run".into()),
     }
-}
-
-/// What the host answers: from a run beside the oracle that stops at nearly no
-/// boundary.
-fn record(
-    args: &RunArgs,
-    program: &Program,
-    image: &Image,
-    calls: &Calls,
-) -> Result<OperationLog, String> {
-    let mut config = world::config(args, &program.path).map_err(text)?;
-    if args.stdin.is_none() {
-        config.stdin = Stdin::Empty;
-    }
-    (config.stdout, config.stderr) = (Output::Discard, Output::Discard);
-    let mut world = World::live(config).map_err(text)?;
-    let first = calls.list.first().map(|call| call.func).ok_or("nothing to call")?;
-    let function = image.map.functions.iter().find(|function| function.func == first);
-    let entry = function.and_then(|function| function.boundaries.first());
-    let entry = entry.ok_or("the first function is imported")?.offset;
-    let requests = Requests { places: vec![Where::Boundary(first, entry)], ..Requests::default() };
-    let session = Session { program, image, calls };
-    let control: Arc<Control> = Control::new();
-    session.execute(&mut world, requests, &control).map_err(text)?;
-    Ok(world.log().clone())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

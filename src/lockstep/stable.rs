@@ -229,9 +229,10 @@ impl Lockstep<'_> {
         let behind = function.boundaries.partition_point(|each| each.offset <= site.offset);
         let Some(behind) = function.boundaries.get(behind) else { return Ok(Vec::new()) };
         let slots = site.locations.iter().enumerate();
-        let lost = slots.zip(liveness.slots(behind.offset)).filter_map(|((slot, place), live)| {
-            (live && is_lost(Some(place))).then(|| SlotIdx::from_index(slot))
-        });
+        let lost = slots
+            .zip(liveness.slots(behind.offset))
+            .filter(|((_, place), live)| *live && is_lost(Some(place)))
+            .map(|((slot, _), _)| SlotIdx::from_index(slot));
         Ok(lost.collect())
     }
 
