@@ -263,6 +263,9 @@ pub struct FuzzArgs {
     /// Optimisation level (default: drawn for each module)
     #[arg(long, value_enum)]
     pub opt: Option<Opt>,
+    /// Where stops are anchored: trap, srcloc (default: drawn for each module)
+    #[arg(long, value_name = "A")]
+    pub anchors: Option<String>,
     /// CPU features as for `run` (default: drawn for each module)
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cpu: Option<String>,

@@ -1,7 +1,7 @@
 //! `wdiff fuzz`: generated modules in lockstep.
 //!
 //! A case is all that a seed determines: a module of wasm-smith's, how it is
-//! compiled (optimised or not, for which CPU features) and what is called with
+//! compiled (optimised or not, with traps or as it ships, for which CPU features) and what is called with
 //! which arguments. Its image goes through the static checker, then every
 //! exported function runs in lockstep up to a number of stops. Generated
 //! programs mean nothing and terminate or trap by chance; what they are good
@@ -17,11 +17,11 @@ use crate::invoke::Calls;
 use crate::lockstep::stops::{Control, Phase};
 use crate::lockstep::{Ending, follow::Requests, stats::Seen};
 use crate::program::{self, Program};
-use crate::run::compile_with;
+use crate::run::{self, compile_with};
 use crate::session::Session;
 use crate::witness::Called;
 use crate::{map, output, watch};
-use aot_backend::{CompileOptions, Image, OptLevel, StablePoints};
+use aot_backend::{Anchors, CompileOptions, Image, OptLevel, StablePoints};
 use arbitrary::Unstructured;
 use corpus::SplitMix64;
 use oracle_interp::ExportKind;
@@ -53,6 +53,8 @@ pub struct Case {
     pub program: Program,
     /// How hard the compiler tries.
     pub opt: OptLevel,
+    /// Where the code can be halted.
+    pub anchors: Anchors,
     /// CPU features, as `--cpu` takes them.
     pub cpu: String,
     /// Stable points compiled in.
@@ -127,7 +129,10 @@ pub fn case(
     };
     let stable = stable.unwrap_or(drawn);
     let paranoid = random.below(2) == 0 && stable != StablePoints::Off;
-    Some(Ok(Case { seed, program, opt, cpu, stable, paranoid, calls }))
+    // Code as it ships has no stable points yet.
+    let shipped = stable == StablePoints::Off && random.below(2) == 0;
+    let anchors = if shipped { Anchors::Srcloc } else { Anchors::Trap };
+    Some(Ok(Case { seed, program, opt, anchors, cpu, stable, paranoid, calls }))
 }
 
 fn draw_cpu(random: &mut SplitMix64) -> String {
@@ -253,6 +258,7 @@ pub fn run_case(
     let mut outcome = Outcome::default();
     let options = CompileOptions {
         opt: case.opt,
+        anchors: case.anchors,
         cpu: case.cpu.parse().map_err(CommandError::input)?,
         stable: case.stable,
         // DWARF takes longer than the rest.
@@ -286,6 +292,7 @@ pub fn run_case(
         let mut world = World::live(config).map_err(CommandError::input)?;
         let requests = Requests {
             max_stops: Some(STOPS),
+            max_boundaries: Some(10 * STOPS),
             every: true,
             paranoid: case.paranoid,
             ..Requests::default()
@@ -360,6 +367,7 @@ fn run(args: &FuzzArgs, control: &Arc<Control>) -> Result<usize, CommandError> {
         Opt::None => OptLevel::None,
         Opt::Speed => OptLevel::Speed,
     });
+    let anchors = args.anchors.as_deref().map(run::anchors).transpose()?;
     let mut sum = Outcome::default();
     let (mut modules, mut unsupported, mut failed, mut tried) = (0_u64, 0_u64, 0, 0_u64);
     for seed in (args.seed..).take(usize::try_from(args.count).unwrap_or(usize::MAX)) {
@@ -369,7 +377,17 @@ fn run(args: &FuzzArgs, control: &Arc<Control>) -> Result<usize, CommandError> {
         tried += 1;
         let Some(case) = case(seed, opt, args.cpu.as_deref(), args.stable) else { continue };
         let case = match case {
-            Ok(case) => case,
+            Ok(case) => match anchors {
+                // Code as it ships has no stable points yet.
+                Some(Anchors::Srcloc) => Case {
+                    anchors: Anchors::Srcloc,
+                    stable: StablePoints::Off,
+                    paranoid: false,
+                    ..case
+                },
+                Some(Anchors::Trap) => Case { anchors: Anchors::Trap, ..case },
+                None => case,
+            },
             Err(CommandError::Inconclusive { .. }) => {
                 unsupported += 1;
                 continue;
@@ -420,10 +438,11 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
     let wasm = directory.join(format!("{}.wasm", case.seed));
     write(&wasm, &case.program.wasm)?;
     let (opt, cpu, stable) = (case.opt.name(), &case.cpu, case.stable.name());
+    let anchors = case.anchors.name();
     let paranoid = if case.paranoid { " --paranoid" } else { "" };
     let mut text = outcome.wrong.join("\n");
     text.push_str(&format!(
-        "\n\nwdiff fuzz --seed {} --count 1 --opt {opt} --cpu {cpu} --stable {stable}\n",
+        "\n\nwdiff fuzz --seed {} --count 1 --opt {opt} --anchors {anchors} --cpu {cpu} --stable {stable}\n",
         case.seed
     ));
     for call in &case.calls {
@@ -434,7 +453,7 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
             .next();
         let args: Vec<String> = call.args.iter().map(|value| value.hex()).collect();
         text.push_str(&format!(
-            "wdiff run {} --opt {opt} --cpu {cpu} --stable {stable}{paranoid} --invoke {:?} -- {}\n",
+            "wdiff run {} --opt {opt} --anchors {anchors} --cpu {cpu} --stable {stable}{paranoid} --invoke {:?} -- {}\n",
             wasm.display(),
             name.unwrap_or_default(),
             args.join(" ")
@@ -442,6 +461,9 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
     }
     write(&directory.join(format!("{}.txt", case.seed)), text.as_bytes())?;
     let first = outcome.wrong.first().map(String::as_str).unwrap_or_default();
-    output::note(&format!("seed {}, opt {opt}, cpu {cpu}, stable {stable}: {first}", case.seed));
+    output::note(&format!(
+        "seed {}, opt {opt}, anchors {anchors}, cpu {cpu}, stable {stable}: {first}",
+        case.seed
+    ));
     Ok(())
 }

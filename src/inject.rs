@@ -295,7 +295,7 @@ fn boundary_mut(
 }
 
 /// The native instructions of a Wasm instruction, by address: those that can be
-/// executed between its trap and the next one. Found along the control flow:
+/// executed between its anchor and the next one. Found along the control flow:
 /// what merely lies behind may be another instruction's, a table or constants.
 ///
 /// # Errors
@@ -307,17 +307,32 @@ pub fn instructions_of(
 ) -> Result<Vec<Instruction>, CommandError> {
     let function = function(image, func)?;
     let anchor = function.boundaries.iter().find(|b| b.offset == offset).map(|b| b.anchor);
-    let Some(Anchor::Trap(pc)) = anchor else {
-        return Err(CommandError::input(format_args!(
-            "the compiler eliminated {offset} of {func}"
-        )));
+    let others: Vec<u64> = function
+        .boundaries
+        .iter()
+        .filter(|each| each.offset != offset)
+        .filter_map(|each| Some(each.anchor.pc()?.at(image.text_address).get()))
+        .collect();
+    let first = match anchor {
+        Some(Anchor::Trap(pc)) => pc.at(image.text_address).get() + 1,
+        Some(Anchor::Instruction(pc)) => pc.at(image.text_address).get(),
+        Some(Anchor::Merged | Anchor::Threaded) => {
+            return Err(CommandError::input(format_args!(
+                "{offset} of {func} has no place of its own in this code"
+            )));
+        }
+        Some(Anchor::Eliminated) | None => {
+            return Err(CommandError::input(format_args!(
+                "the compiler eliminated {offset} of {func}"
+            )));
+        }
     };
     let code = function.code.start.at(image.text_address).get()
         ..function.code.end.at(image.text_address).get();
     let mut found = BTreeMap::new();
-    let mut open = vec![pc.at(image.text_address).get() + 1];
+    let mut open = vec![first];
     while let Some(address) = open.pop() {
-        if !code.contains(&address) || found.contains_key(&address) {
+        if !code.contains(&address) || found.contains_key(&address) || others.contains(&address) {
             continue;
         }
         let at = CodeOffset::new((address - image.text_address.get()) as u32);

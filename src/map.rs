@@ -129,7 +129,11 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
     let mut anchors: HashMap<u64, Vec<&BoundaryMap>> = HashMap::new();
     for boundary in &function.boundaries {
         match boundary.anchor {
-            Anchor::Trap(pc) => anchors.entry(pc.at(text).get()).or_default().push(boundary),
+            Anchor::Trap(pc) | Anchor::Instruction(pc) => {
+                anchors.entry(pc.at(text).get()).or_default().push(boundary);
+            }
+            Anchor::Merged => writeln!(out, "{} merged", boundary.offset)?,
+            Anchor::Threaded => writeln!(out, "{} threaded", boundary.offset)?,
             Anchor::Eliminated => writeln!(out, "{} eliminated", boundary.offset)?,
         }
     }

@@ -17,7 +17,7 @@ use crate::session::{Executed, Session, Traced};
 use crate::watch;
 use crate::witness;
 use crate::world;
-use aot_backend::{CompileError, CompileOptions, CpuSpec, Image, OptLevel};
+use aot_backend::{Anchors, CompileError, CompileOptions, CpuSpec, Image, OptLevel};
 use dwarf_map::Producer;
 use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness, WitnessVerdict};
 use std::fs::File;
@@ -101,6 +101,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         watch: None,
         cores: core.into_iter().collect(),
         paranoid: args.paranoid,
+        ..Requests::default()
     };
     control.enter(Phase::Comparing);
     let mut executed = session.execute(&mut world, requests, control)?;
@@ -205,6 +206,7 @@ pub fn options_for(
             Opt::None => OptLevel::None,
             Opt::Speed => OptLevel::Speed,
         },
+        anchors: anchors(&args.anchors)?,
         cpu: args
             .cpu
             .parse::<CpuSpec>()
@@ -213,6 +215,17 @@ pub fn options_for(
         debug_info,
         program: path.display().to_string(),
         ..CompileOptions::default()
+    })
+}
+
+/// Reads `--anchors`.
+///
+/// # Errors
+/// Anything else.
+pub fn anchors(text: &str) -> Result<Anchors, CommandError> {
+    let known = [Anchors::Trap, Anchors::Srcloc].into_iter().find(|each| each.name() == text);
+    known.ok_or_else(|| {
+        CommandError::input(format_args!("--anchors {text}: expected one of trap, srcloc"))
     })
 }
 
@@ -377,12 +390,12 @@ pub fn fill(report: &mut Report, stats: &Stats, summary: &Summary) {
     report.boundaries = reports::Boundaries {
         r#static: summary.boundaries,
         anchored: summary.anchored,
-        merged: 0,
-        threaded: 0,
+        merged: summary.merged,
+        threaded: summary.threaded,
         eliminated: summary.eliminated,
         executed: stats.boundaries,
         stops: stats.stops,
-        longest_merged_run: 0,
+        longest_merged_run: stats.longest_run,
     };
     let compared = summary.all.compared();
     report.values = reports::Values {
@@ -412,7 +425,8 @@ pub fn fill(report: &mut Report, stats: &Stats, summary: &Summary) {
         walked: stats.walked,
         witnessed: stats.witnessed,
     };
-    report.memory = reports::Memory { bytes_compared: stats.memory_bytes, deferred: 0 };
+    report.memory =
+        reports::Memory { bytes_compared: stats.memory_bytes, deferred: stats.deferred };
     report.host_calls = stats.host_calls;
 }
 

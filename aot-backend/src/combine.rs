@@ -159,7 +159,8 @@ fn move_boundary(boundary: &BoundaryMap, by: u32) -> BoundaryMap {
         offset: *offset,
         anchor: match *anchor {
             Anchor::Trap(pc) => Anchor::Trap(moved(pc, by)),
-            Anchor::Eliminated => Anchor::Eliminated,
+            Anchor::Instruction(pc) => Anchor::Instruction(moved(pc, by)),
+            other @ (Anchor::Merged | Anchor::Threaded | Anchor::Eliminated) => other,
         },
         stable: *stable,
         operands: operands.clone(),

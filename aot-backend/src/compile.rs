@@ -1,7 +1,7 @@
 //! One module, from bytes to image.
 
 use crate::abi::{self, Symbol};
-use crate::anchors::Tags;
+use crate::anchors::{self, Found, Graph, Tags};
 use crate::error::CompileError;
 use crate::image::{self, FRAME_SECTION, Image, Label};
 use crate::libcalls;
@@ -10,7 +10,7 @@ use crate::listing::Listing;
 use crate::locations::Locator;
 use crate::lower::{Lowered, Lowerer, Target};
 use crate::module::{self, Module};
-use crate::options::{self, CRANELIFT_VERSION, CompileOptions};
+use crate::options::{self, Anchors, CRANELIFT_VERSION, CompileOptions};
 use crate::polls::Poll;
 use crate::thunks::{self, Thunks};
 use crate::translate::{self, BodyError, Environment, HandlerDraft, Keep, Translated};
@@ -19,8 +19,8 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
-    InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
+    Anchor, BoundaryMap, COPY_BYTES, CallSite, CodeOffset, EntryMap, FunctionMap, Handler,
+    ImageMap, InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
@@ -39,10 +39,14 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
     if u32::try_from(wasm.len()).is_err() {
         return Err(CompileError::too_large("modules end at 4 GiB"));
     }
+    if options.anchors == Anchors::Srcloc && options.stable != dwarf_map::StablePoints::Off {
+        let feature = "stable points in code as it ships".to_owned();
+        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+    }
     let isa = options::target(options.opt, &options.cpu)?;
     let mut compiler = Compiler {
         module: Module::default(),
-        lowerer: Lowerer::new(&*isa),
+        lowerer: Lowerer::new(&*isa, options.anchors == Anchors::Srcloc),
         context: FunctionBuilderContext::new(),
         options,
         layout: InstanceLayout::default(),
@@ -206,6 +210,7 @@ impl Compiler<'_> {
             layout: self.layout,
             opt: self.options.opt,
             stable: self.options.stable,
+            anchors: self.options.anchors,
             isa: self.lowerer.isa,
         };
         let mut translated = translate::translate(
@@ -219,6 +224,20 @@ impl Compiler<'_> {
             &mut self.budget,
         )?;
         let clif = std::mem::replace(&mut translated.function, Function::new());
+        let graph = match self.options.anchors {
+            Anchors::Trap => None,
+            Anchors::Srcloc => {
+                let graph = Graph::of(body)?;
+                if graph.is_none() {
+                    let offset = module::offset(body.range().start);
+                    let feature = "exceptions in code as it ships".to_owned();
+                    return Err(CompileError::Unsupported { offset, feature }.into());
+                }
+                graph
+            }
+        };
+        #[cfg(test)]
+        let stock = stock_code(self.lowerer.isa, &clif);
         let body = module::offset(body.range().start)..module::offset(body.range().end);
         let lowered = self.lowerer.lower(clif, &mut translated.values);
         let lowered = lowered.map_err(|error| match error {
@@ -228,6 +247,11 @@ impl Compiler<'_> {
             }
             error => error,
         })?;
+        #[cfg(test)]
+        assert!(
+            self.options.anchors == Anchors::Trap || lowered.code.buffer.data() == stock,
+            "{func}: not the code that Cranelift makes by itself"
+        );
         let code = &lowered.code;
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
         let tags = Tags::of(code, boundaries, &translated.calls, points)?;
@@ -247,7 +271,10 @@ impl Compiler<'_> {
         piece.moved = argument_area - own;
         let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
         let built = Built { code, lowered: &lowered, argument_area, tags, polls, keep };
-        let map = self.function_map(func, body, built, translated)?;
+        let map = self.function_map(func, body, built, translated, graph.as_ref())?;
+        if let Some((_, last)) = map.copies().last() {
+            self.text.reserve(last.get() + COPY_BYTES)?;
+        }
         self.functions.push(map);
         Ok((validator.into_allocations(), None))
     }
@@ -260,7 +287,7 @@ impl Compiler<'_> {
             return lost;
         }
         // Whether there is a location does not depend on where the frame lies.
-        let mut locator = Locator::new(lowered, self.lowerer.isa, 0);
+        let mut locator = Locator::new(lowered, self.lowerer.isa, 0, self.options.anchors);
         let mut unavailable = |value, at, suspended| {
             let location = match suspended {
                 false => locator.at(value, at),
@@ -305,6 +332,7 @@ impl Compiler<'_> {
         body: Range<WasmOffset>,
         built: Built<'_>,
         translated: Translated,
+        graph: Option<&Graph>,
     ) -> Result<FunctionMap, CompileError> {
         let Built { code, lowered, argument_area, tags, polls, keep } = built;
         let missing = || CompileError::bug(format!("function {func} has no type"));
@@ -340,13 +368,29 @@ impl Compiler<'_> {
                 })
             })
             .collect();
-        let mut locator = Locator::new(lowered, self.lowerer.isa, argument_area - stack_arguments);
+        let mut traps = lowered.traps()?;
+        let found: Vec<Found> = match self.options.anchors {
+            Anchors::Trap => {
+                let traps = tags.traps.iter();
+                traps.map(|trap| trap.map_or(Found::Eliminated, Found::At)).collect()
+            }
+            Anchors::Srcloc => {
+                anchors::find(lowered, graph, &tags, &boundaries, &calls, &mut traps)
+            }
+        };
+        let mut locator = Locator::new(
+            lowered,
+            self.lowerer.isa,
+            argument_area - stack_arguments,
+            self.options.anchors,
+        );
         let shown = translated.shown;
         let shown = shown.map(|slot| lowered.slot_offset(slot)).transpose()?;
 
         let boundaries = (0_u32..)
-            .zip(boundaries.into_iter().zip(tags.traps))
-            .map(|(number, (draft, trap))| {
+            .zip(boundaries.into_iter().zip(found))
+            .map(|(number, (draft, found))| {
+                let trap = if let Found::At(pc) = found { Some(pc) } else { None };
                 let slots = locals.len() + draft.operands.len();
                 let values = &values[draft.first_value..draft.first_value + slots];
                 let locations = values.iter().map(|&value| match trap {
@@ -365,7 +409,13 @@ impl Compiler<'_> {
                 }
                 BoundaryMap {
                     offset: draft.offset,
-                    anchor: trap.map_or(Anchor::Eliminated, |pc| Anchor::Trap(at(pc))),
+                    anchor: match (found, self.options.anchors) {
+                        (Found::At(pc), Anchors::Trap) => Anchor::Trap(at(pc)),
+                        (Found::At(pc), Anchors::Srcloc) => Anchor::Instruction(at(pc)),
+                        (Found::Merged, _) => Anchor::Merged,
+                        (Found::Threaded, _) => Anchor::Threaded,
+                        (Found::Eliminated, _) => Anchor::Eliminated,
+                    },
                     stable: draft.stable,
                     operands: draft.operands,
                     locations,
@@ -396,8 +446,7 @@ impl Compiler<'_> {
             })
             .collect();
         call_sites.sort_by_key(|site| site.return_address);
-        let traps = lowered
-            .traps()?
+        let traps = traps
             .into_iter()
             // A trap without a Wasm instruction is one of Cranelift's own
             // making that no execution reaches.
@@ -487,6 +536,15 @@ impl Compiler<'_> {
     }
 }
 
+/// What the released compiler makes of a function when nobody looks.
+#[cfg(test)]
+fn stock_code(isa: &dyn TargetIsa, function: &Function) -> Vec<u8> {
+    let mut context = cranelift_codegen::Context::for_function(function.clone());
+    context.func.debug_tags.clear();
+    let code = context.compile(isa, &mut Default::default()).expect("compiles");
+    code.buffer.data().to_vec()
+}
+
 fn label(name: String, code: &Range<CodeOffset>) -> Label {
     let start = code.start.at(image::text_address());
     // Symbol names end at a NUL.
@@ -520,7 +578,7 @@ fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
         version: CRANELIFT_VERSION.to_owned(),
         opt: options.opt.name().to_owned(),
         stable: options.stable.name().to_owned(),
-        anchors: "trap".to_owned(),
+        anchors: options.anchors.name().to_owned(),
         target: "x86_64".to_owned(),
         cpu_features: options::enabled_features(isa),
     }

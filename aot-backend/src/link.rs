@@ -64,6 +64,15 @@ impl Text {
         Ok(CodeOffset::new(start)..CodeOffset::new(end))
     }
 
+    /// Extends the text to this offset.
+    pub fn reserve(&mut self, end: u32) -> Result<(), CompileError> {
+        if end as usize > MAX_TEXT {
+            return Err(CompileError::too_large("over 2 GiB of machine code"));
+        }
+        self.bytes.resize(self.bytes.len().max(end as usize), FILLER);
+        Ok(())
+    }
+
     /// Library functions that are referred to, by position.
     pub fn libraries(&self) -> Vec<usize> {
         let mut used: Vec<usize> = self

@@ -8,11 +8,13 @@
 
 use crate::derive::Deriver;
 use crate::lower::Lowered;
-use cranelift_codegen::ir::{InstructionData, Opcode, Value, ValueDef, types};
+use crate::options::Anchors;
+use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value, ValueDef, types};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
 use dwarf_map::{DwarfReg, Expression, Location, Reason};
+use std::collections::HashSet;
 use wasm_view::Cell;
 
 /// Registers that a System V callee hands back unchanged, by DWARF number:
@@ -91,12 +93,15 @@ impl Ranges {
 
 impl<'a> Locator<'a> {
     /// `moved`: bytes by which the frame lies lower than it was entered.
-    pub fn new(lowered: &'a Lowered, isa: &'a dyn TargetIsa, moved: u32) -> Self {
+    pub fn new(lowered: &'a Lowered, isa: &'a dyn TargetIsa, moved: u32, anchors: Anchors) -> Self {
         let mut ranges = vec![Ranges::default(); lowered.function.dfg.num_values()];
         for (label, found) in &lowered.code.value_labels_ranges {
             if let Some(place) = ranges.get_mut(label.as_u32() as usize) {
                 *place = Ranges::new(found);
             }
+        }
+        if anchors == Anchors::Srcloc {
+            forget_unused_params(&lowered.function, &mut ranges);
         }
         let places = Places { lowered, isa, moved, ranges };
         let optimised = isa.flags().opt_level() != OptLevel::None;
@@ -127,6 +132,25 @@ impl<'a> Locator<'a> {
                 deriver.derive(&self.places, value, pc, registers).unwrap_or(found)
             }
             _ => found,
+        }
+    }
+}
+
+/// The register of a block parameter that nothing uses holds it only until the
+/// block's first instruction, and that one's inputs may be moved there before.
+/// (With traps in the code the first instruction is a trap, without inputs.)
+fn forget_unused_params(function: &Function, ranges: &mut [Ranges]) {
+    let mut used: HashSet<Value> = HashSet::new();
+    for block in function.layout.blocks() {
+        for inst in function.layout.block_insts(block) {
+            used.extend(function.dfg.inst_values(inst));
+        }
+    }
+    for block in function.layout.blocks() {
+        for param in function.dfg.block_params(block).iter().filter(|param| !used.contains(param)) {
+            if let Some(ranges) = ranges.get_mut(param.as_u32() as usize) {
+                *ranges = Ranges::default();
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ use wasm_view::{Trap, WasmOffset};
 /// Reusable storage for compiling one function after the other.
 pub(crate) struct Lowerer<'a> {
     pub isa: &'a dyn TargetIsa,
+    /// Whether the source locations must name every instruction that may fault.
+    locate: bool,
     context: Context,
     control: ControlPlane,
     registers: regalloc2::Ctx,
@@ -44,9 +46,10 @@ pub(crate) struct Lowered {
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(isa: &'a dyn TargetIsa) -> Self {
+    pub fn new(isa: &'a dyn TargetIsa, locate: bool) -> Self {
         Lowerer {
             isa,
+            locate,
             context: Context::new(),
             control: ControlPlane::default(),
             registers: regalloc2::Ctx::default(),
@@ -82,6 +85,9 @@ impl<'a> Lowerer<'a> {
             Classes::identity()
         } else {
             context.egraph_pass(isa, &mut self.control)?;
+            if self.locate {
+                crate::anchors::locate(&mut context.func);
+            }
             Classes::of(&context.func)
         };
         if isa.flags().opt_level() == OptLevel::None {

@@ -38,6 +38,27 @@ impl OptLevel {
     }
 }
 
+/// Where execution can be halted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Anchors {
+    /// At a trap instruction for every boundary.
+    #[default]
+    Trap,
+    /// At instructions of the code as it ships, for which it is proven that
+    /// they are executed when the Wasm execution is at their boundary.
+    Srcloc,
+}
+
+impl Anchors {
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Anchors::Trap => "trap",
+            Anchors::Srcloc => "srcloc",
+        }
+    }
+}
+
 /// Which instructions the code may use.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum CpuSpec {
@@ -104,6 +125,8 @@ impl FromStr for CpuSpec {
 pub struct CompileOptions {
     /// How hard the compiler tries.
     pub opt: OptLevel,
+    /// Where execution can be halted.
+    pub anchors: Anchors,
     /// Which instructions it may use.
     pub cpu: CpuSpec,
     /// Which stable points to compile in.
@@ -190,6 +213,8 @@ fn flags(opt: OptLevel) -> Result<settings::Flags, CompileError> {
         ("enable_table_access_spectre_mitigation", "true"),
         ("enable_nan_canonicalization", "false"),
         ("enable_verifier", verify),
+        // Says where blocks begin; the code is the same.
+        ("machine_code_cfg_info", "true"),
     ] {
         builder.set(name, value).map_err(CompileError::bug)?;
     }

@@ -166,7 +166,7 @@ fn traps_follow_each_other_in_code_order_within_straight_lines() {
         .iter()
         .map(|b| match b.anchor {
             Anchor::Trap(pc) => pc,
-            Anchor::Eliminated => panic!("eliminated"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(pcs.len(), 4);

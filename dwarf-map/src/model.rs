@@ -98,9 +98,38 @@ pub enum Anchor {
     /// At a trap instruction of its own that the compiler placed there; the
     /// offset is that of the trap instruction's first byte.
     Trap(CodeOffset),
+    /// At an instruction of the code as it ships, which is executed exactly when
+    /// the Wasm execution is at this boundary, or traps in the Wasm instruction
+    /// before it gets there. Whoever wants to stop there writes a trap over its
+    /// first byte, and later has a copy executed in its stead
+    /// ([`FunctionMap::copies`]).
+    Instruction(CodeOffset),
+    /// Nowhere of its own: whoever passes it meets the next boundary that has an
+    /// anchor next, and nobody else does.
+    Merged,
+    /// Nowhere: the code can reach the next anchor without passing it, or no
+    /// instruction is known to be its own.
+    Threaded,
     /// Nowhere: the compiler proved that it is never reached.
     Eliminated,
 }
+
+impl Anchor {
+    /// Its PC.
+    #[inline]
+    pub const fn pc(self) -> Option<CodeOffset> {
+        match self {
+            Anchor::Trap(pc) | Anchor::Instruction(pc) => Some(pc),
+            Anchor::Merged | Anchor::Threaded | Anchor::Eliminated => None,
+        }
+    }
+}
+
+/// Bytes behind a function's code for the copy of one instruction: the longest
+/// one, in whatever form it has elsewhere, and a jump back.
+pub const COPY_BYTES: u32 = 32;
+/// Where the first copy begins: at a multiple of this.
+const COPY_ALIGNMENT: u32 = 16;
 
 /// What makes a boundary a stable point, a place where every live value must
 /// be recoverable.
@@ -345,6 +374,24 @@ impl FunctionMap {
     }
 }
 
+impl FunctionMap {
+    /// The instructions at which this function can be halted, in the order of
+    /// their boundaries, each with the place for its copy: behind the code, where
+    /// nothing else is. An offset that does not exist is left out.
+    pub fn copies(&self) -> impl Iterator<Item = (CodeOffset, CodeOffset)> + '_ {
+        let first = self.code.end.get().checked_next_multiple_of(COPY_ALIGNMENT);
+        let patched = self.boundaries.iter().filter_map(|boundary| match boundary.anchor {
+            Anchor::Instruction(pc) => Some(pc),
+            _ => None,
+        });
+        patched.zip(0_u32..).filter_map(move |(pc, number)| {
+            let place = first?.checked_add(number.checked_mul(COPY_BYTES)?)?;
+            place.checked_add(COPY_BYTES)?;
+            Some((pc, CodeOffset::new(place)))
+        })
+    }
+}
+
 /// Something that AOT code cannot do itself and asks its kernel, the tracer,
 /// for: it stores the arguments in the instance's argument area, executes a
 /// trap instruction, and reads the results from the same area.
@@ -493,7 +540,7 @@ pub struct Producer {
     /// Which stable points were compiled in: `off`, `entry`, `loops`, `calls`
     /// or `labels`.
     pub stable: String,
-    /// `trap`.
+    /// `trap` or `srcloc`.
     pub anchors: String,
     /// `x86_64`.
     pub target: String,

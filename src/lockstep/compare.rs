@@ -8,6 +8,7 @@ use super::finding::Watch;
 use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, FunctionPlan, Width};
 use super::space::{Space, read_u128};
+use super::stops::Selection;
 use crate::error::CommandError;
 use dwarf_map::expression::formula;
 use dwarf_map::{DwarfReg, Expression, Input, Location, SubjectAddr};
@@ -312,7 +313,12 @@ impl Lockstep<'_> {
         // Only the instance that executed can have set a global since.
         let here = self.oracle.top().map(|top| top.boundary.instance);
         let before = self.last.map(|last| last.instance).filter(|before| Some(*before) != here);
-        for instance in here.into_iter().chain(before) {
+        let all = matches!(self.selection, Selection::Shipped(_));
+        let all = if all { 0..self.oracle.instances().len() } else { 0..0 };
+        let here = here.filter(|_| all.is_empty());
+        let before = before.filter(|_| all.is_empty());
+        let all = all.map(InstanceId::from_index);
+        for instance in here.into_iter().chain(before).chain(all) {
             for at in 0..self.mutable_globals[instance.index()].len() {
                 let (index, ty) = self.mutable_globals[instance.index()][at];
                 if let Some(found) = self.global_difference(instance, index, ty)? {

@@ -6,6 +6,7 @@
 //! does; anything else is code that runs wild.
 
 use super::follow::{Ending, Lockstep, Next};
+use super::stops::Selection;
 use crate::error::CommandError;
 use dwarf_map::SubjectAddr;
 use oracle_interp::Event;
@@ -66,6 +67,13 @@ impl Lockstep<'_> {
             );
         }
         let func = self.image.map.functions[function as usize].func;
+        // Code without traps may find out before it comes to the anchor.
+        let early = matches!((&event, &self.selection), (Event::Boundary, Selection::Shipped(_)))
+            && self
+                .oracle
+                .top()
+                .is_some_and(|top| top.boundary == Boundary { instance, func, offset });
+        let event = if early { self.oracle.step() } else { event };
         match event {
             Event::Trapped(expected) if expected == trap => {
                 let here = Boundary { instance, func, offset };

@@ -7,6 +7,7 @@ use super::frames::{CallPlan, NativeFrame};
 use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
+use super::shipped::{SRCLOC, Shipped};
 use super::space::{self, Blueprint, Space};
 use super::stable::Points;
 use super::stats::Stats;
@@ -60,6 +61,9 @@ pub struct Requests {
     pub every: bool,
     /// Most stops.
     pub max_stops: Option<u64>,
+    /// Most boundaries for the oracle to execute; kept to where code without traps
+    /// may run on without a stop.
+    pub max_boundaries: Option<u64>,
     /// Bytes to compare at each stop.
     pub watch: Option<Watch>,
     /// Cores to write.
@@ -126,6 +130,7 @@ pub struct Lockstep<'a> {
     pub(super) selection: Selection,
     pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
+    pub(super) max_boundaries: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
     pub(super) last: Option<Boundary>,
@@ -162,7 +167,10 @@ impl<'a> Lockstep<'a> {
         let places = (requests.places.clone(), requests.every);
         let mut lockstep = Self::linked(image, &parts, plan, oracle, host, requests, control)?;
         let (places, every) = places;
-        lockstep.selection = stops::plant(&places, every, &module, &image.map, &lockstep.subject)?;
+        if !matches!(lockstep.selection, Selection::Shipped(_)) {
+            lockstep.selection =
+                stops::plant(&places, every, &module, &image.map, &lockstep.subject)?;
+        }
         Ok(lockstep)
     }
 
@@ -184,7 +192,14 @@ impl<'a> Lockstep<'a> {
         let plan = Plan::linked(image, parts)?;
         let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
             .map_err(CommandError::input)?;
-        let (subject, spaces) = space::start_linked(image, parts, &blueprint)?;
+        let (mut subject, spaces) = space::start_linked(image, parts, &blueprint)?;
+        let selection = if image.map.producer.anchors == SRCLOC {
+            let places = if requests.every { &[] } else { requests.places.as_slice() };
+            let shipped = Shipped::plant(&image.map, &plan, &blueprint, places, &mut subject)?;
+            Selection::Shipped(Box::new(shipped))
+        } else {
+            Selection::Every
+        };
         control.attach(subject.interrupter());
         let points = Points::new(image, requests.paranoid, &subject)?;
         let mutable = |planned: &space::Planned| {
@@ -212,9 +227,10 @@ impl<'a> Lockstep<'a> {
             blueprint,
             watch: requests.watch,
             stats: Stats::new(&image.map),
-            selection: Selection::Every,
+            selection,
             control,
             max_stops: requests.max_stops,
+            max_boundaries: requests.max_boundaries,
             cores: requests.cores,
             points,
             last: None,
@@ -254,7 +270,7 @@ impl<'a> Lockstep<'a> {
 
     /// Whether some boundaries do not halt the subject.
     pub(super) fn sparse(&self) -> bool {
-        matches!(self.selection, Selection::Some(_))
+        !matches!(self.selection, Selection::Every)
     }
 
     /// Instantiates a module in the subject after the oracle has, and compares
@@ -325,6 +341,7 @@ impl<'a> Lockstep<'a> {
         enter(&mut self.subject, space, self.image, func.func, &ty, args)?;
         let mut event = match (event, &self.selection) {
             (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
+            (Event::Boundary, Selection::Shipped(_)) => self.advance_shipped(true),
             (event, _) => event,
         };
         loop {
@@ -336,7 +353,7 @@ impl<'a> Lockstep<'a> {
             }
             match self.meet(event)? {
                 Next::Go(next) => event = next,
-                Next::End(ending) => return Ok(ending),
+                Next::End(ending) => return Ok(self.judged(ending)),
             }
         }
     }
@@ -346,6 +363,12 @@ impl<'a> Lockstep<'a> {
     fn limits(&self) -> Option<Ending> {
         if let Some(request) = self.control.request() {
             return Some(self.asked(request));
+        }
+        if let Some(most) = self.max_boundaries.filter(|most| self.stats.boundaries >= *most) {
+            return Some(Ending::Inconclusive {
+                reason: InconclusiveReason::Limit,
+                detail: format!("ended after {most} boundaries"),
+            });
         }
         let most = self.max_stops?;
         (self.stats.stops >= most).then(|| Ending::Inconclusive {
@@ -379,6 +402,7 @@ impl<'a> Lockstep<'a> {
                 self.oracle.step()
             }
             Selection::Some(_) => self.advance_sparse(false),
+            Selection::Shipped(_) => self.advance_shipped(false),
         }
     }
 
@@ -417,6 +441,13 @@ impl<'a> Lockstep<'a> {
         if self.passes_by(at)? {
             return Ok(Next::Go(event));
         }
+        if self.selection.shipped_mut().is_some_and(|shipped| shipped.awaiting) {
+            let what = format!(
+                "the oracle has executed an operation that the subject did not ask for; it reached {}",
+                self.name(at)
+            );
+            return self.diverged_behind(DivergenceKind::ControlFlow, what, Vec::new());
+        }
         if !matches!(event, Event::Boundary) {
             return self.unexpected(event, format!("the subject reached {}", self.name(at)));
         }
@@ -441,8 +472,11 @@ impl<'a> Lockstep<'a> {
         }
         let mut wrong = self.compare_slots(at, cfa)?;
         self.stats.wrong += wrong.len() as u64;
-        wrong.extend(self.compare_writes()?);
-        if self.watch.is_some() {
+        let published = self.is_published(at);
+        if published {
+            wrong.extend(self.compare_writes()?);
+        }
+        if published && self.watch.is_some() {
             wrong.extend(self.compare_watched());
         }
         if (frame.is_some() || !wrong.is_empty()) && self.subject.vectors().is_err() {

@@ -30,7 +30,8 @@
 //!    and which segments are dropped.
 //!
 //! What stable points promise besides is looked at in [`stable`].
-//! Runs that stop at some boundaries only are the business of [`sparse`].
+//! Runs that stop at some boundaries only are the business of [`sparse`], code
+//! without traps that of [`shipped`].
 //!
 //! The first time it does not hold is the divergence. What AOT code asks its
 //! kernel for is served by [`kernel`], exceptions by [`throw`]; where everything lies in the subject is
@@ -44,7 +45,9 @@ pub mod follow;
 pub mod frames;
 pub mod instantiate;
 pub mod kernel;
+pub mod nan;
 pub mod plan;
+pub mod shipped;
 pub mod space;
 pub mod sparse;
 pub mod stable;

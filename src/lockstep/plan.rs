@@ -9,11 +9,9 @@
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
 use dwarf_map::unwind::{CfaRule, Unwinder};
-use dwarf_map::{
-    Anchor, CodeOffset, Expression, FunctionMap, ImageMap, Location, Reason, SubjectAddr,
-};
+use dwarf_map::{CodeOffset, Expression, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
 use std::collections::HashMap;
-use wasm_view::{FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
+use wasm_view::{Boundary, FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
 
 /// What the code holds at a trap instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +194,7 @@ impl Plan {
             let owner = plan.function_owners[position as usize];
             plan.by_func.insert((owner, function.func), position);
             for (index, boundary) in function.boundaries.iter().enumerate() {
-                if let Anchor::Trap(pc) = boundary.anchor {
+                if let Some(pc) = boundary.anchor.pc() {
                     let id = BoundaryId { function: position, index: index as u32 };
                     plan.place(pc, Site::Boundary(id))?;
                 }
@@ -251,6 +249,15 @@ impl Plan {
         self.traps.get(&pc).copied()
     }
 
+    /// The boundary at which an instance's function is, in the map.
+    #[inline]
+    pub fn boundary(&self, at: Boundary, map: &ImageMap) -> Option<BoundaryId> {
+        let function = self.position(at.instance, at.func)?;
+        let boundaries = &map.functions.get(function as usize)?.boundaries;
+        let index = boundaries.binary_search_by_key(&at.offset, |each| each.offset).ok()?;
+        Some(BoundaryId { function, index: index as u32 })
+    }
+
     /// The position of an instance's function in the map.
     pub fn position(&self, instance: InstanceId, func: FuncIdx) -> Option<u32> {
         self.by_func.get(&(instance, func)).copied()
@@ -303,14 +310,14 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
     for boundary in &function.boundaries {
         let from = plan.checks.len();
         plan.starts.push(from as u32);
-        let rule = match boundary.anchor {
-            Anchor::Trap(pc) => unwinder.cfa_rule(pc).map_err(|error| {
+        let rule = match boundary.anchor.pc() {
+            Some(pc) => unwinder.cfa_rule(pc).map_err(|error| {
                 CommandError::input(format_args!(
                     "the image has no frame information for function {} at {pc}: {error}",
                     function.func
                 ))
             })?,
-            Anchor::Eliminated => CfaRule { reg: dwarf_map::DwarfReg(7), offset: 0 },
+            None => CfaRule { reg: dwarf_map::DwarfReg(7), offset: 0 },
         };
         plan.cfa.push(rule);
         let types = function.locals.iter().chain(&boundary.operands);

@@ -34,6 +34,10 @@ pub struct Stats {
     pub walked: u64,
     /// Cold paths run and compared.
     pub witnessed: u64,
+    /// Bytes written that were compared later than at the next stop.
+    pub deferred: u64,
+    /// Most boundaries executed between two stops.
+    pub longest_run: u64,
 }
 
 /// Slots of executed boundaries by how they were seen.
@@ -56,6 +60,10 @@ pub struct Summary {
     pub boundaries: u64,
     /// Those with a PC.
     pub anchored: u64,
+    /// Those that share the place of the next one.
+    pub merged: u64,
+    /// Those that the code may pass by.
+    pub threaded: u64,
     /// Those that the compiler proved unreachable.
     pub eliminated: u64,
     /// All slots.
@@ -89,6 +97,8 @@ impl Stats {
             walks: 0,
             walked: 0,
             witnessed: 0,
+            deferred: 0,
+            longest_run: 0,
         }
     }
 
@@ -97,6 +107,13 @@ impl Stats {
     pub fn stop(&mut self, at: BoundaryId) {
         self.stops += 1;
         self.executed[at.function as usize][at.index as usize] += 1;
+    }
+
+    /// Takes a stop back whose values prove nothing.
+    pub fn forget(&mut self, at: BoundaryId) {
+        let count = &mut self.executed[at.function as usize][at.index as usize];
+        *count = count.saturating_sub(1);
+        self.wrong = 0;
     }
 
     /// How often a boundary was stopped at.
@@ -125,7 +142,9 @@ impl Stats {
                 summary.boundaries += 1;
                 summary.stable += u64::from(boundary.stable.is_some());
                 match boundary.anchor {
-                    Anchor::Trap(_) => summary.anchored += 1,
+                    Anchor::Trap(_) | Anchor::Instruction(_) => summary.anchored += 1,
+                    Anchor::Merged => summary.merged += 1,
+                    Anchor::Threaded => summary.threaded += 1,
                     Anchor::Eliminated => summary.eliminated += 1,
                 }
                 if count == 0 {

@@ -1,5 +1,6 @@
 //! Which boundaries halt the subject, and how others can ask it to halt.
 
+use super::shipped::Shipped;
 use super::sparse::Sparse;
 use crate::error::CommandError;
 use crate::program::Program;
@@ -133,6 +134,19 @@ pub enum Selection {
     Every,
     /// Some; the traps of all others are NOPs.
     Some(Box<Sparse>),
+    /// Those that code without traps can be halted at.
+    Shipped(Box<Shipped>),
+}
+
+impl Selection {
+    /// What code without traps needs.
+    #[inline]
+    pub(super) fn shipped_mut(&mut self) -> Option<&mut Shipped> {
+        match self {
+            Selection::Shipped(shipped) => Some(shipped),
+            _ => None,
+        }
+    }
 }
 
 /// One byte of x86-64 that does nothing, in place of an INT3.
@@ -167,7 +181,8 @@ pub fn plant(
                 Anchor::Trap(pc) => {
                     subject.text().write_code(pc, &[NOP]).map_err(CommandError::input)?;
                 }
-                Anchor::Eliminated => {}
+                Anchor::Instruction(_) | Anchor::Merged | Anchor::Threaded | Anchor::Eliminated => {
+                }
             }
         }
     }

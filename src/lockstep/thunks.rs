@@ -19,7 +19,9 @@ use oracle_interp::{Event, HostCall, Instance, Module};
 use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName, SlotType};
 use std::sync::atomic::Ordering;
 use wasi_host::{HostError, HostReturn, Outcome};
-use wasm_view::{Boundary, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, TagIdx, Value};
+use wasm_view::{
+    Boundary, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, TagIdx, ValType, Value,
+};
 use wasmparser::Operator;
 
 /// Most operands that an operation takes.
@@ -53,9 +55,10 @@ impl Lockstep<'_> {
             };
         }
         // Where stops are skipped the oracle may be many instructions further.
-        if !self.sparse() {
+        if !matches!(self.selection, Selection::Some(_)) {
             let last = self.last.filter(|last| last.instance == owner);
             let asked = last.and_then(|last| operation(self.module(owner), last));
+            let asked = asked.filter(|_| self.takes_awaited());
             if asked != Some(thunk.kind) {
                 let what = match asked {
                     Some(asked) => format!("it is {}, the subject asks for {}", asked, thunk.kind),
@@ -91,7 +94,14 @@ impl Lockstep<'_> {
             return Err(CommandError::bug("an operation of an instance that does not exist"));
         };
         match kernel.serve(&mut self.subject, &self.spaces[owner.index()], thunk.kind)? {
-            Served::Done => Ok(Next::Go(event)),
+            Served::Done => {
+                let Selection::Shipped(_) = self.selection else { return Ok(Next::Go(event)) };
+                if !matches!(event, Event::Boundary) {
+                    return Ok(Next::Go(event));
+                }
+                self.adopt_growth(owner, &thunk.ty.results)?;
+                Ok(Next::Go(self.advance_shipped(true)))
+            }
             Served::Trapped(trap) => match event {
                 Event::Trapped(expected) if expected == trap => self.trapped(trap),
                 event => {
@@ -99,6 +109,25 @@ impl Lockstep<'_> {
                 }
             },
         }
+    }
+
+    /// Whether the oracle has executed the operation that the subject now asks
+    /// for; once for each.
+    fn takes_awaited(&mut self) -> bool {
+        self.selection.shipped_mut().is_none_or(|shipped| std::mem::take(&mut shipped.awaiting))
+    }
+
+    /// Lets the oracle take over whether something could grow: the result is in
+    /// the subject's argument area.
+    fn adopt_growth(&mut self, owner: InstanceId, results: &[ValType]) -> Result<(), CommandError> {
+        let (Some(choice), [ty]) = (self.oracle.choice(), results) else { return Ok(()) };
+        let actual = self.spaces[owner.index()].argument(&self.subject, 0, *ty)?.to_cell();
+        let own = self.oracle.top().and_then(|top| top.operands.last().copied());
+        if own != Some(actual) && choice.allows(actual) {
+            self.oracle.adopt(&choice, actual).map_err(CommandError::bug)?;
+            self.stats.adopt(choice.kind.name());
+        }
+        Ok(())
     }
 
     fn module(&self, instance: InstanceId) -> &Module {
@@ -183,6 +212,7 @@ impl Lockstep<'_> {
                 // Skipped boundaries are executed by both sides up to the next stop.
                 let event = match (&event, &self.selection) {
                     (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
+                    (Event::Boundary, Selection::Shipped(_)) => self.advance_shipped(true),
                     _ => event,
                 };
                 Ok(Next::Go(event))
@@ -219,7 +249,7 @@ fn spectest_returns() -> HostReturn {
 }
 
 /// The operation that the instruction at a boundary asks its kernel for.
-fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
+pub(super) fn operation(module: &Module, at: Boundary) -> Option<ThunkKind> {
     let (memory, table) = (MemoryIdx::new, TableIdx::new);
     Some(match module.operator(at.func, at.offset)? {
         Operator::MemoryGrow { mem } => ThunkKind::MemoryGrow(memory(mem)),

@@ -57,7 +57,7 @@ const OTHERS_PER_TRAP: usize = 6;
 /// # Errors
 /// Whatever ends without a report.
 pub fn main(args: &SelftestArgs) -> Result<u8, CommandError> {
-    refuse::backend(&args.backend)?;
+    refuse::selftest(&args.backend)?;
     refuse::format(args.format)?;
     output::probe(args.output.as_deref())?;
     let control = Control::new();

@@ -101,6 +101,15 @@ pub enum TracerError {
         problem: String,
     },
 
+    /// No trap can be put over an instruction.
+    #[error("halting at {pc}: {problem}")]
+    Plant {
+        /// The instruction.
+        pc: dwarf_map::SubjectAddr,
+        /// Why not.
+        problem: crate::displace::DisplaceError,
+    },
+
     /// An access outside a region or outside `.text`.
     #[error(transparent)]
     OutOfRegion(#[from] OutOfRegion),

@@ -29,6 +29,7 @@
 //! - `subject` runs it from stop to stop and names what halted it.
 //! - `region` and `text` are the two kinds of shared memory. A page is never
 //!   writable and executable in one process.
+//! - `displace` makes what is executed instead of an instruction under a trap.
 //! - `interrupt` halts a running subject from any thread.
 //!
 //! Invariant: memory shared with the subject is hostile. It is copied in and
@@ -40,6 +41,7 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("native subjects need Linux on x86-64: build wdiff there");
 
+mod displace;
 mod error;
 mod inject;
 mod interrupt;
@@ -53,6 +55,7 @@ mod subject;
 mod sys;
 mod text;
 
+pub use displace::DisplaceError;
 pub use error::TracerError;
 pub use interrupt::Interrupter;
 pub use mapping::OutOfRegion;

@@ -7,6 +7,7 @@
 //! a forged SIGSEGV) mean nothing to it and are dropped without a stop: it
 //! neither dies nor pauses of them. SIGKILL alone ends it, and is reported.
 
+use crate::displace;
 use crate::error::TracerError;
 use crate::interrupt::{INTERRUPT_SIGNAL, Interrupter};
 use crate::pin::Pin;
@@ -15,11 +16,12 @@ use crate::regs::{Regs, VectorRegs};
 use crate::spawn::{self, Process, Spawned, SubjectConfig};
 use crate::sys::{self, Waited};
 use crate::text::{INT3, Text};
-use dwarf_map::SubjectAddr;
+use dwarf_map::{CodeOffset, SubjectAddr};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::regset::NT_PRFPREG;
 use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, HashMap};
 
 /// What halted the subject, or ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,9 @@ pub enum FaultSignal {
     Trap,
 }
 
+/// Bytes of the longest instruction.
+const LONGEST: u64 = 15;
+
 /// How the subject is to move.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Motion {
@@ -106,10 +111,16 @@ pub struct Subject {
     regs: Regs,
     /// `regs` differ from what the subject has.
     changed: bool,
+    /// The last stop was at a trap.
+    halted: bool,
     vectors: OnceCell<VectorRegs>,
     /// A step ended in a system call's stop, so the kernel has yet to report
     /// the step itself, at the next resumption and before any instruction.
     report_due: bool,
+    /// Instructions under a trap, with the address of their copy.
+    planted: HashMap<u64, u64>,
+    /// The other way round.
+    copies: BTreeMap<u64, u64>,
     /// The region that an address was found in last.
     recent: Cell<u32>,
     pin: Pin,
@@ -130,8 +141,11 @@ impl Subject {
             text,
             regs,
             changed: false,
+            halted: false,
             vectors,
             report_due: false,
+            planted: HashMap::new(),
+            copies: BTreeMap::new(),
             recent,
             pin,
         })
@@ -155,6 +169,13 @@ impl Subject {
     fn go(&mut self, motion: Motion) -> Result<Stop, TracerError> {
         if self.process.ended() {
             return Err(TracerError::Ended);
+        }
+        let trap = self.regs.rip().wrapping_sub(1);
+        if self.halted
+            && let Some(copy) = self.planted.get(&trap)
+        {
+            self.regs.set_rip(*copy);
+            self.changed = true;
         }
         if self.changed {
             self.process.set_regs(&self.regs)?;
@@ -235,6 +256,7 @@ impl Subject {
             _ => None,
         };
         if stop.is_some() {
+            self.halted = matches!(stop, Some(Stop::Trap { .. }));
             self.changed = !regs.outside_system_call();
             self.regs = regs;
         }
@@ -254,6 +276,7 @@ impl Subject {
     }
 
     fn fault(&self, signal: FaultSignal, pc: SubjectAddr) -> Result<Option<Stop>, TracerError> {
+        let pc = self.original(pc).unwrap_or(pc);
         Ok(self.signal_info()?.map(|(code, address)| {
             let data = match signal {
                 // General protection and stack faults: no address is known.
@@ -264,6 +287,33 @@ impl Subject {
             };
             Stop::Fault { signal, pc, address: data.then(|| SubjectAddr::new(address)), code }
         }))
+    }
+
+    /// Puts a trap over an instruction. Resumed from there, the subject executes
+    /// a copy of the instruction at `place` and goes on as if it had executed the
+    /// original. A fault of the copy is reported as the original's.
+    ///
+    /// # Errors
+    /// What is no instruction, or cannot be executed elsewhere; places outside
+    /// of the text.
+    pub fn plant(&mut self, pc: CodeOffset, place: CodeOffset) -> Result<(), TracerError> {
+        let start = self.text.address();
+        let [original, copy] = [pc, place].map(|offset| offset.at(start).get());
+        let rest = self.text.size().saturating_sub(u64::from(pc.get()));
+        let bytes = self.text.read_code(pc, rest.min(LONGEST) as usize)?;
+        let code = displace::copy(&bytes, original, copy)
+            .map_err(|problem| TracerError::Plant { pc: pc.at(start), problem })?;
+        self.text.write_code(place, &code)?;
+        self.text.write_code(pc, &[INT3])?;
+        self.planted.insert(original, copy);
+        self.copies.insert(copy, original);
+        Ok(())
+    }
+
+    /// The instruction that a copy is of, if the address lies in one.
+    fn original(&self, pc: SubjectAddr) -> Option<SubjectAddr> {
+        let (copy, original) = self.copies.range(..=pc.get()).next_back()?;
+        (pc.get() - copy < displace::COPY_BYTES as u64).then(|| SubjectAddr::new(*original))
     }
 
     /// The registers, as fetched at the last stop or set since.

@@ -17,6 +17,9 @@
 //! to a scratch stack slot right after the consumer's trap. Nothing reads the
 //! slot; the store alone forces the value into a register until then.
 //!
+//! **Code as it ships** (`Anchors::Srcloc`) has none of this: no traps, nothing
+//! kept alive and nothing shown, only a source location on each instruction.
+//!
 //! **Showing what is free.** At opt speed that would defeat the purpose. But
 //! where the specification leaves the bits of a result open, whoever follows
 //! must see the bits that the code chose before it goes on, and Cranelift may
@@ -39,7 +42,7 @@ mod vector_memory;
 use crate::abi;
 use crate::error::CompileError;
 use crate::module::{self, Module};
-use crate::options::OptLevel;
+use crate::options::{Anchors, OptLevel};
 use crate::thunks::Thunks;
 use control::Frame;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
@@ -76,6 +79,8 @@ pub(crate) struct BoundaryDraft {
     pub first_value: usize,
     /// Whether the topmost operand lies in [`Translated::shown`] too.
     pub top_is_shown: bool,
+    /// The block in which it is.
+    pub block: Option<Block>,
 }
 
 /// A call that may suspend the frame, as far as the translator knows it.
@@ -122,6 +127,7 @@ pub(crate) struct Environment<'m> {
     pub layout: InstanceLayout,
     pub opt: OptLevel,
     pub stable: StablePoints,
+    pub anchors: Anchors,
     pub isa: &'m dyn TargetIsa,
 }
 
@@ -177,7 +183,9 @@ pub(crate) fn translate(
         _ => Live::compute(body, locals.len()),
     };
     let exit = builder.create_block();
-    let scratch = (env.opt == OptLevel::None).then(|| Scratch::new(&mut builder));
+    let traps = env.anchors == Anchors::Trap;
+    let keeps = traps && env.opt == OptLevel::None;
+    let scratch = keeps.then(|| Scratch::new(&mut builder));
     let mut translator = Translator {
         builder,
         env,
@@ -536,8 +544,8 @@ impl Translator<'_, '_> {
             || self.exception_operator(offset, operator)?
             || self.call_operator(offset, operator)?;
         if done {
-            return match self.env.opt {
-                OptLevel::Speed if is_open(operator) => self.show_top(),
+            return match (self.env.anchors, self.env.opt) {
+                (Anchors::Trap, OptLevel::Speed) if is_open(operator) => self.show_top(),
                 _ => Ok(()),
             };
         }
@@ -569,9 +577,11 @@ impl Translator<'_, '_> {
         }
         self.builder.set_srcloc(SourceLoc::new(offset.get()));
         self.keep_for_boundary(tag);
-        let marker = self.builder.ins().sequence_point();
-        self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
-        self.builder.ins().debugtrap();
+        if self.env.anchors == Anchors::Trap {
+            let marker = self.builder.ins().sequence_point();
+            self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
+            self.builder.ins().debugtrap();
+        }
         let kinds = [self.next_stable.take(), is_call.then_some(StableKind::Call)];
         let stable = kinds.into_iter().flatten().find(|kind| self.env.stable.has(*kind));
         let range = self.record_values()?;
@@ -581,6 +591,7 @@ impl Translator<'_, '_> {
             operands: self.state.types().to_vec(),
             first_value: range.start,
             top_is_shown: std::mem::take(&mut self.top_is_shown),
+            block: self.builder.current_block(),
         });
         match (stable, self.env.stable) {
             (None, _) | (_, StablePoints::Off) => Ok(()),

@@ -106,7 +106,7 @@ impl<'a> Machine<'a> {
     fn new(image: &'a Image, function: &FunctionMap) -> Self {
         let traps = function.boundaries.iter().filter_map(|boundary| match boundary.anchor {
             Anchor::Trap(pc) => Some((pc.get(), boundary.offset.get())),
-            Anchor::Eliminated => None,
+            _ => None,
         });
         let boundaries: BTreeMap<u32, u32> = traps.collect();
         Machine {

@@ -346,7 +346,7 @@ impl<'a> Described<'a> {
             return;
         }
         for boundary in &function.boundaries {
-            if let Anchor::Trap(pc) = boundary.anchor
+            if let Some(pc) = boundary.anchor.pc()
                 && !self.lines.contains(&pc.at(self.text).get())
             {
                 let message = format!("no line begins at {pc}");
@@ -370,7 +370,8 @@ fn lookups(function: &FunctionMap) -> Vec<(u32, Source)> {
     };
     for after in 0..=1 {
         for (position, boundary) in function.boundaries.iter().enumerate() {
-            if let Anchor::Trap(pc) = boundary.anchor
+            let reaches = after == 0 || matches!(boundary.anchor, Anchor::Trap(_));
+            if let Some(pc) = boundary.anchor.pc().filter(|_| reaches)
                 && code.contains(&pc.get())
             {
                 claim(pc.get().saturating_add(after), Source::Boundary(position));

@@ -14,7 +14,7 @@
 
 use super::{Findings, Rule};
 use crate::unwind::{CALLEE_SAVED, Saved, Unwinder};
-use crate::{Anchor, CodeOffset, DwarfReg, FunctionMap};
+use crate::{CodeOffset, DwarfReg, FunctionMap};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, MemorySize,
     Mnemonic, OpAccess, OpKind, Register,
@@ -178,10 +178,10 @@ pub(super) fn check(
         info: InstructionInfoFactory::new(),
     };
     flow.follow(code.start, State::entry());
-    let anchors = function.boundaries.iter().filter_map(|boundary| match boundary.anchor {
-        Anchor::Trap(pc) => Some((pc.get(), boundary.offset)),
-        Anchor::Eliminated => None,
-    });
+    let anchors = function
+        .boundaries
+        .iter()
+        .filter_map(|boundary| Some((boundary.anchor.pc()?.get(), boundary.offset)));
     let anchors: Vec<(u32, WasmOffset)> = anchors.collect();
     flow.follow_tables(&anchors.iter().map(|(pc, _)| *pc).collect());
     let mut looks: Vec<Look> =

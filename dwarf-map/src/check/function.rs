@@ -3,7 +3,9 @@
 use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, frames, is_trap};
 use crate::locate::{in_vector_register, vector_register, width_mask};
 use crate::unwind::{Unwinder, is_callee_saved};
-use crate::{Anchor, CallSite, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind};
+use crate::{
+    Anchor, COPY_BYTES, CallSite, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind,
+};
 use std::collections::HashMap;
 use wasm_view::{ValType, WasmOffset};
 
@@ -22,6 +24,7 @@ pub(super) fn check(
     checker.header();
     checker.boundaries();
     checker.anchors();
+    checker.copies();
     checker.stable();
     checker.call_sites();
     checker.traps();
@@ -90,14 +93,18 @@ impl Checker<'_> {
         let function = self.function;
         let mut anchors = HashMap::new();
         for boundary in &function.boundaries {
-            let Anchor::Trap(pc) = boundary.anchor else {
-                continue;
-            };
+            let Some(pc) = boundary.anchor.pc() else { continue };
+            let is_patched = matches!(boundary.anchor, Anchor::Instruction(_));
             let offset = Some(boundary.offset);
             if !function.code.contains(&pc) {
                 let (start, end) = (function.code.start, function.code.end);
                 let message = format!("anchor {pc} lies outside the code {start}..{end}");
                 self.broken(Rule::AnchorInCode, offset, message);
+            } else if is_patched {
+                if byte_at(self.text, pc).is_none() || is_trap(self.text, pc) {
+                    let message = format!("there is no instruction to halt at at {pc}");
+                    self.broken(Rule::AnchorIsInstruction, offset, message);
+                }
             } else if !is_trap(self.text, pc) {
                 let found = byte_at(self.text, pc);
                 let message = match found {
@@ -113,6 +120,7 @@ impl Checker<'_> {
                 self.broken(Rule::AnchorDistinct, offset, message);
             }
             if let Ok(rule) = self.unwinder.cfa_rule(pc)
+                && !is_patched
                 && rule.reg == RSP
                 && rule.offset != i64::from(function.frame_size)
             {
@@ -120,6 +128,27 @@ impl Checker<'_> {
                 let message = format!("{cfi} bytes by CFI at {pc}, {map} by the map");
                 self.broken(Rule::FrameSize, offset, message);
             }
+        }
+    }
+
+    /// What lies behind the code must be free for copies.
+    fn copies(&mut self) {
+        let function = self.function;
+        let anchors = function.boundaries.iter();
+        let patched = anchors.filter(|each| matches!(each.anchor, Anchor::Instruction(_))).count();
+        let mut copies = 0;
+        for (pc, place) in function.copies() {
+            let begin = place.get() as usize;
+            let room = self.text.get(begin..begin + COPY_BYTES as usize);
+            if room.is_none_or(|room| room.iter().any(|byte| *byte != TRAP_INSTRUCTION)) {
+                let message = format!("no room at {place} for a copy of the instruction at {pc}");
+                self.broken(Rule::CopyRoom, None, message);
+            }
+            copies += 1;
+        }
+        if copies != patched {
+            let message = format!("room for {copies} copies, {patched} are needed");
+            self.broken(Rule::CopyRoom, None, message);
         }
     }
 

@@ -66,6 +66,8 @@ rules! {
     AnchorInCode, "anchor-in-code", "Anchors lie in the function's code.";
     AnchorDistinct, "anchor-distinct", "No two boundaries share an anchor.";
     AnchorIsTrap, "anchor-is-trap", "The byte at an anchor is a trap instruction (0xcc).";
+    AnchorIsInstruction, "anchor-is-instruction", "Where the code has no trap at an anchor there is an instruction to put one over.";
+    CopyRoom, "copy-room", "Behind the code of a function there is room, filled with traps, for a copy of each instruction that is an anchor.";
     StableEntry, "stable-entry", "Where a function has stable points, its first boundary is one of kind entry, and no other is.";
     StablePresent, "stable-present", "Where stable points are compiled in, each anchored boundary that is one has its poll, and no other boundary; each live slot of it has a location.";
     StablePoll, "stable-poll", "A poll lies behind its boundary's anchor; armed, it ends with a conditional branch one way of which is the cold path, and in the code it is not armed.";

@@ -23,14 +23,8 @@ pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], finding
             message.to_owned(),
         );
     }
-    let mut traps: HashSet<CodeOffset> = function
-        .boundaries
-        .iter()
-        .filter_map(|boundary| match boundary.anchor {
-            Anchor::Trap(pc) => Some(pc),
-            Anchor::Eliminated => None,
-        })
-        .collect();
+    let mut traps: HashSet<CodeOffset> =
+        function.boundaries.iter().filter_map(|boundary| boundary.anchor.pc()).collect();
     for point in &function.stable_points {
         let mut broken = |rule, message: String| {
             findings.add(rule, Some(function.func), Some(point.offset), message);

@@ -6,7 +6,7 @@
 //! and has a row at the trap of every boundary.
 
 use super::{DwarfInput, ENCODING};
-use crate::{Anchor, FunctionMap};
+use crate::FunctionMap;
 use gimli::LineEncoding;
 use gimli::write::{Address, DwarfUnit, FileId, LineProgram, LineString};
 
@@ -37,7 +37,7 @@ fn sequence(
     let code = function.code.start.get()..function.code.end.get();
     let mut rows: Vec<(u32, u64)> = Vec::new();
     for boundary in &function.boundaries {
-        if let (Anchor::Trap(pc), Some(line)) = (boundary.anchor, line(boundary.offset))
+        if let (Some(pc), Some(line)) = (boundary.anchor.pc(), line(boundary.offset))
             && code.contains(&pc.get())
         {
             rows.push((pc.get(), line));

@@ -4,7 +4,8 @@
 //! boundary: that of its trap instruction (a breakpoint there) and the one
 //! after it, which is the PC that the processor reports when the trap itself
 //! was executed. So a boundary's locations hold for `[pc, pc + 2)`, cut short
-//! where the next trap begins. In an outer frame debuggers look one byte
+//! where the next trap begins. Where the anchor is an instruction of the code as
+//! it ships, they hold at its first byte only. In an outer frame debuggers look one byte
 //! before the return address, so as to find the call instruction: there, and
 //! only there, a call site's locations hold.
 
@@ -39,20 +40,25 @@ const TRAP_REACH: u32 = 2;
 /// in the function's code; anchors elsewhere are left out.
 pub fn of(function: &FunctionMap) -> Vec<Point> {
     let code = function.code.start.get()..function.code.end.get();
-    let mut anchors: Vec<(u32, usize)> = Vec::new();
+    let mut anchors: Vec<(u32, usize, u32)> = Vec::new();
     for (position, boundary) in function.boundaries.iter().enumerate() {
-        if let Anchor::Trap(pc) = boundary.anchor
+        let reach = match boundary.anchor {
+            Anchor::Trap(_) => TRAP_REACH,
+            // Reported as what they are, whoever stops there.
+            _ => 1,
+        };
+        if let Some(pc) = boundary.anchor.pc()
             && code.contains(&pc.get())
         {
-            anchors.push((pc.get(), position));
+            anchors.push((pc.get(), position, reach));
         }
     }
     anchors.sort_unstable();
-    anchors.dedup_by_key(|(pc, _)| *pc);
+    anchors.dedup_by_key(|(pc, ..)| *pc);
     let mut points = Vec::with_capacity(anchors.len() + function.call_sites.len());
-    for (nth, &(begin, position)) in anchors.iter().enumerate() {
-        let next = anchors.get(nth + 1).map_or(code.end, |(pc, _)| *pc);
-        let end = begin.saturating_add(TRAP_REACH).min(next);
+    for (nth, &(begin, position, reach)) in anchors.iter().enumerate() {
+        let next = anchors.get(nth + 1).map_or(code.end, |(pc, ..)| *pc);
+        let end = begin.saturating_add(reach).min(next);
         points.push(Point { begin, end, source: Source::Boundary(position) });
     }
     let boundaries = points.len();

@@ -44,6 +44,14 @@ mod flags {
     pub const ANCHOR_TRAP: u8 = 0;
     /// Value of the anchor bits for an eliminated boundary.
     pub const ANCHOR_ELIMINATED: u8 = 1;
+    /// Anchored at an instruction that is patched.
+    pub const ANCHOR_INSTRUCTION: u8 = 2;
+    /// Without anchor; a byte says why.
+    pub const ANCHOR_NONE: u8 = 3;
+    /// That byte: the next boundary with an anchor is reached through this one.
+    pub const NONE_MERGED: u8 = 0;
+    /// That byte: it may be reached otherwise.
+    pub const NONE_THREADED: u8 = 1;
     /// Bits 2-4: 0, or one more than the position in `STABLE_KINDS`.
     pub const STABLE_SHIFT: u32 = 2;
     /// The stable bits, shifted down.

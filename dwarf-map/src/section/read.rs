@@ -397,7 +397,15 @@ impl<'a> Reader<'a> {
                     Anchor::Trap(CodeOffset::new(pc))
                 }
                 flags::ANCHOR_ELIMINATED => Anchor::Eliminated,
-                _ => return Err(reader.malformed("unknown kind of anchor")),
+                flags::ANCHOR_INSTRUCTION => {
+                    pc = reader.either_way(pc, "an anchor")?;
+                    Anchor::Instruction(CodeOffset::new(pc))
+                }
+                _ => match reader.byte("a kind of anchor")? {
+                    flags::NONE_MERGED => Anchor::Merged,
+                    flags::NONE_THREADED => Anchor::Threaded,
+                    _ => return Err(reader.malformed("unknown kind of anchor")),
+                },
             };
             let stable = reader.stable(head)?;
             let mut kept = operands.len();

@@ -226,6 +226,8 @@ impl Writer {
             let mut head = match anchor {
                 Anchor::Trap(_) => flags::ANCHOR_TRAP,
                 Anchor::Eliminated => flags::ANCHOR_ELIMINATED,
+                Anchor::Instruction(_) => flags::ANCHOR_INSTRUCTION,
+                Anchor::Merged | Anchor::Threaded => flags::ANCHOR_NONE,
             };
             let code = stable
                 .and_then(|kind| STABLE_KINDS.iter().position(|each| *each == kind))
@@ -242,9 +244,14 @@ impl Writer {
             }
             self.byte(head);
             self.forward(offset, at.get());
-            if let Anchor::Trap(trap) = anchor {
-                self.either_way(pc, trap.get());
-                pc = trap.get();
+            match anchor {
+                Anchor::Trap(at) | Anchor::Instruction(at) => {
+                    self.either_way(pc, at.get());
+                    pc = at.get();
+                }
+                Anchor::Merged => self.byte(flags::NONE_MERGED),
+                Anchor::Threaded => self.byte(flags::NONE_THREADED),
+                Anchor::Eliminated => {}
             }
             if head & flags::OPERANDS != 0 {
                 self.operand_change(popped, pushed);

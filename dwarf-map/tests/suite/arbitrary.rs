@@ -145,6 +145,9 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
         before = locations(random, &before, expressions.len(), count);
         let anchor = match random.next() % 8 {
             0 => Anchor::Eliminated,
+            1 => Anchor::Merged,
+            2 => Anchor::Threaded,
+            3 => Anchor::Instruction(CodeOffset::new(code.start.get() + random.u32(1 << 16))),
             _ => Anchor::Trap(CodeOffset::new(code.start.get() + random.u32(1 << 16))),
         };
         let stable = [

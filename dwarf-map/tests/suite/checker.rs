@@ -84,6 +84,12 @@ fn every_damage_is_found_by_its_rule() {
             image.add().boundaries[1].anchor = Anchor::Trap(code(25));
         }),
         (Rule::AnchorIsTrap, "a trap instruction overwritten", &|image| image.text[35] = 0x90),
+        (Rule::AnchorIsInstruction, "a trap instruction as an instruction", &|image| {
+            image.add().boundaries[1].anchor = Anchor::Instruction(code(24));
+        }),
+        (Rule::CopyRoom, "no room behind the code", &|image| {
+            image.add().boundaries[1].anchor = Anchor::Instruction(code(25));
+        }),
         (Rule::StableEntry, "no entry", &|image| {
             image.add().boundaries[0].stable = None;
             image.add().boundaries[1].stable = Some(StableKind::Call);

@@ -60,10 +60,17 @@ pub enum Program {
     Registers,
     /// `jmp rax`
     Jump,
+    /// What is executed displaced: `add [rdi], rsi; cmp rsi, 5; jl +3; mov rdx, rdi; lea rax, [rip]; call +1; int3;
+    /// ret`
+    Plain,
+    /// `call rax; call [rdi]; push rax; call [rsp]; int3; ret`
+    Calls,
+    /// Room for copies.
+    Copies,
 }
 
 /// Bytes of each program, in order.
-const CODE: [&[u8]; 18] = [
+const CODE: [&[u8]; 21] = [
     b"\xcc\x48\x83\x07\x01\xff\xc9\x75\xf7\xcc",
     b"\xeb\xfe",
     b"\x48\x8b\x07\xcc",
@@ -84,6 +91,9 @@ const CODE: [&[u8]; 18] = [
     b"\x48\x01\x07\x48\x01\x17\x48\x01\x0f\x48\x01\x1f\x48\x01\x37\x48\x01\x2f\x48\x01\x27\x4c\x01\x07\x4c\x01\x0f\
       \x4c\x01\x17\x4c\x01\x1f\x4c\x01\x27\x4c\x01\x2f\x4c\x01\x37\x4c\x01\x3f\xcc",
     b"\xff\xe0",
+    b"\x48\x01\x37\x48\x83\xfe\x05\x7c\x03\x48\x89\xfa\x48\x8d\x05\x00\x00\x00\x00\xe8\x01\x00\x00\x00\xcc\xc3",
+    b"\xff\xd0\xff\x17\x50\xff\x14\x24\xcc\xc3",
+    b"",
 ];
 
 /// Bytes between programs.
@@ -100,8 +110,8 @@ impl Program {
     }
 }
 
-/// Bytes of `.text`.
-pub const TEXT_SIZE: u64 = CODE.len() as u64 * SLOT as u64;
+/// Bytes of `.text`: the last program has room for many copies.
+pub const TEXT_SIZE: u64 = CODE.len() as u64 * SLOT as u64 + 1024;
 
 /// An executable of one segment, R-X: the gadget page, then the programs.
 pub fn image() -> Vec<u8> {
@@ -133,6 +143,7 @@ pub fn image() -> Vec<u8> {
         file.extend_from_slice(code);
         file.resize(file.len().next_multiple_of(SLOT as usize), 0xf4);
     }
+    file.resize(0x2000 + TEXT_SIZE as usize, 0xcc);
     file
 }
 

@@ -1,0 +1,89 @@
+//! What the compiler says of a function, put together for the choice.
+
+use super::choose::{CodeFacts, Found, choose};
+use super::sunk::attribute;
+use super::tags::Tags;
+use super::wasm::Graph;
+use crate::lower::Lowered;
+use crate::translate::{BoundaryDraft, CallDraft};
+use std::collections::{BTreeSet, HashMap};
+use wasm_view::{Trap, WasmOffset};
+
+/// A trap site: PC, trap and Wasm instruction, if known.
+type Site = (u32, Trap, Option<WasmOffset>);
+
+/// Finds the anchors of a compiled function without traps, and corrects the
+/// Wasm instructions of its trap sites.
+pub(crate) fn find(
+    lowered: &Lowered,
+    graph: Option<&Graph>,
+    tags: &Tags,
+    boundaries: &[BoundaryDraft],
+    calls: &[CallDraft],
+    traps: &mut [Site],
+) -> Vec<Found> {
+    let mut sites: Vec<(u32, u32)> =
+        traps.iter().filter_map(|(pc, _, offset)| Some((*pc, (*offset)?.get()))).collect();
+    let complete = attribute(&lowered.function, &mut sites);
+    let known = traps.iter_mut().filter(|(.., offset)| offset.is_some());
+    for ((.., offset), (_, corrected)) in known.zip(&sites) {
+        *offset = Some(WasmOffset::new(*corrected));
+    }
+    let placed = |draft: &BoundaryDraft| {
+        draft.block.is_none_or(|block| lowered.function.layout.is_block_inserted(block))
+    };
+    let offsets: Vec<u32> = boundaries.iter().map(|draft| draft.offset.get()).collect();
+    let mut found = match graph.filter(|_| complete) {
+        Some(graph) => choose(graph, &facts(lowered, tags, calls, sites), &offsets),
+        None => vec![Found::Threaded; offsets.len()],
+    };
+    for (found, draft) in found.iter_mut().zip(boundaries) {
+        if !placed(draft) {
+            *found = Found::Eliminated;
+        }
+    }
+    found
+}
+
+fn facts<'a>(
+    lowered: &'a Lowered,
+    tags: &Tags,
+    calls: &[CallDraft],
+    sites: Vec<(u32, u32)>,
+) -> CodeFacts<'a> {
+    let buffer = &lowered.code.buffer;
+    let mut locations: Vec<(u32, u32, u32)> = buffer
+        .get_srclocs_sorted()
+        .iter()
+        .filter(|range| range.start < range.end)
+        .map(|range| (range.start, range.end, range.loc.bits()))
+        .collect();
+    locations.sort_unstable();
+    let returns: HashMap<u32, u32> = calls
+        .iter()
+        .zip(&tags.calls)
+        .filter_map(|(draft, address)| Some(((*address)?, draft.offset.get())))
+        .collect();
+    let ranges = lowered.code.value_labels_ranges.values().flatten();
+    let mut starts = BTreeSet::new();
+    let mut parameters: Option<u32> = None;
+    for range in ranges {
+        starts.extend([range.start, range.end]);
+        parameters = Some(parameters.map_or(range.start, |least| least.min(range.start)));
+    }
+    // A jump to the next instruction is left out, but the moves in front of it
+    // are not.
+    for begin in &lowered.code.bb_starts {
+        starts.remove(begin);
+    }
+    starts.extend(locations.iter().map(|(begin, ..)| *begin));
+    CodeFacts {
+        code: buffer.data(),
+        relocated: buffer.relocs().iter().map(|reloc| reloc.offset).collect(),
+        locations,
+        traps: sites.into_iter().collect(),
+        calls: returns,
+        parameters,
+        starts,
+    }
+}
