@@ -179,7 +179,7 @@ impl Bench {
             .flat_map(|function| &function.boundaries)
             .filter_map(|boundary| match boundary.anchor {
                 Anchor::Trap(pc) => Some(pc.at(image.text_address).get()),
-                Anchor::Eliminated => None,
+                _ => None,
             })
             .collect();
         addresses.sort_unstable();
