@@ -29,7 +29,7 @@ fn only(option: &str, value: &str, built: &[&str], contract: &[&str]) -> Result<
 /// Checks the options that select a compiler.
 pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
     only("backend", &args.backend, &["cranelift"], &["wasmtime", "wamr", "wanco", "llvm"])?;
-    only("anchors", &args.anchors, &["trap", "srcloc"], &[])?;
+    only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
     if args.anchors == Anchors::Srcloc.name() && args.stable != StablePoints::Off {
         return Err(CommandError::unsupported(
             "--stable with --anchors srcloc is not built yet; this version has it with --anchors trap",
