@@ -12,7 +12,7 @@
 //!    right is the comparison that is made at every boundary.)
 //! 3. *All frames are there*: the stack is unwound to its end, every frame held
 //!    against the oracle's. A walk takes as long as the stack is deep, so each
-//!    stable point pays for [`FRAMES_PER_POINT`] frames and a walk is made when
+//!    stable point pays for `FRAMES_PER_POINT` frames and a walk is made when
 //!    enough has been paid: at every one of them as long as the stack is not
 //!    deeper than that, else at every so many.
 //! 4. With `--paranoid`, *the cold path agrees*: the flag is set, the subject

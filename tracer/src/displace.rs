@@ -99,7 +99,8 @@ fn jump_of(call: &Instruction) -> Result<Instruction, DisplaceError> {
     }
     if call.op0_kind() == OpKind::Memory && stack(call.memory_base()) {
         jump.set_memory_displacement64(call.memory_displacement64().wrapping_add(8));
-        jump.set_memory_displ_size(4);
+        // A displacement of an address of 64 bits; it takes as many bytes as it needs.
+        jump.set_memory_displ_size(8);
     }
     Ok(jump)
 }
