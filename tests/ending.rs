@@ -69,6 +69,8 @@ struct Running {
 /// How it ended.
 struct Ended {
     code: Option<i32>,
+    /// For messages: the signal, where there is no code.
+    status: String,
     stderr: String,
     report: Option<Report>,
     took: Duration,
@@ -124,7 +126,7 @@ impl Running {
         std::io::Read::read_to_string(&mut pipe, &mut stderr).expect("text");
         let text = std::fs::read_to_string(&self.report).unwrap_or_default();
         let report = (!text.is_empty()).then(|| reports::json::from_str(&text).expect("a report"));
-        Ended { code: status.code(), stderr, report, took }
+        Ended { code: status.code(), status: status.to_string(), stderr, report, took }
     }
 }
 
@@ -141,7 +143,7 @@ impl Ended {
     #[track_caller]
     fn partial(&self, reason: InconclusiveReason) -> &Report {
         let said = &self.stderr;
-        assert_eq!(self.code, Some(3), "{said}");
+        assert_eq!(self.code, Some(3), "{}: {said}", self.status);
         assert!(!said.contains("panicked"), "{said}");
         let report = self.report.as_ref().expect("a report");
         assert_eq!(report.verdict, Verdict::Inconclusive);

@@ -151,10 +151,11 @@ fn a_wrong_argument_in_a_handler_is_found() {
     for opt in LEVELS {
         let finding = found(call(opt, "1", |image| {
             let pc = handlers(image)[0].pc.get() as usize;
-            // mov reg, [reg + 0x10]: the first cell of the argument area.
+            // mov reg, [reg + offset]: the first cell of the argument area.
+            let offset = image.map.layout.argument(0) as u8;
             let displacement = image.text[pc..]
                 .windows(3)
-                .position(|code| code[0] == 0x8b && code[1] >> 6 == 1 && code[2] == 0x10)
+                .position(|code| code[0] == 0x8b && code[1] >> 6 == 1 && code[2] == offset)
                 .map(|at| pc + at + 2)
                 .expect("a load of the argument");
             let in_file = image.elf.windows(image.text.len());
