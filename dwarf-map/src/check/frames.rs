@@ -11,6 +11,11 @@
 //! and additions to the stack pointer. Anything else only makes what it writes
 //! unknown. Where control comes from a jump table, what holds at all indirect
 //! jumps of the function is taken to hold.
+//!
+//! What it cannot tell it does not accuse: a place that no path leads to, a frame
+//! address counted from an rsp that a callee may have moved, a register that was
+//! stored through a pointer whose place in the frame is unknown. Lockstep, which
+//! unwinds by the same information, is the check there.
 
 use super::{Findings, Rule};
 use crate::unwind::{CALLEE_SAVED, Saved, Unwinder};

@@ -41,23 +41,37 @@ pub type StableKinds = BTreeMap<(FuncIdx, WasmOffset), StableKind>;
 /// A module that is not valid.
 pub fn stable_kinds(wasm: &[u8], choice: StablePoints) -> Result<StableKinds, BinaryReaderError> {
     let mut found = StableKinds::new();
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
-    let mut allocations = FuncValidatorAllocations::default();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let ValidPayload::Func(function, body) = validator.payload(&payload?)? else {
-            continue;
-        };
+    each_body(wasm, |function, body, allocations| {
         let func = FuncIdx::new(function.index);
         let mut validator = function.into_validator(allocations);
         validator.read_locals(&mut body.get_binary_reader())?;
-        for (at, instruction) in instructions(&mut validator, &body)? {
+        for (at, instruction) in instructions(&mut validator, body)? {
             if let Some(kind) = instruction.stable(choice) {
                 found.insert((func, at), kind);
             }
         }
-        allocations = validator.into_allocations();
-    }
+        Ok(validator.into_allocations())
+    })?;
     Ok(found)
+}
+
+/// Validates a module, and hands over each of its functions' bodies on the way.
+fn each_body(
+    wasm: &[u8],
+    mut visit: impl FnMut(
+        FuncToValidate<ValidatorResources>,
+        &FunctionBody<'_>,
+        FuncValidatorAllocations,
+    ) -> Result<FuncValidatorAllocations, BinaryReaderError>,
+) -> Result<(), BinaryReaderError> {
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut allocations = FuncValidatorAllocations::default();
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let ValidPayload::Func(function, body) = validator.payload(&payload?)? {
+            allocations = visit(function, &body, allocations)?;
+        }
+    }
+    Ok(())
 }
 
 fn functions(
@@ -68,19 +82,14 @@ fn functions(
     let choice = StablePoints::from_name(&map.producer.stable).unwrap_or_default();
     let mut by_index: BTreeMap<FuncIdx, &FunctionMap> =
         map.functions.iter().map(|function| (function.func, function)).collect();
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
-    let mut allocations = FuncValidatorAllocations::default();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let ValidPayload::Func(function, body) = validator.payload(&payload?)? else {
-            continue;
-        };
+    each_body(wasm, |function, body, allocations| {
         let func = FuncIdx::new(function.index);
         let Some(map) = by_index.remove(&func) else {
             findings.add(Rule::FunctionKnown, Some(func), None, "it is not in the map".into());
-            continue;
+            return Ok(allocations);
         };
-        allocations = function_rules(map, choice, function, &body, allocations, findings)?;
-    }
+        function_rules(map, choice, function, body, allocations, findings)
+    })?;
     for func in by_index.keys() {
         let message = "the module defines no such function".to_owned();
         findings.add(Rule::FunctionKnown, Some(*func), None, message);
