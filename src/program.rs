@@ -15,7 +15,7 @@ pub struct Program {
     /// The file it came from.
     pub path: PathBuf,
     /// The module's bytes: offsets everywhere count into these.
-    pub wasm: Vec<u8>,
+    pub wasm: Arc<Vec<u8>>,
     /// The decoded module.
     pub module: Arc<Module>,
     /// The image, when PROG was one.
@@ -59,8 +59,10 @@ pub fn load(path: &Path) -> Result<Program, CommandError> {
 /// # Errors
 /// As [`load`].
 pub fn from_wasm(path: &Path, wasm: Vec<u8>) -> Result<Program, CommandError> {
-    let module = Module::decode(&wasm).map_err(|error| decode_error(path, error))?;
-    let sha256 = Sha256::digest(&wasm).into();
+    let wasm = Arc::new(wasm);
+    let module =
+        Module::decode_shared(Arc::clone(&wasm)).map_err(|error| decode_error(path, error))?;
+    let sha256 = Sha256::digest(wasm.as_slice()).into();
     Ok(Program { path: path.to_owned(), wasm, module: Arc::new(module), image: None, sha256 })
 }
 

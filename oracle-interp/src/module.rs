@@ -32,7 +32,7 @@ impl OpIdx {
 pub struct Module {
     /// Distinguishes modules, so that a stop set finds its own again.
     pub(crate) identity: u64,
-    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     pub(crate) types: Vec<DefinedType>,
     /// The recursion groups, ranges of `types`.
     pub(crate) rec_groups: Vec<Range<u32>>,

@@ -17,6 +17,9 @@ pub(crate) use sequences::for_each_sequence;
 
 use crate::module::{Code, OpIdx};
 use crate::op::{Op, Tag};
+use aho_corasick::Anchored;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
 use std::sync::LazyLock;
 
 /// Number of a function that executes one or several instructions.
@@ -71,53 +74,14 @@ impl Route {
     }
 }
 
-/// The sequences as a tree of their tags.
-struct Tree {
-    /// By tag, its column, or 0 if no sequence has it. Few tags are in
-    /// sequences, and a table that is small stays in the cache.
-    columns: [u8; SINGLES as usize],
-    /// Columns, of which the first is empty.
-    width: usize,
-    /// By node and column, the number of the next node, or 0 where no sequence
-    /// goes on.
-    next: Vec<u16>,
-    /// The sequence that ends at the node.
-    ends: Vec<Option<Route>>,
-}
-
-impl Tree {
-    #[inline(always)]
-    fn next(&self, node: u16, op: Op) -> u16 {
-        let column = usize::from(self.columns[op.tag() as usize]);
-        self.next[usize::from(node) * self.width + column]
-    }
-}
-
-static TREE: LazyLock<Tree> = LazyLock::new(|| {
-    let mut columns = [0; SINGLES as usize];
-    let mut width = 1;
-    for tag in SEQUENCES.iter().copied().flatten() {
-        if columns[*tag as usize] == 0 {
-            columns[*tag as usize] = width as u8;
-            width += 1;
-        }
-    }
-    let mut next = vec![0; width];
-    let mut ends = vec![None];
-    for (index, tags) in SEQUENCES.iter().enumerate() {
-        let mut node = 0;
-        for tag in *tags {
-            let place = node * width + usize::from(columns[*tag as usize]);
-            if next[place] == 0 {
-                next[place] = ends.len() as u16;
-                next.resize(next.len() + width, 0);
-                ends.push(None);
-            }
-            node = usize::from(next[place]);
-        }
-        ends[node] = Some(Route::sequence(index));
-    }
-    Tree { columns, width, next, ends }
+/// Finds the sequence that begins at an instruction by what follows it: an
+/// automaton (Aho and Corasick, "Efficient string matching", 1975) over the
+/// tags of the sequences read backwards, which takes one step an instruction
+/// however long the sequences are. Of those that end (begin) at one, it names
+/// the longest first.
+static BACKWARDS: LazyLock<DFA> = LazyLock::new(|| {
+    let backwards = SEQUENCES.iter().map(|tags| tags.iter().rev().map(|tag| *tag as u8));
+    DFA::new(backwards.map(Vec::from_iter)).expect("the list of sequences is short")
 });
 
 /// An instruction as it is executed.
@@ -141,32 +105,22 @@ impl Slot {
 
 /// What decoded instructions are executed as: by the longest route from each.
 pub(crate) fn slots(ops: &[Op]) -> Vec<Slot> {
-    let tree = &*TREE;
-    let mut slots: Vec<Slot> = Vec::with_capacity(ops.len());
-    // Up to where a run of instructions that do nothing goes on.
+    let single = |op: &Op| Slot { route: Route::single(*op), immediate: op.immediate() };
+    let mut slots: Vec<Slot> = ops.iter().map(single).collect();
+    let automaton = &*BACKWARDS;
+    let start = automaton.start_state(Anchored::No).expect("it was built for this");
+    let mut state = start;
+    // Instructions from here on that do nothing.
     let mut idle = 0;
-    for (position, op) in ops.iter().enumerate() {
-        let mut route = Route::single(*op);
-        if is_idle(*op) {
-            if idle <= position {
-                let busy = ops[position..].iter().position(|op| !is_idle(*op));
-                idle = busy.map_or(ops.len(), |busy| position + busy);
-            }
-            let length = (idle - position).min(LONGEST_SKIP);
-            if length > 1 {
-                slots.push(Slot { route: Route::SKIP, immediate: length as u32 });
-                continue;
-            }
+    for (op, slot) in ops.iter().zip(&mut slots).rev() {
+        state = automaton.next_state(Anchored::No, state, op.tag() as u8);
+        if automaton.is_match(state) {
+            slot.route = Route::sequence(automaton.match_pattern(state, 0).as_usize());
         }
-        let mut node = tree.next(0, *op);
-        for op in &ops[position + 1..] {
-            if node == 0 {
-                break;
-            }
-            node = tree.next(node, *op);
-            route = tree.ends[usize::from(node)].unwrap_or(route);
+        idle = if is_idle(*op) { LONGEST_SKIP.min(idle + 1) } else { 0 };
+        if idle > 1 {
+            *slot = Slot { route: Route::SKIP, immediate: idle as u32 };
         }
-        slots.push(Slot { route, immediate: op.immediate() });
     }
     slots
 }

@@ -188,7 +188,7 @@ fn describe(
     let module = plan.blueprint.instances[at].module.clone();
     let program = Program {
         path: path.to_owned(),
-        wasm: module.bytes().to_vec(),
+        wasm: module.bytes().to_vec().into(),
         sha256: Sha256::digest(module.bytes()).into(),
         module,
         image: None,

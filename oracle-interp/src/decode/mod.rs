@@ -61,19 +61,31 @@ impl Module {
         .union(WasmFeatures::WIDE_ARITHMETIC)
         .union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
-    /// Validates and decodes a module in the binary format.
+    /// Validates and decodes a module in the binary format. What is decoded
+    /// holds a copy of the file, for its data segments; see
+    /// [`Module::decode_shared`] for one without.
     ///
     /// # Errors
     ///
     /// See [`DecodeError`]; every error names a byte offset.
     pub fn decode(bytes: &[u8]) -> std::result::Result<Module, DecodeError> {
+        Module::decode_shared(Arc::new(bytes.to_vec()))
+    }
+
+    /// Validates and decodes a module file that others may hold too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::decode`].
+    pub fn decode_shared(file: Arc<Vec<u8>>) -> std::result::Result<Module, DecodeError> {
+        let bytes = file.as_slice();
         if u32::try_from(bytes.len()).is_err() {
             return Err(DecodeError::Limit {
                 offset: WasmOffset::new(u32::MAX),
                 message: "a module file of 4 GiB or more".to_string(),
             });
         }
-        decode(bytes).map_err(|problem| match problem {
+        decode(&file).map_err(|problem| match problem {
             Problem::Wasm(error) => from_wasmparser(bytes, &error),
             Problem::Unsupported(at, feature) => {
                 DecodeError::Unsupported { offset: wasm_offset(at), feature }
@@ -168,7 +180,8 @@ impl Decoder {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Module> {
+fn decode(file: &Arc<Vec<u8>>) -> Result<Module> {
+    let bytes = file.as_slice();
     static NEXT_IDENTITY: AtomicU64 = AtomicU64::new(0);
     let features = Module::FEATURES;
     let mut validator = Validator::new_with_features(features);
@@ -203,7 +216,7 @@ fn decode(bytes: &[u8]) -> Result<Module> {
     }
     let Decoder { mut module, shapes, .. } = decoder;
     module.code.shapes = shapes.finish();
-    module.bytes = Arc::from(bytes);
+    module.bytes = Arc::clone(file);
     module.finish_names();
     shrink(&mut module.code);
     Ok(module)

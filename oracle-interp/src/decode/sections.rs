@@ -24,7 +24,7 @@ use wasmparser::{
 pub(super) fn empty_module(identity: u64) -> Module {
     Module {
         identity,
-        bytes: Arc::from([]),
+        bytes: Arc::default(),
         types: Vec::new(),
         rec_groups: Vec::new(),
         imports: Vec::new(),
