@@ -1,6 +1,6 @@
 //! `wdiff run`: a program in lockstep, and a verdict.
 
-use crate::cli::{BackendArgs, Opt, RunArgs};
+use crate::cli::{BackendArgs, RunArgs};
 use crate::compile;
 use crate::core_file::CoreRequest;
 use crate::describe;
@@ -17,7 +17,7 @@ use crate::session::{Executed, Session, Traced};
 use crate::watch;
 use crate::witness;
 use crate::world;
-use aot_backend::{Anchors, CompileError, CompileOptions, CpuSpec, Image, OptLevel};
+use aot_backend::{Anchors, CompileError, CompileOptions, CpuSpec, Image};
 use dwarf_map::Producer;
 use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness, WitnessVerdict};
 use std::fs::File;
@@ -202,10 +202,7 @@ pub fn options_for(
     debug_info: bool,
 ) -> Result<CompileOptions, CommandError> {
     Ok(CompileOptions {
-        opt: match args.opt {
-            Opt::None => OptLevel::None,
-            Opt::Speed => OptLevel::Speed,
-        },
+        opt: args.opt.level(),
         anchors: anchors(&args.anchors)?,
         cpu: args
             .cpu

@@ -4,7 +4,7 @@ mod common;
 
 use dwarf_map::Location;
 use std::time::Duration;
-use wdiff::fuzz::{case, run_case};
+use wdiff::fuzz::{Wishes, case, run_case};
 use wdiff::inject::displaced;
 use wdiff::lockstep::stops::Control;
 
@@ -20,6 +20,43 @@ fn generated_modules_agree() {
     assert_eq!(std::fs::read_dir(scratch.path()).expect("a directory").count(), 0);
 }
 
+/// Killed at any time, a run goes on where it was, with figures that fit.
+#[test]
+fn what_was_killed_goes_on() {
+    let scratch = common::scratch();
+    let state = scratch.path().join("state");
+    let start = || {
+        let mut command = common::wdiff();
+        command.args(["fuzz", "--seed", "301", "--count", "600", "--state"]).arg(&state);
+        command.args(["--jobs", "2", "--failures"]).arg(scratch.path().join("failures"));
+        command
+    };
+    let mut first = start().stdout(std::process::Stdio::null()).spawn().expect("wdiff starts");
+    let began = std::time::Instant::now();
+    while !state.exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    first.kill().expect("it is ours");
+    first.wait().expect("it is ours");
+    let written = std::fs::read_to_string(&state).expect("written between batches");
+    assert!(written.contains("\"tried\""), "{written}");
+    let lines = |stdout: &[u8]| {
+        let text = String::from_utf8_lossy(stdout).into_owned();
+        let lines = text.lines().filter(|line| !line.ends_with("modules/s"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let resumed = common::within(start(), Duration::from_secs(120));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    std::fs::remove_file(&state).expect("it is there");
+    let whole = common::within(start(), Duration::from_secs(120));
+    assert_eq!(lines(&resumed.stdout), lines(&whole.stdout));
+    // Other seeds are another run.
+    let mut other = start();
+    other.args(["--opt", "none"]);
+    let other = common::within(other, Duration::from_secs(10));
+    assert_eq!(other.code, Some(2), "{}", other.stderr);
+}
+
 /// Whatever location of a map is displaced, with enough modules it shows.
 #[test]
 fn a_wrong_map_is_found() {
@@ -27,7 +64,7 @@ fn a_wrong_map_is_found() {
     for sort in ["register or frame", "derived"] {
         let mut found = 0;
         for seed in 1..60 {
-            let Some(Ok(case)) = case(seed, None, None, None) else { continue };
+            let Some(Ok(case)) = case(seed, &Wishes::default()) else { continue };
             let outcome = run_case(
                 &case,
                 |image| {

@@ -1,5 +1,6 @@
-//! The specification's test suite in lockstep, one test per file and level of
-//! optimisation.
+//! The specification's test suite in lockstep, one test per file and way to
+//! compile it: without and with optimisation, for this machine's CPU and for one
+//! with nothing beyond the least, and with stable points.
 //!
 //! A file whose modules are all within the backend's features must run whole:
 //! every assertion, no value wrong. Whether it is within them is decided here,
@@ -8,7 +9,7 @@
 //!
 //! Many files are the same in several versions of the suite; each text is run
 //! once. Of the few files with millions of stops only the text of version 3 is
-//! run, of those that it no longer has that of version 2, and without optimisation
+//! run, of those that it no longer has that of version 2, and in the first way
 //! only, or each would be as long as all others together.
 
 mod common;
@@ -69,6 +70,16 @@ const LONG: &[(&str, &str)] = &[
     ("return_call_indirect.wast", "v3"),
     ("return_call_ref.wast", "v3"),
 ];
+/// Ways to compile a file, by name, each with its options.
+const WAYS: &[(&str, &[&str])] = &[
+    ("none", &["--opt", "none"]),
+    ("speed", &["--opt", "speed"]),
+    ("none baseline", &["--opt", "none", "--cpu", "baseline"]),
+    ("speed baseline", &["--opt", "speed", "--cpu", "baseline"]),
+    ("none stable", &["--opt", "none", "--stable", "calls"]),
+    ("speed stable", &["--opt", "speed", "--stable", "calls"]),
+];
+
 /// A suite with a short file of such a name.
 const SHORT: &str = "multi-memory";
 
@@ -88,10 +99,10 @@ fn main() {
             }
             let is_long = suite != SHORT && LONG.iter().any(|(name, _)| *name == file.name());
             let file = Arc::new(file);
-            for level in if is_long { &["none"][..] } else { &["none", "speed"] } {
+            for (way, options) in if is_long { &WAYS[..1] } else { WAYS } {
                 let file = Arc::clone(&file);
-                let name = format!("{suite}::{} {level}", file.name());
-                trials.push(Trial::test(name, move || check(&file, standard, level)));
+                let name = format!("{suite}::{} {way}", file.name());
+                trials.push(Trial::test(name, move || check(&file, standard, options)));
             }
         }
     };
@@ -104,13 +115,14 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn check(file: &TestFile<'_>, standard: &str, level: &str) -> Result<(), Failed> {
+fn check(file: &TestFile<'_>, standard: &str, options: &[&str]) -> Result<(), Failed> {
     let scratch = common::scratch();
     let script = scratch.path().join(file.name());
     std::fs::write(&script, file.raw())?;
     let output = scratch.path().join("report.json");
     let mut command = common::wdiff();
-    command.args(["wast", "--format", "json", "--standard", standard, "--opt", level, "--output"]);
+    command.args(["wast", "--format", "json", "--standard", standard]).args(options);
+    command.arg("--output");
     let ran = command.arg(&output).arg(&script).output()?;
     let code = ran.status.code();
     let stderr = String::from_utf8_lossy(&ran.stderr);

@@ -43,10 +43,16 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
         let feature = "stable points in code as it ships".to_owned();
         return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     }
+    if options.chaos.is_some() && !options::HAS_CHAOS {
+        let feature =
+            "Cranelift's chaos mode, which this build is without (cargo's `--features chaos`)"
+                .to_owned();
+        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+    }
     let isa = options::target(options.opt, &options.cpu)?;
     let mut compiler = Compiler {
         module: Module::default(),
-        lowerer: Lowerer::new(&*isa, options.anchors == Anchors::Srcloc),
+        lowerer: Lowerer::new(&*isa, options.anchors == Anchors::Srcloc, options.chaos),
         context: FunctionBuilderContext::new(),
         options,
         layout: InstanceLayout::default(),

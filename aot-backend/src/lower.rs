@@ -31,6 +31,8 @@ pub(crate) struct Lowerer<'a> {
     pub isa: &'a dyn TargetIsa,
     /// Whether the source locations must name every instruction that may fault.
     locate: bool,
+    /// What choices of chance are drawn from.
+    chaos: Option<u64>,
     context: Context,
     control: ControlPlane,
     registers: regalloc2::Ctx,
@@ -46,10 +48,11 @@ pub(crate) struct Lowered {
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(isa: &'a dyn TargetIsa, locate: bool) -> Self {
+    pub fn new(isa: &'a dyn TargetIsa, locate: bool, chaos: Option<u64>) -> Self {
         Lowerer {
             isa,
             locate,
+            chaos,
             context: Context::new(),
             control: ControlPlane::default(),
             registers: regalloc2::Ctx::default(),
@@ -64,6 +67,8 @@ impl<'a> Lowerer<'a> {
         values: &mut [Value],
     ) -> Result<Lowered, CompileError> {
         self.context.clear();
+        // Each function draws anew: what one does not use is no other's.
+        self.control = self.chaos.map_or_else(ControlPlane::default, control);
         self.context.func = function;
         let code = self.run(values).map_err(codegen_error)?;
         let function = std::mem::replace(&mut self.context.func, Function::new());
@@ -106,6 +111,28 @@ impl<'a> Lowerer<'a> {
         )?;
         Ok((stencil.apply_params(&context.func.params), classes))
     }
+}
+
+/// A control plane that decides by these numbers until they are used up.
+#[cfg(feature = "chaos")]
+fn control(seed: u64) -> ControlPlane {
+    use arbitrary::{Arbitrary, Unstructured};
+    // Sebastiano Vigna's xorshift64*: this crate has no use for a generator else.
+    let mut state = seed | 1;
+    let next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+    };
+    let bytes: Vec<u8> = std::iter::repeat_with(next).take(1 << 14).collect();
+    ControlPlane::arbitrary(&mut Unstructured::new(&bytes)).unwrap_or_default()
+}
+
+/// No choices of chance in this build: [`crate::compile()`] has refused.
+#[cfg(not(feature = "chaos"))]
+fn control(_seed: u64) -> ControlPlane {
+    ControlPlane::default()
 }
 
 /// Labels values with their own numbers.

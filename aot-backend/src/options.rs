@@ -12,6 +12,10 @@ use std::str::FromStr;
 /// Version of the compiler that makes the code.
 pub const CRANELIFT_VERSION: &str = cranelift_codegen::VERSION;
 
+/// Whether this build has Cranelift's chaos mode. It is another build of
+/// Cranelift, in which each choice asks first, so it is a cargo feature.
+pub const HAS_CHAOS: bool = cfg!(feature = "chaos");
+
 /// Log2 of the stack guard's size that the code relies on: a frame larger than
 /// this touches each 4,096-byte page on its way down (`probestack_size_log2`,
 /// Wasmtime's default), so one unmapped page below the stack catches every
@@ -26,6 +30,8 @@ pub enum OptLevel {
     None,
     /// Cranelift's `speed`.
     Speed,
+    /// Cranelift's `speed_and_size`.
+    SpeedAndSize,
 }
 
 impl OptLevel {
@@ -34,6 +40,7 @@ impl OptLevel {
         match self {
             OptLevel::None => "none",
             OptLevel::Speed => "speed",
+            OptLevel::SpeedAndSize => "speed_and_size",
         }
     }
 }
@@ -131,6 +138,10 @@ pub struct CompileOptions {
     pub cpu: CpuSpec,
     /// Which stable points to compile in.
     pub stable: StablePoints,
+    /// What Cranelift's chaos mode draws from: it then makes choices of chance
+    /// wherever any choice gives correct code. Without the cargo feature `chaos`
+    /// refused by name.
+    pub chaos: Option<u64>,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.

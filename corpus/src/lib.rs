@@ -10,19 +10,25 @@
 //! ```
 //!
 //! [`manifest`] lists the programs, [`mutants`] damages a module in
-//! reproducible ways, [`text()`] makes compressible text of any length.
+//! reproducible ways, [`altered`] makes valid modules of valid ones,
+//! [`pressure`] modules with many live values, [`text()`] compressible text of
+//! any length.
 //!
 //! Invariant: nothing here depends on time, on the machine or on a source of
 //! randomness; the same seed gives the same bytes everywhere.
 #![forbid(unsafe_code)]
 
+mod alter;
 pub mod mutate;
+mod pressure;
 mod program;
 mod rng;
 mod sections;
 mod text;
 
+pub use alter::altered;
 pub use mutate::{Mutant, Mutants, Mutation, mutants};
+pub use pressure::pressure;
 pub use program::{
     CorpusError, Dir, Expected, Invoke, Program, manifest, parse_manifest, path, program, quick,
 };

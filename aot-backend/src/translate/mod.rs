@@ -545,7 +545,9 @@ impl Translator<'_, '_> {
             || self.call_operator(offset, operator)?;
         if done {
             return match (self.env.anchors, self.env.opt) {
-                (Anchors::Trap, OptLevel::Speed) if is_open(operator) => self.show_top(),
+                (Anchors::Trap, OptLevel::Speed | OptLevel::SpeedAndSize) if is_open(operator) => {
+                    self.show_top()
+                }
                 _ => Ok(()),
             };
         }

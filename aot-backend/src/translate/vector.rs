@@ -294,10 +294,10 @@ impl Translator<'_, '_> {
     fn relaxed_operator(&mut self, operator: &Operator<'_>) -> Result<bool, CompileError> {
         use Operator as O;
         match operator {
-            O::I8x16RelaxedSwizzle => {
-                // Without SSSE3 this becomes a library call, like `swizzle`.
+            O::I8x16RelaxedSwizzle if self.env.isa.has_x86_pshufb_lowering() => {
                 self.vector2(I8X16, |b, x, y| b.x86_pshufb(x, y))?
             }
+            O::I8x16RelaxedSwizzle => self.vector2(I8X16, |b, x, y| b.swizzle(x, y))?,
             O::F32x4RelaxedMin => self.pseudo_min(F32X4)?,
             O::F64x2RelaxedMin => self.pseudo_min(F64X2)?,
             O::F32x4RelaxedMax => self.pseudo_max(F32X4)?,
