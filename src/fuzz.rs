@@ -129,8 +129,8 @@ pub fn case(
     };
     let stable = stable.unwrap_or(drawn);
     let paranoid = random.below(2) == 0 && stable != StablePoints::Off;
-    // Code as it ships is tried only where it is asked for, until `run` takes it.
-    let anchors = Anchors::Trap;
+    let shipped = random.below(2) == 0;
+    let anchors = if shipped { Anchors::Srcloc } else { Anchors::Trap };
     Some(Ok(Case { seed, program, opt, anchors, cpu, stable, paranoid, calls }))
 }
 
@@ -377,14 +377,7 @@ fn run(args: &FuzzArgs, control: &Arc<Control>) -> Result<usize, CommandError> {
         let Some(case) = case(seed, opt, args.cpu.as_deref(), args.stable) else { continue };
         let case = match case {
             Ok(case) => match anchors {
-                // Code as it ships has no stable points yet.
-                Some(Anchors::Srcloc) => Case {
-                    anchors: Anchors::Srcloc,
-                    stable: StablePoints::Off,
-                    paranoid: false,
-                    ..case
-                },
-                Some(Anchors::Trap) => Case { anchors: Anchors::Trap, ..case },
+                Some(anchors) => Case { anchors, ..case },
                 None => case,
             },
             Err(CommandError::Inconclusive { .. }) => {
