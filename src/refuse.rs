@@ -5,7 +5,7 @@
 
 use crate::cli::{BackendArgs, Format, RunArgs, WastArgs};
 use crate::error::CommandError;
-use aot_backend::{Anchors, StablePoints};
+use aot_backend::StablePoints;
 
 /// Accepts the one value that is built, refuses the contract's other values as
 /// unsupported and anything else as a usage error.
@@ -29,12 +29,7 @@ fn only(option: &str, value: &str, built: &[&str], contract: &[&str]) -> Result<
 /// Checks the options that select a compiler.
 pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
     only("backend", &args.backend, &["cranelift"], &["wasmtime", "wamr", "wanco", "llvm"])?;
-    only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
-    if args.anchors == Anchors::Srcloc.name() && args.stable != StablePoints::Off {
-        return Err(CommandError::unsupported(
-            "--stable with --anchors srcloc is not built yet; this version has it with --anchors trap",
-        ));
-    }
+    only("anchors", &args.anchors, &["trap", "srcloc"], &[])?;
     only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])
 }
 

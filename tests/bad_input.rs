@@ -157,7 +157,6 @@ const CASES: &[Case] = &[
     case("rsp", "run @good.wasm --engine rsp", 3, &["--engine rsp is not built yet"]),
     case("stable", "run @good.wasm --stable some", 2, &["--stable", "off, entry, loops, calls"]),
     case("paranoid", "run @good.wasm --paranoid", 2, &["--paranoid", "see --stable"]),
-    case("srcloc", "run @good.wasm --anchors srcloc", 3, &["--anchors srcloc is not built yet"]),
     case("anchors", "run @good.wasm --anchors none", 2, &["--anchors none: no such value"]),
     case("aarch64", "run @good.wasm --target aarch64", 3, &["--target aarch64 is not built yet"]),
     case("changed", "run @good.wasm --compare changed", 3, &["--compare changed is not built yet"]),

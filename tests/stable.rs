@@ -175,7 +175,9 @@ fn faults() -> Result<(), Failed> {
         points(kind)?.first().cloned().ok_or_else(|| format!("no {kind}").into())
     };
     let (header, label, call) = (first("loopheader")?, first("label")?, first("call")?);
-    for opt in ["none", "speed"] {
+    for (opt, anchors) in
+        [("none", "trap"), ("speed", "trap"), ("none", "srcloc"), ("speed", "srcloc")]
+    {
         for (offset, kind) in [
             (&header, "dropped"),
             (&label, "dropped"),
@@ -188,7 +190,8 @@ fn faults() -> Result<(), Failed> {
             (&header, "poll"),
         ] {
             let fault = format!("stable:#2:{offset}:{kind}");
-            let mut options = vec!["--opt", opt, "--stable", "labels", "--inject", &fault];
+            let mut options = vec!["--opt", opt, "--anchors", anchors, "--stable", "labels"];
+            options.extend(["--inject", &fault]);
             if kind == "store" {
                 // Nobody sees it who does not run the path.
                 matched(kinds(&options, &["run", "20"])?)?;
@@ -197,13 +200,15 @@ fn faults() -> Result<(), Failed> {
             let (code, report) = kinds(&options, &["run", "20"])?;
             let found = report.divergence.as_ref().map(|found| found.kind);
             demand((code, found) == (Some(1), Some(DivergenceKind::StablePoint)), || {
-                format!("{opt} {fault}: exit {code:?}, {found:?}")
+                format!("{opt} {anchors} {fault}: exit {code:?}, {found:?}")
             })?;
         }
         // A location that is wrong, not missing, is what it is everywhere.
         let fault = format!("map:#2:{header}:local0");
-        let (code, report) =
-            kinds(&["--opt", opt, "--stable", "labels", "--inject", &fault], &["run", "20"])?;
+        let (code, report) = kinds(
+            &["--opt", opt, "--anchors", anchors, "--stable", "labels", "--inject", &fault],
+            &["run", "20"],
+        )?;
         let found = report.divergence.as_ref().map(|found| found.kind);
         demand((code, found) == (Some(1), Some(DivergenceKind::Local)), || {
             format!("{opt} {fault}: exit {code:?}, {found:?}")

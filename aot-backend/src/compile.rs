@@ -39,10 +39,6 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
     if u32::try_from(wasm.len()).is_err() {
         return Err(CompileError::too_large("modules end at 4 GiB"));
     }
-    if options.anchors == Anchors::Srcloc && options.stable != dwarf_map::StablePoints::Off {
-        let feature = "stable points in code as it ships".to_owned();
-        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
-    }
     if options.chaos.is_some() && !options::HAS_CHAOS {
         let feature =
             "Cranelift's chaos mode, which this build is without (cargo's `--features chaos`)"
@@ -232,15 +228,7 @@ impl Compiler<'_> {
         let clif = std::mem::replace(&mut translated.function, Function::new());
         let graph = match self.options.anchors {
             Anchors::Trap => None,
-            Anchors::Srcloc => {
-                let graph = Graph::of(body)?;
-                if graph.is_none() {
-                    let offset = module::offset(body.range().start);
-                    let feature = "exceptions in code as it ships".to_owned();
-                    return Err(CompileError::Unsupported { offset, feature }.into());
-                }
-                graph
-            }
+            Anchors::Srcloc => Graph::of(body)?,
         };
         #[cfg(test)]
         let stock = stock_code(self.lowerer.isa, &clif);
@@ -261,14 +249,14 @@ impl Compiler<'_> {
         let code = &lowered.code;
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
         let tags = Tags::of(code, boundaries, &translated.calls, points)?;
-        let lost = self.lost(&lowered, &translated, &tags, keep);
+        let polls = tags.stable.iter().map(|marks| Poll::find(code.buffer.data(), *marks));
+        let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
+        let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
         if lost != Keep::default() {
             self.budget = budget;
             return Ok((validator.into_allocations(), Some(lost)));
         }
         let mut piece = lowered.piece(self.lowerer.isa, body.start)?;
-        let polls = tags.stable.iter().map(|marks| Poll::find(&piece.code, *marks));
-        let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
         for poll in polls.iter().flatten() {
             poll.silence(&mut piece.code)?;
         }
@@ -287,7 +275,13 @@ impl Compiler<'_> {
 
     /// Live values that have no location at a stable point or in a suspended
     /// frame, and are not among those kept.
-    fn lost(&self, lowered: &Lowered, translated: &Translated, tags: &Tags, keep: &Keep) -> Keep {
+    fn lost(
+        &self,
+        lowered: &Lowered,
+        translated: &Translated,
+        (tags, polls): (&Tags, &[Option<Poll>]),
+        keep: &Keep,
+    ) -> Keep {
         let mut lost = Keep::default();
         if translated.stable.is_empty() {
             return lost;
@@ -301,10 +295,14 @@ impl Compiler<'_> {
             };
             matches!(location, Location::Unavailable(_))
         };
-        for draft in &translated.stable {
+        for (draft, poll) in translated.stable.iter().zip(polls) {
             let number = draft.boundary;
             let boundary = &translated.boundaries[number as usize];
-            let Some(pc) = tags.traps[number as usize] else { continue };
+            let pc = match self.options.anchors {
+                Anchors::Trap => tags.traps[number as usize],
+                Anchors::Srcloc => poll.as_ref().map(|poll| poll.looks),
+            };
+            let Some(pc) = pc else { continue };
             let kept = keep.boundaries.get(&number).map_or(&[][..], Vec::as_slice);
             let slots = translated.locals.len() + boundary.operands.len();
             let values = &translated.values[boundary.first_value..boundary.first_value + slots];
@@ -359,6 +357,17 @@ impl Compiler<'_> {
                 }
             }
         };
+        let mut traps = lowered.traps()?;
+        let found: Vec<Found> = match self.options.anchors {
+            Anchors::Trap => {
+                let traps = tags.traps.iter();
+                traps.map(|trap| trap.map_or(Found::Eliminated, Found::At)).collect()
+            }
+            Anchors::Srcloc => {
+                let stable = (stable.as_slice(), polls.as_slice());
+                anchors::find(lowered, graph, &tags, &boundaries, &calls, stable, &mut traps)
+            }
+        };
         let stable_points = stable
             .into_iter()
             .zip(polls)
@@ -374,16 +383,6 @@ impl Compiler<'_> {
                 })
             })
             .collect();
-        let mut traps = lowered.traps()?;
-        let found: Vec<Found> = match self.options.anchors {
-            Anchors::Trap => {
-                let traps = tags.traps.iter();
-                traps.map(|trap| trap.map_or(Found::Eliminated, Found::At)).collect()
-            }
-            Anchors::Srcloc => {
-                anchors::find(lowered, graph, &tags, &boundaries, &calls, &mut traps)
-            }
-        };
         let mut locator = Locator::new(
             lowered,
             self.lowerer.isa,

@@ -9,7 +9,7 @@
 use crate::derive::Deriver;
 use crate::lower::Lowered;
 use crate::options::Anchors;
-use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value, ValueDef, types};
+use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value, ValueDef, types};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
@@ -139,13 +139,9 @@ impl<'a> Locator<'a> {
 /// The register of a block parameter that nothing uses holds it only until the
 /// block's first instruction, and that one's inputs may be moved there before.
 /// (With traps in the code the first instruction is a trap, without inputs.)
+/// Nothing: not even an instruction that is left out because nothing uses it.
 fn forget_unused_params(function: &Function, ranges: &mut [Ranges]) {
-    let mut used: HashSet<Value> = HashSet::new();
-    for block in function.layout.blocks() {
-        for inst in function.layout.block_insts(block) {
-            used.extend(function.dfg.inst_values(inst));
-        }
-    }
+    let used = used(function);
     for block in function.layout.blocks() {
         for param in function.dfg.block_params(block).iter().filter(|param| !used.contains(param)) {
             if let Some(ranges) = ranges.get_mut(param.as_u32() as usize) {
@@ -153,6 +149,43 @@ fn forget_unused_params(function: &Function, ranges: &mut [Ranges]) {
             }
         }
     }
+}
+
+/// Values that the instructions need which are lowered: those that do something,
+/// and those whose results are needed.
+fn used(function: &Function) -> HashSet<Value> {
+    let dfg = &function.dfg;
+    let mut work: Vec<Inst> = Vec::new();
+    for block in function.layout.blocks() {
+        work.extend(function.layout.block_insts(block).filter(|inst| {
+            let opcode = dfg.insts[*inst].opcode();
+            opcode.is_terminator()
+                || opcode.is_call()
+                || opcode.can_trap()
+                || opcode.can_load()
+                || opcode.can_store()
+                || opcode.other_side_effects()
+        }));
+    }
+    let mut used: HashSet<Value> = HashSet::new();
+    while let Some(inst) = work.pop() {
+        let lanes = match dfg.insts[inst] {
+            // Of a shuffle perhaps the lanes of one operand only.
+            InstructionData::Shuffle { imm, .. } => dfg.immediates.get(imm).map(|mask| {
+                let first = mask.iter().any(|lane| *lane < 16);
+                [first, mask.iter().any(|lane| *lane >= 16)]
+            }),
+            _ => None,
+        };
+        for (at, value) in dfg.inst_values(inst).enumerate() {
+            let needed = lanes.is_none_or(|needed| needed.get(at).copied().unwrap_or(true));
+            let value = dfg.resolve_aliases(value);
+            if needed && used.insert(value) {
+                work.extend(dfg.value_def(value).inst());
+            }
+        }
+    }
+    used
 }
 
 impl Places<'_> {

@@ -24,6 +24,13 @@ pub(crate) struct Poll {
     pub armed: Vec<u8>,
     /// As many, that do nothing.
     pub silent: Vec<u8>,
+    /// Its first instruction that looks at the flag, behind what the register
+    /// allocator put before it.
+    pub looks: u32,
+    /// Its branch.
+    pub branch: u32,
+    /// Where the branch leads that does not lead to the cold path.
+    pub next: u32,
     /// First byte of the cold path.
     pub cold: u32,
     /// The cold path's trap instruction.
@@ -43,28 +50,41 @@ impl Poll {
             };
         let trap = trap_after(code, exit).ok_or_else(|| bug("whose path has no trap"))?;
         let mut silent = Vec::new();
+        let mut looks = None;
         for instruction in decode(code, start) {
             let at = instruction.ip() as usize;
             let bytes = code.get(at..at + instruction.len()).unwrap_or_default();
             match instruction.flow_control() {
                 FlowControl::Next if looks_at_flag(&instruction) => {
-                    silent.extend(nops(bytes.len()))
+                    looks.get_or_insert(at as u32);
+                    silent.extend(nops(bytes.len()));
                 }
                 FlowControl::Next if is_move(&instruction) => silent.extend(bytes),
                 FlowControl::ConditionalBranch => {
                     let end = instruction.next_ip() as u32;
                     let target = instruction.near_branch_target() as u32;
-                    let cold = if leads_to(code, target, inner) {
+                    let (cold, next) = if leads_to(code, target, inner) {
                         silent.extend(nops(bytes.len()));
-                        target
+                        (target, end)
                     } else if leads_to(code, end, inner) {
                         silent.extend(always(bytes).ok_or_else(|| bug("with an odd branch"))?);
-                        end
+                        (end, target)
                     } else {
                         return Err(bug("that does not lead to its path"));
                     };
                     let armed = code.get(start as usize..end as usize).unwrap_or_default().to_vec();
-                    return Ok(Some(Poll { start, armed, silent, cold, trap }));
+                    let looks = looks.ok_or_else(|| bug("that does not look at the flag"))?;
+                    let branch = at as u32;
+                    return Ok(Some(Poll {
+                        start,
+                        armed,
+                        silent,
+                        looks,
+                        branch,
+                        next,
+                        cold,
+                        trap,
+                    }));
                 }
                 _ => return Err(bug(&format!("with `{instruction}`"))),
             }
@@ -201,6 +221,7 @@ mod tests {
         let code = code(0x85, 2, &[0x90, 0xc3, 0x89, 0xc0, 0xcc]);
         let poll = Poll::find(&code, [Some(0), Some(14), Some(14)]).expect("found").expect("code");
         assert_eq!((poll.start, poll.cold, poll.trap), (0, 12, 14));
+        assert_eq!((poll.looks, poll.branch, poll.next), (0, 4, 10));
         assert_eq!(poll.armed, code[..10]);
         let mut silent = code.clone();
         poll.silence(&mut silent).expect("in the code");
@@ -214,7 +235,7 @@ mod tests {
         // int3 | ret
         let code = code(0x84, 1, &[0xcc, 0xc3]);
         let poll = Poll::find(&code, [Some(0), Some(10), Some(10)]).expect("found").expect("code");
-        assert_eq!((poll.cold, poll.trap), (10, 10));
+        assert_eq!((poll.cold, poll.trap, poll.next), (10, 10, 11));
         let mut silent = code.clone();
         poll.silence(&mut silent).expect("in the code");
         let jump = decode(&silent, 0).find(|i| i.mnemonic() == Mnemonic::Jmp).expect("a jump");

@@ -1,8 +1,8 @@
 //! What stable points cost a program that nobody stops.
 //!
-//! Each program is compiled without stable points and with `--stable calls`,
-//! at opt speed, and runs natively: every boundary's trap is a NOP, no stop is
-//! made but for what the code asks its kernel for. Three versions of it are timed:
+//! Each program is compiled as it ships (`--anchors srcloc`, opt speed), without stable
+//! points and with `--stable calls`, and runs natively: no stop is made but for
+//! what the code asks its kernel for. Three versions of it are timed:
 //!
 //! | version | what it pays for |
 //! |---|---|
@@ -13,28 +13,31 @@
 //! In each round all three run one after the other, in an order that rotates, so
 //! that whatever else the machine is doing weighs on all of them. The median over
 //! the rounds of the ratios within a round counts for a program, the geometric
-//! mean for all. It is not Criterion's way to measure, which times one thing for
+//! mean for all. How far chance reaches is said by bootstrap: the rounds of each
+//! program are drawn anew, with replacement, and between the bounds lie 95 of 100
+//! results. It is not Criterion's way to measure, which times one thing for
 //! a while and then the other: on a machine that others use too the difference
 //! that is looked for is smaller than what changes in between.
 //!
-//! The traps, NOPs here, are still barriers to the optimiser in all versions,
-//! so this is not the cost in code as it ships.
-//!
-//! `cargo bench --bench stable`, or with `-- --rounds N`.
+//! `cargo bench --bench stable`, or with `-- --rounds N` (30). Programs of yours:
+//! `-- --program "PATH [OPTIONS OF wdiff run] [-- ARGS]"`, any number of times; their
+//! host calls are recorded beforehand and answered from the log.
 //! Run without `--bench`, as `cargo test` does, it makes one round of little.
 
-use aot_backend::{CompileOptions, Image, OptLevel, StablePoints};
+use aot_backend::{Anchors, CompileOptions, Image, OptLevel, StablePoints};
 use clap::Parser;
+use corpus::SplitMix64;
 use std::process::ExitCode;
-use std::time::Instant;
-use wasi_host::OperationLog;
+use wasi_host::{OperationLog, Output, Stdin, World};
 use wdiff::cli::{Cli, Command, RunArgs};
 use wdiff::invoke::{self, Calls};
+use wdiff::lockstep::follow::Requests;
 use wdiff::lockstep::plan::Plan;
-use wdiff::lockstep::stops::Control;
+use wdiff::lockstep::stops::{Control, Where};
 use wdiff::program::{self, Program};
 use wdiff::selftest::machine::{End, Machine, Seen};
 use wdiff::session::Session;
+use wdiff::world;
 
 /// Calls, in a tree.
 const FIB: &str = r#"(module (func $fib (export "run") (param i32) (result i32)
@@ -109,8 +112,8 @@ fn main() -> ExitCode {
     };
     let measures = arguments.iter().any(|argument| argument == "--bench");
     let rounds = values("--rounds").first().and_then(|text| text.parse().ok());
-    let rounds: usize = if measures { rounds.unwrap_or(11) } else { 1 };
-    match run(measures, rounds.max(1)) {
+    let rounds: usize = if measures { rounds.unwrap_or(30) } else { 1 };
+    match run(measures, rounds.max(1), &values("--program")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -119,7 +122,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(measures: bool, rounds: usize) -> Result<(), String> {
+fn run(measures: bool, rounds: usize, more: &[String]) -> Result<(), String> {
     let scratch = tempfile::tempdir().map_err(text)?;
     let mut benches = Vec::new();
     for (name, module, long, short) in OWN {
@@ -130,20 +133,55 @@ fn run(measures: bool, rounds: usize) -> Result<(), String> {
         let words = [&path, "--invoke", "run", "--", &parameter].map(str::to_owned);
         benches.push(Bench::new(name.to_owned(), &words)?);
     }
-    println!(
-        "{:<16} {:>9} {:>9} {:>9}   {:>7} {:>7}   {:>7}",
-        "program", "off ms", "silent", "armed", "silent", "armed", "code"
-    );
-    let mut logarithms = [0.0; 2];
-    for bench in &benches {
-        let ratios = bench.measure(rounds)?;
-        for (sum, ratio) in logarithms.iter_mut().zip(ratios) {
-            *sum += ratio.ln();
-        }
+    for line in more {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let name = words.first().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
+        benches.push(Bench::new(name.unwrap_or_default(), &words)?);
     }
-    let [silent, armed] = logarithms.map(|sum| 100.0 * ((sum / benches.len() as f64).exp() - 1.0));
-    println!("geometric mean of {}: silent {silent:+.1} %, armed {armed:+.1} %", benches.len());
+    println!(
+        "{:<16} {:>9} {:>9} {:>9}   {:>7} {:>7}   {:>9} {:>6}",
+        "program", "off ms", "silent", "armed", "silent", "armed", "code", "ratio"
+    );
+    let mut ratios: [Vec<Vec<f64>>; 2] = Default::default();
+    for bench in &benches {
+        let [silent, armed] = bench.measure(rounds)?;
+        ratios[0].push(silent);
+        ratios[1].push(armed);
+    }
+    for (name, ratios) in VERSIONS[1..].iter().zip(&ratios) {
+        let [low, high] = bounds(ratios);
+        println!(
+            "{name}: geometric mean of {} programs {:+.1} %, 95 % within {:+.1} .. {:+.1} %",
+            benches.len(),
+            percent(mean(ratios)),
+            percent(low),
+            percent(high)
+        );
+    }
     Ok(())
+}
+
+/// The geometric mean of the programs' medians.
+fn mean(programs: &[Vec<f64>]) -> f64 {
+    let logarithms = programs.iter().map(|ratios| median(ratios.clone()).ln());
+    (logarithms.sum::<f64>() / programs.len() as f64).exp()
+}
+
+/// Between what 95 of 100 such means lie, by drawing the rounds anew.
+fn bounds(programs: &[Vec<f64>]) -> [f64; 2] {
+    const DRAWS: usize = 2000;
+    let mut random = SplitMix64::new(1);
+    let mut draw = |ratios: &Vec<f64>| -> Vec<f64> {
+        ratios.iter().map(|_| ratios[random.below(ratios.len())]).collect()
+    };
+    let mut means: Vec<f64> =
+        (0..DRAWS).map(|_| mean(&programs.iter().map(&mut draw).collect::<Vec<_>>())).collect();
+    means.sort_by(f64::total_cmp);
+    [means[DRAWS / 40], means[DRAWS - 1 - DRAWS / 40]]
+}
+
+fn percent(ratio: f64) -> f64 {
+    100.0 * (ratio - 1.0)
 }
 
 impl Bench {
@@ -153,18 +191,22 @@ impl Bench {
         let program = program::load(&args.program).map_err(text)?;
         let calls = invoke::calls(&args, &program).map_err(text)?;
         let image = |stable| {
-            let options =
-                CompileOptions { opt: OptLevel::Speed, stable, ..CompileOptions::default() };
+            let options = CompileOptions {
+                opt: OptLevel::Speed,
+                anchors: Anchors::Srcloc,
+                stable,
+                ..CompileOptions::default()
+            };
             aot_backend::compile(&program.wasm, &options).map_err(text)
         };
         let images = [image(StablePoints::Off)?, image(StablePoints::Calls)?];
-        // They have no imports: there is nothing to answer.
-        Ok(Bench { name, program, calls, log: OperationLog::default(), images })
+        let log = record(&args, &program, &calls)?;
+        Ok(Bench { name, program, calls, log, images })
     }
 
     /// Measures, prints a line, and answers what the two versions with stable
-    /// points take in terms of the one without.
-    fn measure(&self, rounds: usize) -> Result<[f64; 2], String> {
+    /// points take in terms of the one without, by round.
+    fn measure(&self, rounds: usize) -> Result<[Vec<f64>; 2], String> {
         let mut times: [Vec<f64>; 3] = Default::default();
         for round in 0..rounds {
             for turn in 0..VERSIONS.len() {
@@ -172,25 +214,25 @@ impl Bench {
                 times[version].push(self.time(version)?);
             }
         }
-        let ratio = |version: usize| {
+        let ratios = [1, 2].map(|version| {
             let pairs = times[version].iter().zip(&times[0]);
-            median(pairs.map(|(with, without)| with / without).collect())
-        };
-        let ratios = [ratio(1), ratio(2)];
+            pairs.map(|(with, without)| with / without).collect::<Vec<f64>>()
+        });
         let [off, silent, armed] = times.map(|times| 1e3 * median(times));
-        let percent = |ratio: f64| 100.0 * (ratio - 1.0);
-        let size = |image: &Image| image.text.len() as f64;
+        let sizes = [&self.images[0], &self.images[1]].map(code_size);
         println!(
-            "{:<16} {off:>9.2} {silent:>9.2} {armed:>9.2}   {:>+6.1}% {:>+6.1}%   {:>+6.0}%",
+            "{:<16} {off:>9.2} {silent:>9.2} {armed:>9.2}   {:>+6.1}% {:>+6.1}%   {:>9} {:>6.2}",
             self.name,
-            percent(ratios[0]),
-            percent(ratios[1]),
-            percent(size(&self.images[1]) / size(&self.images[0])),
+            percent(median(ratios[0].clone())),
+            percent(median(ratios[1].clone())),
+            sizes[0],
+            sizes[1] as f64 / sizes[0] as f64,
         );
         Ok(ratios)
     }
 
-    /// Seconds that one run of a version takes, from its first instruction on.
+    /// Seconds of the processor that one run of a version takes, from its first
+    /// instruction on.
     fn time(&self, version: usize) -> Result<f64, String> {
         let image = &self.images[usize::from(version > 0)];
         let session = Session { program: &self.program, image, calls: &self.calls };
@@ -203,14 +245,25 @@ impl Bench {
                 machine.subject.text().write_code(point.poll, &point.armed).map_err(text)?;
             }
         }
-        let began = Instant::now();
+        let pid = machine.subject.pid();
+        let began = on_cpu(pid)?;
         let seen = machine.run_on(&plan).map_err(text)?;
-        let elapsed = began.elapsed().as_secs_f64();
+        let elapsed = on_cpu(pid)? - began;
         match seen {
             Seen::Over(End::Returned(_) | End::Exited(_)) => Ok(elapsed),
             other => Err(format!("{}, {}: {other:?}", self.name, VERSIONS[version])),
         }
     }
+}
+
+/// Seconds that a process has been executed for, which do not include those in
+/// which another one was (proc(5), `schedstat`).
+fn on_cpu(pid: u32) -> Result<f64, String> {
+    let path = format!("/proc/{pid}/schedstat");
+    let line = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let nanoseconds: f64 =
+        line.split_whitespace().next().and_then(|n| n.parse().ok()).ok_or(path)?;
+    Ok(nanoseconds * 1e-9)
 }
 
 /// The options of a run.
@@ -220,6 +273,36 @@ fn options(words: &[String]) -> Result<RunArgs, String> {
         Command::Run(args) => Ok(*args),
         _ => Err("`run` is not run".into()),
     }
+}
+
+/// Bytes of the functions' code, without what is reserved between them.
+fn code_size(image: &Image) -> u64 {
+    let sizes = image.map.functions.iter();
+    sizes.map(|function| u64::from(function.code.end.get() - function.code.start.get())).sum()
+}
+
+/// What the host answers: from a run beside the oracle that stops at nearly no
+/// boundary.
+fn record(args: &RunArgs, program: &Program, calls: &Calls) -> Result<OperationLog, String> {
+    // Without imports there is nothing to answer.
+    if program.module.num_imported_funcs() == 0 {
+        return Ok(OperationLog::default());
+    }
+    let image = aot_backend::compile(&program.wasm, &CompileOptions::default()).map_err(text)?;
+    let mut config = world::config(args, &program.path).map_err(text)?;
+    if args.stdin.is_none() {
+        config.stdin = Stdin::Empty;
+    }
+    (config.stdout, config.stderr) = (Output::Discard, Output::Discard);
+    let mut world = World::live(config).map_err(text)?;
+    let first = calls.list.first().map(|call| call.func).ok_or("nothing to call")?;
+    let function = image.map.functions.iter().find(|function| function.func == first);
+    let entry = function.and_then(|function| function.boundaries.first());
+    let entry = entry.ok_or("the first function is imported")?.offset;
+    let requests = Requests { places: vec![Where::Boundary(first, entry)], ..Requests::default() };
+    let session = Session { program, image: &image, calls };
+    session.execute(&mut world, requests, &Control::new()).map_err(text)?;
+    Ok(world.log().clone())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

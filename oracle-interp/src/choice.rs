@@ -79,6 +79,39 @@ impl VectorChoice {
     }
 }
 
+impl Choice {
+    /// The bits of the result that another allowed one may have otherwise; low
+    /// cell first. None of a `grow`, of which the result is one number or another.
+    /// Of a relaxed instruction any bit.
+    pub fn open_bits(&self) -> [u64; 2] {
+        let single = |canonical| if canonical { 0x8000_0000 } else { 0x803f_ffff_u64 };
+        let double = |canonical| if canonical { 1 << 63 } else { 0x8007_ffff_ffff_ffff_u64 };
+        match self.kind {
+            ChoiceKind::NanF32 { canonical_only } => [single(canonical_only), 0],
+            ChoiceKind::NanF64 { canonical_only } => [double(canonical_only), 0],
+            ChoiceKind::MemoryGrow { .. }
+            | ChoiceKind::TableGrow { .. }
+            | ChoiceKind::Grow64 { .. } => [0, 0],
+            ChoiceKind::Vector(VectorChoice { own, freedom }) => {
+                let own = [own as u64, (own >> 64) as u64];
+                match freedom {
+                    VectorFreedom::NanF32 { canonical_only } => std::array::from_fn(|half| {
+                        let lane = |at: usize| match is_nan_f32((own[half] >> (32 * at)) as u32) {
+                            true => single(canonical_only[2 * half + at]) << (32 * at),
+                            false => 0,
+                        };
+                        lane(0) | lane(1)
+                    }),
+                    VectorFreedom::NanF64 { canonical_only } => std::array::from_fn(|half| {
+                        if is_nan_f64(own[half]) { double(canonical_only[half]) } else { 0 }
+                    }),
+                    VectorFreedom::Relaxed { .. } => [u64::MAX; 2],
+                }
+            }
+        }
+    }
+}
+
 /// The cell of -1, the result of a failed `grow`.
 pub(crate) const GROW_FAILED: Cell = Cell(u32::MAX as u64);
 /// The same with 64-bit addresses.

@@ -97,13 +97,9 @@ pub fn case(seed: u64, wishes: &Wishes) -> Option<Result<Case, CommandError>> {
         1 | 2 => Source::Pressure,
         _ => Source::Smith,
     };
-    // Code as it ships is tried only where it is asked for, until `run` takes
-    // it, and has no stable points yet.
-    let anchors = wishes.anchors.unwrap_or(Anchors::Trap);
-    let stable = match anchors {
-        Anchors::Trap => wishes.stable.unwrap_or(stable),
-        Anchors::Srcloc => StablePoints::Off,
-    };
+    let anchors = [Anchors::Trap, Anchors::Srcloc][random.below(2)];
+    let anchors = wishes.anchors.unwrap_or(anchors);
+    let stable = wishes.stable.unwrap_or(stable);
     let source = wishes.source.unwrap_or(source);
     let mut random = SplitMix64::new(seed);
     let (program, first) = match source {

@@ -122,7 +122,20 @@ impl Lockstep<'_> {
     ///
     /// Adopts what the specification leaves open and the oracle chose freely
     /// in its last step.
+    #[inline]
     pub(super) fn compare_slots(
+        &mut self,
+        at: BoundaryId,
+        cfa: SubjectAddr,
+    ) -> Result<Vec<Slot>, CommandError> {
+        let wrong = self.differing_slots(at, cfa)?;
+        match &self.selection {
+            Selection::Shipped(_) => self.settle_slots(at, cfa, wrong),
+            _ => Ok(wrong),
+        }
+    }
+
+    fn differing_slots(
         &mut self,
         at: BoundaryId,
         cfa: SubjectAddr,
@@ -293,6 +306,7 @@ impl Lockstep<'_> {
     /// Compares the bytes and table elements that the oracle wrote since the
     /// last stop, and every mutable global.
     pub(super) fn compare_writes(&mut self) -> Result<Vec<Slot>, CommandError> {
+        self.settle_store()?;
         let mut differences = Vec::new();
         let mut compared = 0;
         for (memory, address, length) in self.oracle.writes() {
@@ -334,6 +348,7 @@ impl Lockstep<'_> {
     /// Returns the differences and, for memory, what to watch in order to find
     /// the boundary at which they arose.
     pub(super) fn compare_whole(&mut self) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
+        self.settle_store()?;
         let mut differences = Vec::new();
         let mut watch = None;
         for memory in (0..self.oracle.num_memories()).map(MemoryId::from_index) {
@@ -412,7 +427,7 @@ impl Lockstep<'_> {
 
     /// The subject's form of a memory of the oracle's.
     #[inline]
-    fn memory_region(&self, memory: MemoryId) -> &SharedRegion {
+    pub(super) fn memory_region(&self, memory: MemoryId) -> &SharedRegion {
         let (owner, index) = self.owners.memories[memory.index()];
         self.subject.region(self.spaces[owner.index()].memories[index.index()])
     }

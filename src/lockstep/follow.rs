@@ -193,6 +193,8 @@ impl<'a> Lockstep<'a> {
         let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
             .map_err(CommandError::input)?;
         let (mut subject, spaces) = space::start_linked(image, parts, &blueprint)?;
+        // Polls that are armed may be where traps go.
+        let points = Points::new(image, requests.paranoid, &subject)?;
         let selection = if image.map.producer.anchors == SRCLOC {
             let places = if requests.every { &[] } else { requests.places.as_slice() };
             let shipped = Shipped::plant(&image.map, &plan, &blueprint, places, &mut subject)?;
@@ -201,7 +203,6 @@ impl<'a> Lockstep<'a> {
             Selection::Every
         };
         control.attach(subject.interrupter());
-        let points = Points::new(image, requests.paranoid, &subject)?;
         let mutable = |planned: &space::Planned| {
             let globals = planned.module.globals().iter().enumerate();
             globals
@@ -334,6 +335,9 @@ impl<'a> Lockstep<'a> {
         self.forget_place(func.instance);
         self.oracle.clear_writes();
         self.oracle.set_throw_log(true);
+        if let Some(shipped) = self.selection.shipped_mut() {
+            shipped.open.begin();
+        }
         let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
         let ty = self.oracle.instance(func.instance).module.func_type(func.func).cloned();
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
@@ -527,12 +531,13 @@ impl<'a> Lockstep<'a> {
         };
         let image = self.image;
         let mut wrong = Vec::new();
-        for (at, (ty, value)) in
-            image.map.entries[index].ty.results.iter().zip(&expected).enumerate()
-        {
-            let space = &self.spaces[self.called.index()];
-            let actual = space.argument(&self.subject, at as u32, *ty)?;
-            if !super::compare::same(actual, *value) {
+        let types = &image.map.entries[index].ty.results;
+        let space = &self.spaces[self.called.index()];
+        let results = (0..).zip(types).map(|(at, ty)| space.argument(&self.subject, at, *ty));
+        let results: Vec<Value> = results.collect::<Result<_, _>>()?;
+        for (at, (actual, value)) in results.iter().copied().zip(&expected).enumerate() {
+            if !super::compare::same(actual, *value) && !self.settle_given(&expected, &results, at)
+            {
                 wrong.push(super::compare::difference(
                     SlotName::Result(at as u32),
                     *value,

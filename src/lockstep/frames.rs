@@ -280,7 +280,8 @@ impl Lockstep<'_> {
             }));
         }
         let mut rest = frame.slots;
-        for (index, check) in plan.checks.iter().enumerate() {
+        for (slot, check) in plan.checks.iter().enumerate() {
+            let first = frame.slots.len() - rest.len();
             let Some((expected, after)) = rest.split_at_checked(check.width().cells()) else {
                 break;
             };
@@ -313,9 +314,12 @@ impl Lockstep<'_> {
                 (Width::FuncRef, [cell]) => self.space().funcref(native as u64) == Some(*cell),
                 (_, cells) => Value::V128(native).to_cells().eq(cells.iter().copied()),
             };
-            if !same && let Some(ty) = types.get(index) {
-                let name = match index.checked_sub(function.locals.len()) {
-                    None => SlotName::Local { frame: number, index: index as u32 },
+            if !same
+                && let Some(ty) = types.get(slot)
+                && !self.is_open(index, first, expected, self.space().value(*ty, native))
+            {
+                let name = match slot.checked_sub(function.locals.len()) {
+                    None => SlotName::Local { frame: number, index: slot as u32 },
                     Some(depth) => SlotName::Stack { frame: number, index: depth as u32 },
                 };
                 slots.push(difference(
@@ -323,7 +327,7 @@ impl Lockstep<'_> {
                     Value::from_cells(*ty, expected),
                     Some(self.space().value(*ty, native)),
                     site.locations
-                        .get(index)
+                        .get(slot)
                         .map(|location| {
                             describe_location(*location, &function.expressions, caller.cfa)
                         })

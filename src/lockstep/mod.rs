@@ -31,7 +31,8 @@
 //!
 //! What stable points promise besides is looked at in [`stable`].
 //! Runs that stop at some boundaries only are the business of [`sparse`], code
-//! without traps that of [`shipped`].
+//! without traps that of [`shipped`], bits that are open there that of [`open`] and
+//! [`settle`].
 //!
 //! The first time it does not hold is the divergence. What AOT code asks its
 //! kernel for is served by [`kernel`], exceptions by [`throw`]; where everything lies in the subject is
@@ -46,7 +47,9 @@ pub mod frames;
 pub mod instantiate;
 pub mod kernel;
 pub mod nan;
+pub mod open;
 pub mod plan;
+pub mod settle;
 pub mod shipped;
 pub mod space;
 pub mod sparse;

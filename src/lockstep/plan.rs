@@ -101,6 +101,8 @@ impl Check {
     }
 }
 
+/// DWARF number of the stack pointer.
+const RSP: u16 = 7;
 /// First of the DWARF numbers of xmm registers.
 const FIRST_XMM: u16 = 17;
 
@@ -311,13 +313,16 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
         let from = plan.checks.len();
         plan.starts.push(from as u32);
         let rule = match boundary.anchor.pc() {
-            Some(pc) => unwinder.cfa_rule(pc).map_err(|error| {
-                CommandError::input(format_args!(
-                    "the image has no frame information for function {} at {pc}: {error}",
-                    function.func
-                ))
-            })?,
-            None => CfaRule { reg: dwarf_map::DwarfReg(7), offset: 0 },
+            Some(pc) => {
+                let rule = unwinder.cfa_rule(pc).map_err(|error| {
+                    CommandError::input(format_args!(
+                        "the image has no frame information for function {} at {pc}: {error}",
+                        function.func
+                    ))
+                })?;
+                in_body(rule, function)
+            }
+            None => CfaRule { reg: dwarf_map::DwarfReg(RSP), offset: 0 },
         };
         plan.cfa.push(rule);
         let types = function.locals.iter().chain(&boundary.operands);
@@ -333,6 +338,17 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
     }
     plan.starts.push(plan.checks.len() as u32);
     Ok(plan)
+}
+
+/// The rule for where the frame lies in the function's body, from the one at a
+/// PC: a frame that moves down to make room for a tail call's arguments is still
+/// where it was entered as long as the frame pointer is not set up.
+fn in_body(rule: CfaRule, function: &FunctionMap) -> CfaRule {
+    let moves = i64::from(function.argument_area) - i64::from(function.stack_arguments);
+    match rule.reg.0 {
+        RSP if moves > 0 => CfaRule { offset: rule.offset - moves, ..rule },
+        _ => rule,
+    }
 }
 
 /// Translates one location; `constants` collects the constants met.

@@ -21,15 +21,15 @@
 //! *Freedoms.* A NaN whose bits the specification leaves open may be made where
 //! nobody looks. The oracle then takes what this processor's own instruction
 //! would make of the operands, which is allowed but need not be what the code
-//! does, and the NaN is counted. A difference behind it proves nothing, and the
-//! run is inconclusive.
+//! does; the NaN is counted, and its open bits are followed ([`super::open`]).
 
 use super::finding::Finding;
 use super::follow::{Ending, Lockstep};
 use super::nan;
+use super::open::Open;
 use super::plan::{BoundaryId, Plan};
 use super::space::Blueprint;
-use super::stops::Where;
+use super::stops::{Selection, Where};
 use super::thunks::operation;
 use crate::error::CommandError;
 use dwarf_map::{Anchor, BoundaryMap, FunctionMap, ImageMap, Location};
@@ -45,6 +45,8 @@ pub const SRCLOC: &str = "srcloc";
 const SLICE: u64 = 1 << 16;
 /// Under this name NaNs are counted that nobody saw being made.
 pub const UNSEEN_NAN: &str = "nan_unseen";
+/// The same of results of relaxed vector instructions.
+pub const UNSEEN_RELAXED: &str = "relaxed_unseen";
 
 /// The two halt there.
 const STOP: u8 = 1;
@@ -63,8 +65,8 @@ pub struct Shipped {
     waiting: u64,
     /// Boundaries executed since the last stop.
     skipped: u64,
-    /// NaNs of open bits that nobody saw.
-    unseen: u64,
+    /// Bits that nobody saw being chosen.
+    pub(super) open: Open,
 }
 
 impl Shipped {
@@ -116,7 +118,7 @@ impl Shipped {
                 "{offset} of function {func} has no place in this code; it is {why}"
             )));
         }
-        Ok(Shipped { roles, awaiting: false, waiting: 0, skipped: 0, unseen: 0 })
+        Ok(Shipped { roles, awaiting: false, waiting: 0, skipped: 0, open: Open::default() })
     }
 
     fn role(&self, at: BoundaryId) -> u8 {
@@ -150,7 +152,8 @@ fn role(
     }
     let is_last = boundary.offset.get() + 1 == function.body.end.get();
     let operator = module.operator(function.func, boundary.offset);
-    if index == 0 || is_last || operator.is_some_and(|operator| publishes(&operator)) {
+    let is_stable = function.stable_point(boundary.offset).is_some();
+    if index == 0 || is_last || is_stable || operator.is_some_and(|operator| publishes(&operator)) {
         role |= PUBLISHES;
     }
     role
@@ -224,7 +227,7 @@ impl Lockstep<'_> {
                 self.last = Some(at);
                 self.keep_operands();
             }
-            let event = self.oracle.step();
+            let event = self.step_open();
             if role & OPERATION != 0 {
                 if let Some(shipped) = self.selection.shipped_mut() {
                     shipped.awaiting = true;
@@ -272,30 +275,51 @@ impl Lockstep<'_> {
         if let Some(cell) = likely.filter(|cell| choice.allows(*cell)) {
             let _ = self.oracle.adopt(&choice, cell);
         }
-        self.stats.adopt(UNSEEN_NAN);
-        if let Some(shipped) = self.selection.shipped_mut() {
-            shipped.unseen += 1;
+        let (vector, name) = match choice.kind {
+            ChoiceKind::Vector(_) if choice.kind.name() == "relaxed_simd" => (true, UNSEEN_RELAXED),
+            ChoiceKind::Vector(_) => (true, UNSEEN_NAN),
+            _ => (false, UNSEEN_NAN),
+        };
+        self.stats.adopt(name);
+        if let Selection::Shipped(shipped) = &mut self.selection {
+            let cells = if vector { 2 } else { 1 };
+            shipped.open.choose(&self.oracle, cells, choice.open_bits());
         }
     }
 
-    /// A divergence of code as it ships, unless what the specification leaves
-    /// open, and nobody saw, may be the reason.
+    /// Executes one instruction and follows what is open.
+    fn step_open(&mut self) -> Event {
+        let Selection::Shipped(shipped) = &mut self.selection else { return self.oracle.step() };
+        if shipped.open.is_empty() {
+            shipped.open.given.clear();
+            return self.oracle.step();
+        }
+        let before = shipped.open.before(&self.oracle);
+        let event = self.oracle.step();
+        if let Some(before) = before {
+            shipped.open.after(&before, &self.oracle, &event);
+        }
+        event
+    }
+
+    /// A divergence of code as it ships, unless bits that the specification leaves
+    /// open, and that nobody saw being chosen, may be the reason.
     pub(super) fn judged(&mut self, ending: Ending) -> Ending {
-        let unseen = self.selection.shipped_mut().map_or(0, |shipped| shipped.unseen);
-        match ending {
-            Ending::Diverged(finding) if unseen > 0 && can_be_of_nan(&finding) => {
+        let decided = self.open().and_then(|open| open.decided);
+        match (ending, decided) {
+            (Ending::Diverged(finding), Some(place)) if can_be_of_nan(&finding) => {
                 if let Some((at, _)) = self.here.filter(|_| self.stats.wrong > 0) {
                     self.stats.forget(at);
                 }
                 Ending::Inconclusive {
                     reason: InconclusiveReason::Unsupported,
                     detail: format!(
-                        "{} at {} of function {}, but {unseen} NaNs before it, whose bits the specification leaves open, were made where code without traps cannot be halted ({UNSEEN_NAN}); --anchors trap sees them",
-                        finding.what, finding.at.offset, finding.at.func
+                        "{} at {} of function {}, but at {} of function {} bits of a NaN, which the specification leaves open, decided what happens, and it was made where code without traps cannot be halted ({UNSEEN_NAN}); --anchors trap sees it",
+                        finding.what, finding.at.offset, finding.at.func, place.offset, place.func
                     ),
                 }
             }
-            other => other,
+            (ending, _) => ending,
         }
     }
 }

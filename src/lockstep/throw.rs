@@ -278,7 +278,12 @@ impl Lockstep<'_> {
                 let space = &self.spaces[self.plan.owner(landing.function).index()];
                 let text = self.image.text_address;
                 landing.enter(&mut self.subject, space, text, reference, &exception)?;
-                Ok(Next::Go(event))
+                let is_shipped = self.selection.shipped_mut().is_some();
+                Ok(Next::Go(match event {
+                    // Where it arrived need not be a stop.
+                    Event::Boundary if is_shipped => self.advance_shipped(true),
+                    event => event,
+                }))
             }
         }
     }

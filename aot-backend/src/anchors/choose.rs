@@ -1,6 +1,6 @@
 //! Choosing anchors, by the rule of the module above.
 
-use super::native::{Flow, Native};
+use super::native::{Flow, Known, Native};
 use super::wasm::{Class, Graph};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,6 +19,13 @@ pub(crate) struct CodeFacts<'a> {
     pub traps: HashMap<u32, u32>,
     /// Return addresses of calls, with the Wasm instruction.
     pub calls: HashMap<u32, u32>,
+    /// Handlers of the calls out of which an exception may come, by return
+    /// address.
+    pub handlers: HashMap<u32, Vec<u32>>,
+    /// Polls: what looks at the flag, with the Wasm instruction.
+    pub polls: Vec<(u32, u32)>,
+    /// Their branches, and where those go on if they are not taken.
+    pub poll_branches: HashMap<u32, u32>,
     /// The first PC at which the parameters have locations.
     pub parameters: Option<u32>,
     /// PCs at which an instruction of the compiler's begins, so that what it says
@@ -76,6 +83,8 @@ enum Proof {
     Mark,
     /// The function's entry.
     Entry,
+    /// The poll of a stable point, which is never given up.
+    Poll,
 }
 
 /// PC and proof, by position in the graph.
@@ -87,6 +96,8 @@ struct Chooser<'a> {
     native: Native,
     /// Marks of each run: place and position in the graph, in order.
     marks: Vec<Vec<(usize, usize)>>,
+    /// The boundaries that have some.
+    marked: HashSet<usize>,
 }
 
 impl<'a> Chooser<'a> {
@@ -95,14 +106,22 @@ impl<'a> Chooser<'a> {
             let class = graph.classes[graph.at(location(facts, pc)?.2)?];
             if let Class::Table(entries) = class { Some(entries) } else { None }
         };
-        let native = Native::of(facts.code, &facts.relocated, table)?;
+        let known = Known {
+            code: facts.code,
+            relocated: &facts.relocated,
+            handlers: &facts.handlers,
+            polls: &facts.poll_branches,
+        };
+        let native = Native::of(&known, table)?;
         let marks = vec![Vec::new(); native.runs.len()];
-        Some(Chooser { graph, facts, native, marks })
+        Some(Chooser { graph, facts, native, marks, marked: HashSet::new() })
     }
 
     fn run(mut self) -> Anchors {
         self.find_marks();
-        let mut anchors = self.marked();
+        let polls = self.polls();
+        let mut anchors = polls.clone();
+        self.marked(&mut anchors);
         self.enter(&mut anchors);
         self.fill(&mut anchors);
         for _ in 0..MOST_ROUNDS {
@@ -110,9 +129,16 @@ impl<'a> Chooser<'a> {
             if wrong.is_empty() {
                 return anchors;
             }
-            anchors.retain(|at, _| !wrong.contains(at));
+            anchors.retain(|at, (_, proof)| !wrong.contains(at) || *proof == Proof::Poll);
         }
-        Anchors::new()
+        polls
+    }
+
+    fn polls(&self) -> Anchors {
+        let polls = self.facts.polls.iter();
+        polls
+            .filter_map(|&(pc, offset)| Some((self.graph.at(offset)?, (pc, Proof::Poll))))
+            .collect()
     }
 
     /// The boundary that an instruction marks.
@@ -146,12 +172,13 @@ impl<'a> Chooser<'a> {
                 Some((place, at))
             });
             self.marks[number] = marks.collect();
+            self.marked.extend(self.marks[number].iter().map(|(_, at)| *at));
         }
     }
 
     /// The first mark of each boundary, and from there back to where its own
     /// code begins.
-    fn marked(&self) -> Anchors {
+    fn marked(&self, anchors: &mut Anchors) {
         let mut first: BTreeMap<usize, (u32, usize, usize)> = BTreeMap::new();
         for (number, marks) in self.marks.iter().enumerate() {
             for &(place, at) in marks {
@@ -162,14 +189,19 @@ impl<'a> Chooser<'a> {
                 }
             }
         }
-        let mut anchors = Anchors::new();
-        let mut taken = HashSet::new();
+        let mut taken: HashSet<u32> = anchors.values().map(|(pc, _)| *pc).collect();
         for (at, (pc, number, place)) in first {
+            if anchors.contains_key(&at) {
+                continue;
+            }
             let Some((begin, ..)) = location(self.facts, pc) else { continue };
             let start = match self.native.place.get(&begin) {
                 Some(&(run, from)) if run == number && from <= place => {
+                    let run = &self.native.runs[number][from..place];
                     let between = |mark: &&(usize, usize)| (from..place).contains(&mark.0);
-                    self.marks[number].iter().find(between).is_none().then_some(begin)
+                    let marked = self.marks[number].iter().find(between).is_some()
+                        || run.iter().any(|pc| taken.contains(pc));
+                    (!marked).then_some(begin)
                 }
                 _ => None,
             };
@@ -178,7 +210,6 @@ impl<'a> Chooser<'a> {
                 anchors.insert(at, (pc, Proof::Mark));
             }
         }
-        anchors
     }
 
     /// The first boundary is where the function is entered. Anywhere in the
@@ -247,7 +278,13 @@ impl<'a> Chooser<'a> {
                 marks.push((place, at));
             }
             marks.sort_unstable();
-            for (place, at) in self.between(&marks, &free, anchors) {
+            // A poll or the entry is only where its boundary begins. If what the
+            // boundary does lies in another run, nothing behind it is here.
+            let own = &self.marks[number];
+            let is_pending = |at: usize| {
+                self.marked.contains(&at) && !own.iter().any(|(_, marked)| *marked == at)
+            };
+            for (place, at) in self.between(&marks, &free, anchors, is_pending) {
                 anchors.insert(at, (run[place], Proof::Place));
                 taken.insert(run[place], at);
             }
@@ -261,6 +298,7 @@ impl<'a> Chooser<'a> {
         marks: &[(usize, usize)],
         free: &[usize],
         anchors: &Anchors,
+        is_pending: impl Fn(usize) -> bool,
     ) -> Vec<(usize, usize)> {
         let mut chosen = Vec::new();
         let is_marked = |place: usize| marks.binary_search_by_key(&place, |mark| mark.0).is_ok();
@@ -289,6 +327,7 @@ impl<'a> Chooser<'a> {
                     let last_first = members.iter().rev().copied().filter(unplaced);
                     chosen.extend(places.iter().rev().copied().zip(last_first));
                 }
+                (Some((_, at)), None) if is_pending(at) => {}
                 (Some((_, at)), None) => {
                     let (chain, begin) = self.graph.chains[at];
                     let members = self.graph.members(chain);
@@ -362,11 +401,9 @@ impl<'a> Chooser<'a> {
             let found = self.reach(from, pc, &by_pc);
             let mut unexpected: Vec<usize> =
                 found.nodes.iter().copied().filter(|at| !expected.nodes.contains(at)).collect();
-            let traps = found
-                .traps
-                .iter()
-                .filter(|at| Some(**at) != from && !expected.between.contains(at));
-            unexpected.extend(traps);
+            let done =
+                found.done.iter().filter(|at| Some(**at) != from && !expected.between.contains(at));
+            unexpected.extend(done);
             if unexpected.is_empty() && (expected.returns || !found.returns) {
                 continue;
             }
@@ -416,9 +453,8 @@ impl<'a> Chooser<'a> {
                     continue;
                 }
             }
-            if let Some(at) = self.facts.traps.get(&pc).and_then(|offset| self.graph.at(*offset)) {
-                reached.traps.insert(at);
-            }
+            let trap = self.facts.traps.get(&pc).and_then(|offset| self.graph.at(*offset));
+            reached.done.extend(trap.or_else(|| self.mark(pc)));
             if self.native.insts.get(&pc).is_some_and(|inst| inst.flow == Flow::Leave) {
                 reached.returns = true;
             }
@@ -442,7 +478,8 @@ struct Frontier {
 #[derive(Default)]
 struct Reached {
     nodes: BTreeSet<usize>,
-    traps: BTreeSet<usize>,
+    /// Whose traps and marks lie on the way.
+    done: BTreeSet<usize>,
     returns: bool,
 }
 

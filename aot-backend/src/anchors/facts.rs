@@ -5,7 +5,8 @@ use super::sunk::attribute;
 use super::tags::Tags;
 use super::wasm::Graph;
 use crate::lower::Lowered;
-use crate::translate::{BoundaryDraft, CallDraft};
+use crate::polls::Poll;
+use crate::translate::{BoundaryDraft, CallDraft, StableDraft};
 use std::collections::{BTreeSet, HashMap};
 use wasm_view::{Trap, WasmOffset};
 
@@ -20,6 +21,7 @@ pub(crate) fn find(
     tags: &Tags,
     boundaries: &[BoundaryDraft],
     calls: &[CallDraft],
+    stable: (&[StableDraft], &[Option<Poll>]),
     traps: &mut [Site],
 ) -> Vec<Found> {
     let mut sites: Vec<(u32, u32)> =
@@ -34,9 +36,32 @@ pub(crate) fn find(
     };
     let offsets: Vec<u32> = boundaries.iter().map(|draft| draft.offset.get()).collect();
     let mut found = match graph.filter(|_| complete) {
-        Some(graph) => choose(graph, &facts(lowered, tags, calls, sites), &offsets),
+        Some(graph) => {
+            let mut facts = facts(lowered, tags, calls, sites, graph);
+            for (draft, poll) in stable.0.iter().zip(stable.1) {
+                let (Some(poll), Some(&offset)) = (poll, offsets.get(draft.boundary as usize))
+                else {
+                    continue;
+                };
+                facts.polls.push((poll.looks, offset));
+                facts.poll_branches.insert(poll.branch, poll.next);
+                // One place of it is enough, and its bytes change when it is armed.
+                let rest: Vec<u32> =
+                    facts.starts.range(poll.start..=poll.branch).copied().collect();
+                for place in rest {
+                    facts.starts.remove(&place);
+                }
+            }
+            choose(graph, &facts, &offsets)
+        }
         None => vec![Found::Threaded; offsets.len()],
     };
+    // Needed in any case, and what they stand for is known without the rest.
+    for (draft, poll) in stable.0.iter().zip(stable.1) {
+        if let (Some(poll), Some(found)) = (poll, found.get_mut(draft.boundary as usize)) {
+            *found = Found::At(poll.looks);
+        }
+    }
     for (found, draft) in found.iter_mut().zip(boundaries) {
         if !placed(draft) {
             *found = Found::Eliminated;
@@ -50,6 +75,7 @@ fn facts<'a>(
     tags: &Tags,
     calls: &[CallDraft],
     sites: Vec<(u32, u32)>,
+    graph: &Graph,
 ) -> CodeFacts<'a> {
     let buffer = &lowered.code.buffer;
     let mut locations: Vec<(u32, u32, u32)> = buffer
@@ -63,6 +89,18 @@ fn facts<'a>(
         .iter()
         .zip(&tags.calls)
         .filter_map(|(draft, address)| Some(((*address)?, draft.offset.get())))
+        .collect();
+    let may_be_caught =
+        |draft: &CallDraft| graph.at(draft.offset.get()).is_some_and(|at| graph.caught[at]);
+    let handlers = calls
+        .iter()
+        .zip(&tags.calls)
+        .filter(|(draft, _)| may_be_caught(draft))
+        .filter_map(|(draft, address)| {
+            let numbers = draft.handlers.iter().map(|handler| handler.number);
+            let handlers = numbers.filter_map(|number| tags.handlers.get(&number).copied());
+            Some(((*address)?, handlers.collect()))
+        })
         .collect();
     let ranges = lowered.code.value_labels_ranges.values().flatten();
     let mut starts = BTreeSet::new();
@@ -83,6 +121,9 @@ fn facts<'a>(
         locations,
         traps: sites.into_iter().collect(),
         calls: returns,
+        handlers,
+        polls: Vec::new(),
+        poll_branches: HashMap::new(),
         parameters,
         starts,
     }

@@ -20,8 +20,8 @@
 //!    otherwise. Those take the place that the source locations say.
 //! 3. *Check.* From every anchor the native code is followed to the next ones,
 //!    and the Wasm to the next anchored boundaries. What the native code
-//!    reaches, the Wasm must; a trap on the way must be that of a boundary on
-//!    the way; the function returns only where the Wasm does. Jumps that were
+//!    reaches, the Wasm must; a trap or a mark on the way must be that of a
+//!    boundary on the way; the function returns only where the Wasm does. Jumps that were
 //!    threaded through blocks, code that was moved, and marks that are not what
 //!    they seem contradict that, and the anchors concerned are given up, those
 //!    of rule 2 first, until nothing does.
@@ -32,6 +32,7 @@
 mod choose;
 mod facts;
 mod native;
+mod scopes;
 mod sunk;
 mod tags;
 #[cfg(test)]

@@ -39,6 +39,20 @@ pub(super) struct Inst {
     pub is_return: bool,
     /// Whether it writes memory that is not its frame's.
     pub writes: bool,
+    /// Of a call, where what is thrown in it may be caught.
+    pub handlers: Vec<u32>,
+}
+
+/// What is known of code beforehand.
+pub(super) struct Known<'a> {
+    pub code: &'a [u8],
+    /// Fields that are filled in later, by their offsets.
+    pub relocated: &'a HashSet<u32>,
+    /// Handlers of calls, by return address.
+    pub handlers: &'a HashMap<u32, Vec<u32>>,
+    /// Branches into cold paths, which come back, and where they go on if they
+    /// are not taken.
+    pub polls: &'a HashMap<u32, u32>,
 }
 
 /// A function's code.
@@ -52,14 +66,10 @@ pub(super) struct Native {
 }
 
 impl Native {
-    /// Decodes code. `relocated` are the offsets of fields that are filled in
-    /// later; `entries` says how many entries the jump table has that the
+    /// Decodes code. `entries` says how many entries the jump table has that the
     /// instruction at a PC uses.
-    pub fn of(
-        code: &[u8],
-        relocated: &HashSet<u32>,
-        entries: impl Fn(u32) -> Option<usize>,
-    ) -> Option<Native> {
+    pub fn of(known: &Known<'_>, entries: impl Fn(u32) -> Option<usize>) -> Option<Native> {
+        let (code, relocated) = (known.code, known.relocated);
         let mut info = InstructionInfoFactory::new();
         let mut insts: BTreeMap<u32, Inst> = BTreeMap::new();
         let mut leaders = BTreeSet::from([0]);
@@ -77,17 +87,30 @@ impl Native {
                     table = u32::try_from(decoded.memory_displacement64()).ok();
                 }
                 let next = pc + decoded.len() as u32;
-                let flow = flow(&decoded, code, relocated, table, &entries)?;
+                let flow = match known.polls.get(&pc) {
+                    Some(&to) if to == next => Flow::Next,
+                    Some(&to) => Flow::Jump(to),
+                    None => flow(&decoded, code, relocated, table, &entries)?,
+                };
+                let handlers = known.handlers.get(&next).cloned().unwrap_or_default();
+                leaders.extend(&handlers);
+                work.extend(&handlers);
                 let inst = Inst {
                     pc,
                     next,
                     is_return: decoded.flow_control() == FlowControl::Return,
                     writes: writes(&decoded, &mut info),
                     flow: flow.clone(),
+                    handlers,
                 };
                 insts.insert(pc, inst);
                 match flow {
-                    Flow::Next => pc = next,
+                    Flow::Next => {
+                        if insts.get(&pc).is_some_and(|inst| !inst.handlers.is_empty()) {
+                            leaders.insert(next);
+                        }
+                        pc = next;
+                    }
                     Flow::Jump(to) => {
                         leaders.insert(to);
                         work.push(to);
@@ -123,13 +146,15 @@ impl Native {
     /// Where control goes from an instruction.
     pub fn after(&self, pc: u32) -> Vec<u32> {
         let Some(inst) = self.insts.get(&pc) else { return Vec::new() };
-        match &inst.flow {
+        let mut after = match &inst.flow {
             Flow::Next => vec![inst.next],
             Flow::Jump(to) => vec![*to],
             Flow::Branch(to) => vec![*to, inst.next],
             Flow::Table(targets) => targets.clone(),
             Flow::Leave | Flow::Trap => Vec::new(),
-        }
+        };
+        after.extend(&inst.handlers);
+        after
     }
 
     fn is_trap(&self, pc: u32) -> bool {

@@ -5,10 +5,14 @@
 //! block goes on behind its `end`, one to a loop at the first instruction of
 //! its body, and the then arm's `else` behind the `end`.
 //!
+//! A call in the scope of clauses also leads to where each of them goes, and so
+//! does what throws.
+//!
 //! Instructions that nothing reaches from the first one are not *live*.
 //! Constructs whose control flow is not known here make the whole graph
 //! unknown: then nothing is claimed about the function.
 
+use super::scopes::{Scopes, may_throw};
 use std::collections::HashMap;
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
@@ -46,6 +50,8 @@ pub(crate) struct Graph {
     pub offsets: Vec<u32>,
     pub classes: Vec<Class>,
     pub next: Vec<Next>,
+    /// Whether an exception may come out of the instruction and be caught here.
+    pub caught: Vec<bool>,
     /// Whether any path leads there.
     pub live: Vec<bool>,
     /// Chain of each live instruction and its place there: a chain is a longest
@@ -62,18 +68,24 @@ struct Open {
     start: usize,
     is_loop: bool,
     is_if: bool,
-    otherwise: Option<usize>,
+    is_try: bool,
+    parts: Parts,
 }
 
 /// Where each construct's parts are.
-#[derive(Default, Clone, Copy)]
-struct Parts {
+#[derive(Default, Clone)]
+pub(super) struct Parts {
     otherwise: Option<usize>,
-    end: usize,
+    /// Each `catch` of a legacy `try`, with its tag.
+    pub clauses: Vec<(Option<u32>, usize)>,
+    /// The label of its `delegate`, counted from outside.
+    pub delegate: Option<u32>,
+    /// Its `end` or `delegate`.
+    pub end: usize,
 }
 
 impl Graph {
-    /// The graph of a valid body; `None` if it has exceptions.
+    /// The graph of a valid body; `None` if something in it is not known here.
     pub fn of(body: &FunctionBody<'_>) -> Result<Option<Graph>, BinaryReaderError> {
         let mut reader = body.get_operators_reader()?;
         let mut operators = Vec::new();
@@ -90,6 +102,7 @@ impl Graph {
             offsets: operators.iter().map(|(_, offset)| *offset).collect(),
             classes: Vec::with_capacity(operators.len()),
             next: Vec::with_capacity(operators.len()),
+            caught: Vec::with_capacity(operators.len()),
             live: vec![false; operators.len()],
             chains: vec![(0, 0); operators.len()],
             members: HashMap::new(),
@@ -97,17 +110,20 @@ impl Graph {
         };
         // Headers of the open constructs; `None` is the function.
         let mut open: Vec<Option<usize>> = vec![None];
+        let mut scopes = Scopes::default();
         for (at, (operator, _)) in operators.iter().enumerate() {
             let mut next = Next::default();
-            let branch = |next: &mut Next, depth: u32| {
-                let header = open.len().checked_sub(1 + depth as usize);
-                match header.and_then(|position| open[position]) {
-                    None => next.returns = true,
-                    Some(header) => next.nodes.push(match operators[header].0 {
-                        Operator::Loop { .. } => header + 1,
-                        _ => parts[header].end + 1,
-                    }),
-                }
+            let target = |depth: u32| {
+                let position = open.len().checked_sub(1 + depth as usize);
+                let header = position.and_then(|position| open[position])?;
+                Some(match operators[header].0 {
+                    Operator::Loop { .. } => header + 1,
+                    _ => parts[header].end + 1,
+                })
+            };
+            let branch = |next: &mut Next, depth: u32| match target(depth) {
+                None => next.returns = true,
+                Some(node) => next.nodes.push(node),
             };
             let mut falls = true;
             let mut class = class(operator);
@@ -134,16 +150,29 @@ impl Graph {
                     next.returns = true;
                     falls = false;
                 }
-                Operator::Unreachable => falls = false,
+                Operator::Unreachable
+                | Operator::Throw { .. }
+                | Operator::ThrowRef
+                | Operator::Rethrow { .. } => falls = false,
                 Operator::If { .. } => {
                     next.nodes.push(parts[at].otherwise.map_or(parts[at].end, |at| at + 1));
                 }
-                Operator::Else => {
+                Operator::Else | Operator::Catch { .. } | Operator::CatchAll => {
                     let header = (*open.last()?)?;
                     next.nodes.push(parts[header].end + 1);
                     falls = false;
                 }
                 _ => {}
+            }
+            let mut caught = false;
+            if may_throw(operator) {
+                for landing in scopes.landings() {
+                    caught = true;
+                    match landing {
+                        None => next.returns = true,
+                        Some(node) => next.nodes.push(node),
+                    }
+                }
             }
             if at + 1 == operators.len() {
                 class = Class::End;
@@ -155,17 +184,21 @@ impl Graph {
             }
             next.nodes.sort_unstable();
             next.nodes.dedup();
+            scopes.meet(operator, at, open.len(), &parts, target);
             match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
-                    open.push(Some(at));
-                }
-                Operator::End => {
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::TryTable { .. }
+                | Operator::Try { .. } => open.push(Some(at)),
+                Operator::End | Operator::Delegate { .. } => {
                     open.pop();
                 }
                 _ => {}
             }
             graph.classes.push(class);
             graph.next.push(next);
+            graph.caught.push(caught);
         }
         graph.find_live();
         graph.find_chains();
@@ -256,36 +289,46 @@ fn class(operator: &Operator<'_>) -> Class {
     }
 }
 
-/// Matches each construct with its `else` and `end`.
+/// Matches each construct with its other parts.
 fn parts(operators: &[(Operator<'_>, u32)]) -> Option<Vec<Parts>> {
     let mut parts = vec![Parts::default(); operators.len()];
     let mut open: Vec<Open> = Vec::new();
     for (at, (operator, _)) in operators.iter().enumerate() {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => {
                 let is_loop = matches!(operator, Operator::Loop { .. });
                 let is_if = matches!(operator, Operator::If { .. });
-                open.push(Open { start: at, is_loop, is_if, otherwise: None });
+                let is_try = matches!(operator, Operator::Try { .. });
+                open.push(Open { start: at, is_loop, is_if, is_try, parts: Parts::default() });
             }
             Operator::Else => {
                 let frame = open.last_mut().filter(|frame| frame.is_if && !frame.is_loop)?;
-                frame.otherwise = Some(at);
+                frame.parts.otherwise = Some(at);
             }
-            Operator::End => match open.pop() {
-                Some(Open { start, otherwise, .. }) => parts[start] = Parts { otherwise, end: at },
+            Operator::Catch { tag_index } => {
+                let frame = open.last_mut().filter(|frame| frame.is_try)?;
+                frame.parts.clauses.push((Some(*tag_index), at));
+            }
+            Operator::CatchAll => {
+                let frame = open.last_mut().filter(|frame| frame.is_try)?;
+                frame.parts.clauses.push((None, at));
+            }
+            Operator::End | Operator::Delegate { .. } => match open.pop() {
+                Some(frame) => {
+                    let delegate = match operator {
+                        Operator::Delegate { relative_depth } => Some(*relative_depth),
+                        _ => None,
+                    };
+                    parts[frame.start] = Parts { end: at, delegate, ..frame.parts };
+                }
                 None if at + 1 == operators.len() => {}
                 None => return None,
             },
-            Operator::Try { .. }
-            | Operator::TryTable { .. }
-            | Operator::Catch { .. }
-            | Operator::CatchAll
-            | Operator::Delegate { .. }
-            | Operator::Rethrow { .. }
-            | Operator::Throw { .. }
-            | Operator::ThrowRef
-            | Operator::BrOnCast { .. }
-            | Operator::BrOnCastFail { .. } => return None,
+            Operator::BrOnCast { .. } | Operator::BrOnCastFail { .. } => return None,
             _ => {}
         }
     }

@@ -10,8 +10,11 @@
 //!                                       sequence_point, debugtrap  (EXIT)
 //!                                       jump next
 //! ```
+//! In code as it ships the first line is missing, and the poll itself is where the
+//! boundary's state is read.
+//!
 //! What the cold path stores it must be able to reach, so that every live value
-//! is somewhere at the trap: in a register, on the stack, or in what it is
+//! is somewhere at the trap or poll: in a register, on the stack, or in what it is
 //! computed from. The sequence point before each poll keeps Cranelift from
 //! merging the loads of the flag; without, 81 polls became one.
 //!
@@ -24,6 +27,7 @@
 use super::{Outcome, STABLE_TAG, Translator};
 use crate::abi::{self, POINTER};
 use crate::error::CompileError;
+use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
     DebugTag, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
@@ -116,8 +120,10 @@ impl Translator<'_, '_> {
 
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
-        // Something to put instructions behind (see `keep_undecided`).
-        self.builder.ins().sequence_point();
+        if self.env.anchors == Anchors::Trap {
+            // Something to put instructions behind (see `keep_undecided`).
+            self.builder.ins().sequence_point();
+        }
         self.stable.push(StableDraft { boundary, slots });
         Ok(())
     }

@@ -7,8 +7,10 @@ use wasm_view::ValType;
 
 /// `compiled`: whether the image has stable points at all.
 pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], findings: &mut Findings) {
-    let anchored = |boundary: &&BoundaryMap| matches!(boundary.anchor, Anchor::Trap(_));
-    for boundary in function.boundaries.iter().filter(anchored) {
+    for boundary in &function.boundaries {
+        if boundary.anchor == Anchor::Eliminated {
+            continue;
+        }
         let wanted = compiled && boundary.stable.is_some();
         let point = function.stable_point(boundary.offset);
         let message = match (wanted, point) {
@@ -30,13 +32,11 @@ pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], finding
             findings.add(rule, Some(function.func), Some(point.offset), message);
         };
         let boundary = function.boundaries.iter().find(|each| each.offset == point.offset);
-        let Some((boundary, Anchor::Trap(anchor))) =
-            boundary.map(|boundary| (boundary, boundary.anchor))
-        else {
+        let Some(boundary) = boundary.filter(|boundary| boundary.anchor.pc().is_some()) else {
             broken(Rule::StablePresent, "a poll at no boundary with code".to_owned());
             continue;
         };
-        if let Err(message) = poll(function, point, anchor, text) {
+        if let Err(message) = poll(function, point, boundary.anchor, text) {
             broken(Rule::StablePoll, message);
         }
         let own = function.code.contains(&point.cold)
@@ -76,12 +76,18 @@ fn branch(armed: &[u8]) -> Option<(usize, i64)> {
 fn poll(
     function: &FunctionMap,
     point: &StablePoint,
-    anchor: CodeOffset,
+    anchor: Anchor,
     text: &[u8],
 ) -> Result<(), String> {
     let end = u64::from(point.poll.get()) + point.armed.len() as u64;
-    if point.poll <= anchor || end > u64::from(function.code.end.get()) {
-        return Err(format!("the poll at {}, the anchor at {anchor}", point.poll));
+    let is_placed = match anchor {
+        Anchor::Trap(anchor) => anchor < point.poll,
+        // The poll itself is halted at.
+        Anchor::Instruction(anchor) => point.poll <= anchor && u64::from(anchor.get()) < end,
+        Anchor::Merged | Anchor::Threaded | Anchor::Eliminated => false,
+    };
+    if !is_placed || end > u64::from(function.code.end.get()) {
+        return Err(format!("the poll at {}, the anchor is {anchor:?}", point.poll));
     }
     let Some((_, distance)) = branch(&point.armed) else {
         return Err(format!("{:02x?} ends with no conditional branch", point.armed));

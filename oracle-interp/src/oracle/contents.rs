@@ -123,6 +123,18 @@ impl Oracle {
         Ok(())
     }
 
+    /// Overwrites a global's number or vector, as a debugger would; a value of
+    /// another type, or a reference, changes nothing.
+    pub fn set_global(&mut self, global: GlobalId, value: Value) {
+        let of_type = self.global(global).0 == value.ty();
+        if of_type && !matches!(value.ty(), ValType::Ref(_)) {
+            let target = &mut self.store.globals[global.index()];
+            let mut cells = value.to_cells();
+            target.value = cells.next().unwrap_or_default();
+            target.high = cells.next().unwrap_or_default();
+        }
+    }
+
     /// Memory written since [`Oracle::clear_writes`], by the program, by
     /// [`Oracle::host_write`] or by instantiation: (memory, address, length in
     /// bytes). Exact up to some thousand writes, then rounded out to 4 KiB.
