@@ -37,14 +37,23 @@ pub enum Command {
     Selftest(SelftestArgs),
     /// Run generated modules in lockstep
     Fuzz(FuzzArgs),
+    /// Run many programs in many configurations, against a baseline
+    Gate(Box<GateArgs>),
+    /// Work with reports
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// Say what a name in a report means: a kind of divergence, a reason, a rule
+    Explain(ExplainArgs),
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// What the contract names and this version has not built
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
 
 /// Subcommands of the contract that are not built yet.
-pub const NOT_BUILT: &[&str] =
-    &["migrate", "snapshot", "bisect", "gate", "report", "debug", "instrument", "explain"];
+pub const NOT_BUILT: &[&str] = &["migrate", "snapshot", "bisect", "debug", "instrument"];
 
 /// `wdiff wast`
 #[derive(Debug, Args)]
@@ -81,6 +90,9 @@ pub struct WastArgs {
     /// Inject a fault into an instance: INSTANCE@ and what `wdiff run --inject` takes
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
+    /// Add to the report what is available function by function (always in HTML)
+    #[arg(long, conflicts_with = "oracle_only")]
+    pub functions: bool,
     /// Form of the report
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -128,12 +140,14 @@ pub enum Format {
     Text,
     /// Schema wdiff-report/1
     Json,
-    /// Not built yet
+    /// One file to look at in a browser
     Html,
-    /// Not built yet
+    /// JUnit XML, for CI systems
     Junit,
-    /// Not built yet
+    /// SARIF 2.1.0, for code hosts
     Sarif,
+    /// A summary, for a pull request
+    Markdown,
 }
 
 /// Options that decide which native code is made of a program.
@@ -219,9 +233,13 @@ pub struct RunArgs {
     /// Run the cold paths of stable points too, and compare what they store
     #[arg(long)]
     pub paranoid: bool,
-    /// Inject a fault: code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND
+    /// Inject a fault: code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or
+    /// stable:FUNC:OFFSET:KIND
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
+    /// Add to the report what is available function by function (always in HTML)
+    #[arg(long)]
+    pub functions: bool,
     /// Form of the report
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -360,6 +378,149 @@ pub struct SelftestArgs {
     /// Where the report goes (default: standard error)
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Options of `wdiff gate`. The options of a run that make a matrix take lists.
+#[derive(Clone, Debug, Args)]
+pub struct GateArgs {
+    /// Programs (.wasm, .wat, images), scripts (.wast), directories of these, manifests (.json)
+    /// (default: the corpus)
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Fail on whatever is worse than in this file
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Write the baseline instead of comparing with it
+    #[arg(long, requires = "baseline", conflicts_with = "shard")]
+    pub update_baseline: bool,
+    /// Run every Nth job only, from the Ith; `wdiff report merge` puts the reports together
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub shard: Option<Shard>,
+    /// Programs at a time (default: one for each CPU)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Run no more once something has failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run no more after this many seconds; what is left is reported as not run
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub time_budget: Option<f64>,
+    /// Go on where an earlier gate of the same programs and options was ended
+    #[arg(long)]
+    pub resume: bool,
+    /// Per cent by which a program's code may grow (default: that of the baseline; 2 in a new one)
+    #[arg(long, value_name = "PERCENT", requires = "baseline", value_parser = parse_percent)]
+    pub max_code_growth: Option<f64>,
+    /// Per cent by which compiling may take longer (default: that of the baseline; none in a new one)
+    #[arg(long, value_name = "PERCENT", requires = "baseline", value_parser = parse_percent)]
+    pub max_compile_growth: Option<f64>,
+    /// Compilers
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "cranelift")]
+    pub backend: Vec<String>,
+    /// Optimisation levels
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["none", "speed"])]
+    pub opt: Vec<Opt>,
+    /// Stable points compiled in: off, entry, loops, calls, labels
+    #[arg(long, value_name = "S,..", value_delimiter = ',', default_value = "calls", value_parser = parse_stable)]
+    pub stable: Vec<StablePoints>,
+    /// Where stops are anchored: trap, srcloc
+    #[arg(long, value_name = "A,..", value_delimiter = ',', default_value = "trap")]
+    pub anchors: Vec<String>,
+    /// Instruction sets
+    #[arg(long, value_name = "ISA,..", value_delimiter = ',', default_value = "x86_64")]
+    pub target: Vec<String>,
+    /// How the subject is halted
+    #[arg(long, value_name = "ENGINE,..", value_delimiter = ',', default_value = "int3")]
+    pub engine: Vec<String>,
+    /// CPU features, as for `run`; may be given more than once. The default makes a baseline of
+    /// one machine good for another
+    #[arg(long, value_name = "SPEC", default_value = "baseline", allow_hyphen_values = true)]
+    pub cpu: Vec<String>,
+    /// Run the cold paths of stable points too, and compare what they store
+    #[arg(long)]
+    pub paranoid: bool,
+    /// Version of WebAssembly that scripts were written for, where a manifest does not say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub standard: Option<u8>,
+    /// End a program, inconclusive, after this many stops
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_stops: Option<u64>,
+    /// End a program, inconclusive, after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "600")]
+    pub timeout: f64,
+    /// Inject a fault into one program: its name, @, and what `wdiff run --inject` takes
+    #[arg(long, value_name = "PROGRAM@FAULT")]
+    pub inject: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `--shard I/N`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1.
+    pub number: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+/// `wdiff report`
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Put the shards of a gate together, or show a report in another form
+    Merge(MergeArgs),
+}
+
+/// Options of `wdiff report merge`.
+#[derive(Clone, Debug, Args)]
+pub struct MergeArgs {
+    /// JSON reports: the shards of one gate, or one report of any kind
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Options of `wdiff explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// A name, as in a report (default: all of them, a line each)
+    #[arg(value_name = "CODE")]
+    pub code: Option<String>,
+}
+
+/// Options of `wdiff manual`.
+#[derive(Clone, Debug, Args)]
+pub struct ManualArgs {
+    /// Where the files go: DIR/man1, DIR/completions
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let parsed = text.split_once('/').and_then(|(number, of)| {
+        Some(Shard { number: number.parse().ok()?, of: of.parse().ok()? })
+    });
+    parsed
+        .filter(|shard| shard.number >= 1 && shard.number <= shard.of)
+        .ok_or_else(|| "expected I/N with I from 1 to N".to_string())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number of per cent".to_string())?;
+    if percent.is_finite() && (0.0..=1e6).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("must be from 0 to 1e6 per cent".to_string())
+    }
 }
 
 fn parse_stable(text: &str) -> Result<StablePoints, String> {

@@ -5,7 +5,7 @@ use crate::lockstep::Finding;
 use crate::program::Program;
 use crate::source::Source;
 use aot_backend::Image;
-use reports::{Divergence, Frame, ListingLine, NativePc, StateDiff, Witness};
+use reports::{Divergence, Frame, ListingLine, NativePc, Passed, StateDiff, Witness};
 use wasm_view::{Boundary, FuncIdx};
 
 /// Lines of listing shown before and after the instruction.
@@ -82,6 +82,17 @@ pub fn divergence(
             actual: finding.actual_state.clone(),
         });
     }
+    divergence.timeline = finding
+        .recent
+        .iter()
+        .map(|at| Passed {
+            instance: at.instance.get(),
+            func: at.func.get(),
+            offset: at.offset.get(),
+            // The listing is that of one module.
+            instruction: (at.instance == finding.at.instance).then(|| instruction(at)).flatten(),
+        })
+        .collect();
     divergence.witness = witness;
     divergence.rerun = Some(rerun);
     divergence

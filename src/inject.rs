@@ -3,7 +3,8 @@
 //! A *code* fault turns one native instruction that belongs to a Wasm
 //! instruction into another valid one of the same length, the way a compiler
 //! that selects, allocates or encodes wrongly would. A *map* fault changes
-//! where the map says that a slot is. A *stable* fault ([`stable`]) is about what
+//! where the map says that a slot is; a *label* fault takes that away, as when a
+//! compiler forgets which value is in a register. A *stable* fault ([`stable`]) is about what
 //! is compiled in at a stable point. Everything else stays as it was: the
 //! fault is in the image before the subject starts, and nothing in the
 //! comparison knows of it.
@@ -14,7 +15,7 @@ use crate::error::CommandError;
 use crate::lockstep::stops::{parse_boundary, parse_offset};
 use aot_backend::Image;
 use dwarf_map::{
-    Anchor, BoundaryMap, CodeOffset, DwarfReg, Expression, FunctionMap, Input, Location,
+    Anchor, BoundaryMap, CodeOffset, DwarfReg, Expression, FunctionMap, Input, Location, Reason,
 };
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, Mnemonic,
@@ -108,6 +109,15 @@ pub enum Fault {
         /// The slot.
         slot: SlotIdx,
     },
+    /// `label:FUNC:OFFSET:SLOT`
+    Label {
+        /// The function.
+        func: FuncIdx,
+        /// The boundary.
+        offset: WasmOffset,
+        /// The slot.
+        slot: SlotIdx,
+    },
     /// `stable:FUNC:OFFSET:KIND`
     Stable {
         /// The function.
@@ -124,6 +134,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::Code { func, offset, kind } => write!(f, "code:{func}:{offset}:{}", kind.name()),
             Fault::Map { func, offset, slot } => write!(f, "map:{func}:{offset}:{}", slot.get()),
+            Fault::Label { func, offset, slot } => {
+                write!(f, "label:{func}:{offset}:{}", slot.get())
+            }
             Fault::Stable { func, offset, kind } => {
                 write!(f, "stable:{func}:{offset}:{}", kind.name())
             }
@@ -148,7 +161,7 @@ impl Fault {
     pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
         let shape = || {
             CommandError::input(format_args!(
-                "--inject {text}: expected code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
+                "--inject {text}: expected code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
             ))
         };
         let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
@@ -169,6 +182,10 @@ impl Fault {
             "map" => {
                 let slot = parse_slot(last, func, offset, image)?;
                 Ok(Fault::Map { func, offset, slot })
+            }
+            "label" => {
+                let slot = parse_slot(last, func, offset, image)?;
+                Ok(Fault::Label { func, offset, slot })
             }
             "stable" => {
                 let kind = StableFault::ALL.into_iter().find(|kind| kind.name() == last);
@@ -230,6 +247,20 @@ impl Fault {
                 };
                 let change = format!("{location:?} -> {moved:?}");
                 *location = moved;
+                Ok(Injected { code: None, change })
+            }
+            Fault::Label { func, offset, slot } => {
+                let boundary = boundary_mut(image, func, offset)?;
+                let location = boundary.locations.get_mut(slot.index());
+                let known =
+                    |location: &&mut Location| !matches!(location, Location::Unavailable(_));
+                let Some(location) = location.filter(known) else {
+                    return Err(CommandError::input(format_args!(
+                        "--inject {self}: the map has no location for that slot"
+                    )));
+                };
+                let change = format!("{location:?} -> unavailable");
+                *location = Location::Unavailable(Reason::NoLongerLive);
                 Ok(Injected { code: None, change })
             }
             Fault::Stable { func, offset, kind } => {

@@ -6,17 +6,22 @@
 //! calls [`main`].
 #![forbid(unsafe_code)]
 
+pub mod availability;
 pub mod cli;
 pub mod compile;
 pub mod core_file;
 pub mod describe;
 pub mod disasm;
 pub mod error;
+pub mod explain;
 pub mod fuzz;
+pub mod gate;
 pub mod inject;
 pub mod invoke;
 pub mod lockstep;
+pub mod manual;
 pub mod map;
+pub mod merge;
 pub mod output;
 pub mod program;
 pub mod refuse;
@@ -31,12 +36,13 @@ pub mod world;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use cli::{Cli, Command};
+use cli::{Cli, Command, ReportCommand};
 use error::CommandError;
 use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    gate::die_with_parent();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -59,6 +65,10 @@ pub fn main() -> ExitCode {
         Command::Wast(args) => wast::main(&args),
         Command::Selftest(args) => selftest::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Gate(args) => gate::main(&args),
+        Command::Report(ReportCommand::Merge(args)) => merge::main(&args),
+        Command::Explain(args) => explain::main(&args),
+        Command::Manual(args) => manual::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
     match result {
@@ -93,7 +103,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest, fuzz"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, gate, report, selftest, fuzz, explain"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

@@ -28,7 +28,11 @@ pub fn note(text: &str) {
 pub fn report(report: &Report, format: Format, to: Option<&Path>) -> Result<(), CommandError> {
     let text = match format {
         Format::Json => reports::json::to_string(report).map_err(CommandError::bug)? + "\n",
-        _ => {
+        Format::Html => reports::html::render(report).map_err(CommandError::bug)?,
+        Format::Junit => reports::junit::render(report),
+        Format::Sarif => reports::sarif::render(report, &find_source).map_err(CommandError::bug)?,
+        Format::Markdown => reports::markdown::render(report),
+        Format::Text => {
             let style = match to {
                 Some(_) => Style::plain(),
                 None => Style::for_stream(&std::io::stderr()),
@@ -44,6 +48,14 @@ pub fn report(report: &Report, format: Format, to: Option<&Path>) -> Result<(), 
             Ok(())
         }
     }
+}
+
+/// A source file that debug information names: as it is, or beside the program,
+/// where compilers that are called there have it.
+fn find_source(program: &str, file: &str) -> Option<String> {
+    let beside = Path::new(program).parent()?.join(file.trim_start_matches("./"));
+    let found = [Path::new(file), beside.as_path()].into_iter().find(|path| path.is_file())?;
+    Some(found.to_str()?.to_string())
 }
 
 /// Checks, before a long run, that the report can be written where it is to go.

@@ -1,6 +1,7 @@
 //! `wdiff run`: a program in lockstep, and a verdict.
 
-use crate::cli::{BackendArgs, RunArgs};
+use crate::availability;
+use crate::cli::{BackendArgs, Format, RunArgs};
 use crate::compile;
 use crate::core_file::CoreRequest;
 use crate::describe;
@@ -59,6 +60,7 @@ struct Concluded {
 /// The whole run, on the tracing thread.
 fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandError> {
     let mut program = program::load(&args.program)?;
+    let mut compiling = None;
     let mut image = match program.image.take() {
         Some(image) => image,
         None => {
@@ -66,7 +68,10 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
             if let Some(core) = &args.core {
                 compile::set_listing(&mut options, &CoreRequest::listing_path(core));
             }
-            compile_with(&program, &options)?
+            let began = processor_time();
+            let image = compile_with(&program, &options)?;
+            compiling = Some(processor_time().saturating_sub(began));
+            image
         }
     };
     refuse::paranoid(args.paranoid, &image.map.producer.stable)?;
@@ -117,7 +122,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         unfinished_replay(&mut executed, &world);
     }
     control.enter(Phase::Concluding);
-    let ran = Ran { wall, ..conclude(&session, executed, sparse, &world, control)? };
+    let ran = Ran { wall, compiling, ..conclude(&session, executed, sparse, &world, control)? };
     let results = match &ran.executed.ending {
         Ending::Returned(values) if calls.shows_results => values.clone(),
         _ => Vec::new(),
@@ -252,6 +257,20 @@ pub struct Ran {
     finding: Option<Finding>,
     witness: Option<Witness>,
     wall: Duration,
+    /// Processor time of the compilation, if there was one.
+    compiling: Option<Duration>,
+}
+
+impl Ran {
+    fn new(executed: Executed, finding: Option<Finding>, witness: Option<Witness>) -> Ran {
+        Ran { executed, finding, witness, wall: Duration::ZERO, compiling: None }
+    }
+}
+
+/// Processor time that this thread has used.
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// For a divergence: finds the boundary at which it arose, if that was passed
@@ -264,7 +283,7 @@ fn conclude(
     control: &Arc<Control>,
 ) -> Result<Ran, CommandError> {
     if !matches!(executed.ending, Ending::Diverged(_)) {
-        return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+        return Ok(Ran::new(executed, None, None));
     }
     let log = world.log();
     let Traced { mut executed, lost } = session.trace_back(executed, sparse, log, control)?;
@@ -283,7 +302,7 @@ fn conclude(
                     freedoms.join(", ")
                 ),
             };
-            return Ok(Ran { executed, finding: None, witness: None, wall: Duration::ZERO });
+            return Ok(Ran::new(executed, None, None));
         }
         Some(_) => {
             finding.what.push_str("; the replay to its exact boundary did not find it again");
@@ -306,7 +325,7 @@ fn conclude(
         witness.reason =
             Some(format!("{why}, perhaps since the oracle adopted the subject's choices"));
     }
-    Ok(Ran { executed, finding: Some(finding), witness: Some(witness), wall: Duration::ZERO })
+    Ok(Ran::new(executed, Some(finding), Some(witness)))
 }
 
 /// Builds the report of a run.
@@ -345,6 +364,15 @@ fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
     fill(&mut report, &executed.stats, &executed.summary);
     let stats = &executed.stats;
     report.time = reports::Time::new(ran.wall, stats.stops, stats.stops);
+    if let Some(compiling) = ran.compiling {
+        report.time = report.time.compiled_in(compiling);
+    }
+    report.code = Some(availability::code(&session.image.map));
+    if args.functions || args.format == Format::Html {
+        let module = &session.program.module;
+        let all = availability::functions(&session.image.map, &executed.stats, |_| (0, module));
+        report.functions = Some(all);
+    }
     check(&mut report);
     report
 }

@@ -18,10 +18,16 @@
 //!   function, a function in an instance.
 //! - `selftest`: injected >= reached >= effective >= caught, the kinds sum up to
 //!   the totals, the faults are those counted, and the verdict is theirs.
+//! - `functions`: the heat of a function is about its boundaries.
+//! - `gate`: the counts are those of the jobs; a job's verdict is that of its
+//!   report, which keeps all these rules too; a divergence is a failure, and the
+//!   verdict is that of the jobs.
 //! - `wast`: an assertion that fails is a divergence, and what was not run keeps
 //!   the verdict from being a match.
 
 use crate::divergence::{Divergence, DivergenceKind, WitnessVerdict};
+use crate::functions::Heat;
+use crate::gate::{Gate, JobOutcome};
 use crate::model::{
     Boundaries, Report, Selftest, SelftestKind, SelftestOutcome, StablePoints, Values, Verdict,
 };
@@ -49,6 +55,17 @@ pub(crate) fn report(report: &Report) -> Result<(), String> {
     }
     if let Some(section) = &report.selftest {
         selftest(section)?;
+    }
+    for function in report.functions.iter().flatten() {
+        require(Heat::length(&function.heat) == Some(function.boundaries), || {
+            format!(
+                "function #{} has {} boundaries, its heat is of others",
+                function.func, function.boundaries
+            )
+        })?;
+    }
+    if let Some(section) = &report.gate {
+        gate(section)?;
     }
     if let Some(section) = &report.wast {
         require(section.failures.is_empty() || report.verdict == Verdict::Divergence, || {
@@ -81,7 +98,15 @@ fn verdict(report: &Report) -> Result<(), String> {
         format!("verdict {key} does not go with the section inconclusive")
     })?;
     let diverged = report.verdict == Verdict::Divergence;
-    if let Some(section) = &report.selftest {
+    if let Some(section) = &report.gate {
+        require(report.divergence.is_none() && section.failed() == diverged, || {
+            format!("verdict {key} does not go with the section gate")
+        })?;
+        let open = section.open().next().is_some();
+        require(report.verdict != Verdict::Match || !open, || {
+            "jobs without an answer and a match".to_owned()
+        })?;
+    } else if let Some(section) = &report.selftest {
         let code = section.exit_code();
         require(report.exit_code() == code && report.divergence.is_none(), || {
             format!("verdict {key} does not go with the section selftest")
@@ -184,6 +209,42 @@ fn divergence(d: &Divergence) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn gate(gate: &Gate) -> Result<(), String> {
+    require(gate.counts == Gate::count(&gate.jobs), || {
+        "gate.counts are not those of the jobs".to_owned()
+    })?;
+    require(gate.jobs.len() as u64 <= gate.planned, || {
+        format!("{} jobs of {} that are planned", gate.jobs.len(), gate.planned)
+    })?;
+    for job in &gate.jobs {
+        let key = || job.key();
+        match &job.report {
+            Some(inner) => {
+                require(inner.gate.is_none() && inner.selftest.is_none(), || {
+                    format!("{}: the report is not that of one run", key())
+                })?;
+                require(job.outcome == inner.verdict.into(), || {
+                    format!("{}: {} is not the report's verdict", key(), job.outcome.key())
+                })?;
+                report(inner).map_err(|why| format!("{}: {why}", key()))?;
+            }
+            None => {
+                let unreported = matches!(
+                    job.outcome,
+                    JobOutcome::Error | JobOutcome::NotRun | JobOutcome::Inconclusive
+                );
+                require(unreported && job.detail.is_some(), || {
+                    format!("{}: neither a report nor a reason", key())
+                })?;
+            }
+        }
+        require(job.outcome != JobOutcome::Divergence || !job.failures.is_empty(), || {
+            format!("{}: a divergence that is no failure", key())
+        })?;
+    }
+    Ok(())
 }
 
 /// One count of a kind of fault.

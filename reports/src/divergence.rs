@@ -67,6 +67,9 @@ pub struct Divergence {
     /// `None` at the first boundary.
     #[serde(default)]
     pub after: Option<Executed>,
+    /// The boundaries stopped at last, the latest at the end.
+    #[serde(default)]
+    pub timeline: Vec<Passed>,
 }
 
 impl Divergence {
@@ -91,6 +94,7 @@ impl Divergence {
             rerun: None,
             summary: String::new(),
             after: None,
+            timeline: Vec::new(),
         }
     }
 
@@ -244,6 +248,20 @@ pub struct Executed {
     /// Its line in the original source.
     #[serde(deserialize_with = "Option::deserialize")]
     pub source_line: Option<String>,
+}
+
+/// A boundary that was passed on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// The instance that executed it.
+    pub instance: u32,
+    /// The function, in that instance's index space.
+    pub func: u32,
+    /// The instruction, as byte offset in the module file.
+    pub offset: u32,
+    /// Its text.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instruction: Option<String>,
 }
 
 /// One activation in a call stack.

@@ -9,6 +9,8 @@
 //! so that the sums of [`crate::check`] hold by construction.
 
 use crate::divergence::{Divergence, WitnessVerdict};
+use crate::functions::FunctionFigures;
+use crate::gate::Gate;
 use crate::wast::Wast;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
@@ -48,12 +50,21 @@ pub struct Report {
     /// The difference found; `Some` exactly if the verdict is divergence.
     #[serde(deserialize_with = "Option::deserialize")]
     pub divergence: Option<Divergence>,
+    /// The native code; only where one image was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// Function by function; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<Vec<FunctionFigures>>,
     /// Only in reports of `wdiff wast`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wast: Option<Wast>,
     /// Only in reports of `wdiff selftest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selftest: Option<Selftest>,
+    /// Only in reports of `wdiff gate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
 }
 
 /// How a run ended, with what that verdict carries.
@@ -85,8 +96,11 @@ impl Report {
             host_calls: 0,
             time: Time::default(),
             divergence: None,
-            selftest: None,
+            code: None,
+            functions: None,
             wast: None,
+            selftest: None,
+            gate: None,
         };
         report.set_outcome(outcome);
         report
@@ -175,8 +189,17 @@ impl Report {
     /// Whether the witness contradicts the oracle.
     pub fn contradicted(&self) -> bool {
         let witness = self.divergence.as_ref().and_then(|divergence| divergence.witness.as_ref());
+        let jobs = self.gate.iter().flat_map(|gate| &gate.jobs);
         witness.is_some_and(|witness| witness.verdict == WitnessVerdict::Contradicts)
+            || jobs.flat_map(|job| &job.report).any(|report| report.contradicted())
     }
+}
+
+/// The native code that was made of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Code {
+    /// Bytes of the functions' code: no entries, thunks, data.
+    pub bytes: u64,
 }
 
 /// The format's name and version, [`Schema::NAME`] in JSON.
@@ -460,6 +483,7 @@ pub struct Time {
     wall_s: f64,
     stops_per_s: f64,
     boundaries_per_s: f64,
+    compile_s: Option<f64>,
 }
 
 /// [`Time`] as somebody else wrote it.
@@ -468,6 +492,8 @@ struct RawTime {
     wall_s: f64,
     stops_per_s: f64,
     boundaries_per_s: f64,
+    #[serde(default)]
+    compile_s: Option<f64>,
 }
 
 impl TryFrom<RawTime> for Time {
@@ -475,9 +501,10 @@ impl TryFrom<RawTime> for Time {
 
     fn try_from(raw: RawTime) -> Result<Time, Self::Error> {
         let sane = |number: f64| number.is_finite() && number >= 0.0;
-        if sane(raw.wall_s) && sane(raw.stops_per_s) && sane(raw.boundaries_per_s) {
-            let RawTime { wall_s, stops_per_s, boundaries_per_s } = raw;
-            return Ok(Time { wall_s, stops_per_s, boundaries_per_s });
+        let compiled = raw.compile_s.is_none_or(sane);
+        if sane(raw.wall_s) && sane(raw.stops_per_s) && sane(raw.boundaries_per_s) && compiled {
+            let RawTime { wall_s, stops_per_s, boundaries_per_s, compile_s } = raw;
+            return Ok(Time { wall_s, stops_per_s, boundaries_per_s, compile_s });
         }
         Err("a time or rate is negative or not finite")
     }
@@ -497,7 +524,20 @@ impl Time {
             wall_s: (seconds * 1e6).round() / 1e6,
             stops_per_s: rate(stops),
             boundaries_per_s: rate(boundaries),
+            compile_s: None,
         }
+    }
+
+    /// The same times with the seconds of processor time that compiling took.
+    #[must_use]
+    pub fn compiled_in(self, compile: Duration) -> Time {
+        Time { compile_s: Some((compile.as_secs_f64() * 1e6).round() / 1e6), ..self }
+    }
+
+    /// Seconds of processor time that compiling took; `None` if nothing was
+    /// compiled, or many things.
+    pub fn compile_s(&self) -> Option<f64> {
+        self.compile_s
     }
 
     /// Seconds of wall clock that the lockstep run took, compilation excluded.

@@ -8,11 +8,14 @@
 //! terminal would obey.
 
 mod divergence;
+mod gate;
 mod next;
 mod page;
 mod selftest;
 mod summary;
 mod wast;
+
+pub(crate) use divergence::in_short;
 
 use crate::model::{Report, Verdict};
 use crate::number::counted;
@@ -23,6 +26,10 @@ use page::Page;
 /// The report as text that ends in a newline.
 pub fn render(report: &Report, style: Style) -> String {
     let mut page = Page::new(style);
+    if let Some(section) = &report.gate {
+        gate::write(report, section, style, &mut page);
+        return page.finish();
+    }
     verdict_line(report, &mut page);
     if let Some(found) = &report.divergence {
         divergence::write(found, &mut page);

@@ -40,6 +40,8 @@ pub struct Finding {
     pub actual_state: Vec<String>,
     /// The call stack, innermost first, as the oracle has it.
     pub frames: Vec<Boundary>,
+    /// The boundaries stopped at last, oldest first.
+    pub recent: Vec<Boundary>,
     /// For differences that may have arisen earlier than this.
     pub watch: Option<Watch>,
 }

@@ -745,8 +745,19 @@ impl<'a> Lockstep<'a> {
             expected_state,
             actual_state,
             frames,
+            recent: self.recent(),
             watch: self.differing_memory().filter(|_| self.stats.stops > 1),
         })
+    }
+
+    /// The boundaries stopped at last, oldest first.
+    fn recent(&self) -> Vec<Boundary> {
+        let boundary = |at: BoundaryId| {
+            let function = &self.image.map.functions[at.function as usize];
+            let offset = function.boundaries[at.index as usize].offset;
+            Boundary { instance: self.plan.owner(at.function), func: function.func, offset }
+        };
+        self.stats.recent().map(boundary).collect()
     }
 
     fn oracle_state(&self) -> Vec<String> {

@@ -10,12 +10,19 @@ use dwarf_map::{Anchor, ImageMap, Location, Reason};
 use oracle_interp::{Module, liveness::Liveness};
 use std::collections::BTreeMap;
 
+/// Stops that are remembered.
+const RECENT: usize = 64;
+/// Of these, how many are told.
+const SHOWN: u64 = 50;
+
 /// Counters of one run.
 pub struct Stats {
     /// Executions per boundary: by function position, then boundary index.
     executed: Vec<Vec<u64>>,
     /// Stops at boundaries.
     pub stops: u64,
+    /// The last of them: stop number `n` is at `n` modulo the length.
+    recent: [BoundaryId; RECENT],
     /// Boundaries that the oracle executed.
     pub boundaries: u64,
     /// Slots found wrong, at the boundary that ended the run.
@@ -88,6 +95,7 @@ impl Stats {
         Stats {
             executed: map.functions.iter().map(|f| vec![0; f.boundaries.len()]).collect(),
             stops: 0,
+            recent: [BoundaryId { function: 0, index: 0 }; RECENT],
             boundaries: 0,
             wrong: 0,
             memory_bytes: 0,
@@ -105,8 +113,20 @@ impl Stats {
     /// Counts a stop.
     #[inline]
     pub fn stop(&mut self, at: BoundaryId) {
+        self.recent[self.stops as usize % RECENT] = at;
         self.stops += 1;
         self.executed[at.function as usize][at.index as usize] += 1;
+    }
+
+    /// The last stops, up to 50, oldest first.
+    pub fn recent(&self) -> impl Iterator<Item = BoundaryId> {
+        let first = self.stops.saturating_sub(SHOWN);
+        (first..self.stops).map(|stop| self.recent[stop as usize % RECENT])
+    }
+
+    /// Executions of each boundary: by function position, then boundary index.
+    pub fn executed(&self) -> &[Vec<u64>] {
+        &self.executed
     }
 
     /// Takes a stop back whose values prove nothing.

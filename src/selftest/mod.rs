@@ -58,7 +58,7 @@ const OTHERS_PER_TRAP: usize = 6;
 /// Whatever ends without a report.
 pub fn main(args: &SelftestArgs) -> Result<u8, CommandError> {
     refuse::selftest(&args.backend)?;
-    refuse::format(args.format)?;
+    refuse::selftest_format(args.format)?;
     output::probe(args.output.as_deref())?;
     let control = Control::new();
     let report = watch::supervise(&control, None, || run(args, &control))?;

@@ -6,6 +6,7 @@
 //! instantiated it. The first difference ends the script.
 
 use super::plan::Plan;
+use crate::availability;
 use crate::error::CommandError;
 use crate::lockstep::finding::Watch;
 use crate::lockstep::follow::{Host, Requests};
@@ -15,7 +16,7 @@ use crate::lockstep::{Ending, Finding, Lockstep};
 use crate::session;
 use oracle_interp::script::{self, Driver, Outcome, Tally};
 use oracle_interp::{Limits, Module, Oracle};
-use reports::InconclusiveReason;
+use reports::{FunctionFigures, InconclusiveReason};
 use std::collections::HashMap;
 use std::sync::Arc;
 use wasm_view::{FuncAddr, InstanceId, MemoryType, Trap, Value};
@@ -44,6 +45,8 @@ pub struct Ran {
     pub stats: Stats,
     /// Figures worked out of that.
     pub summary: Summary,
+    /// Functions that lack something; empty unless asked for.
+    pub functions: Vec<FunctionFigures>,
     /// Why it ended early, if it did, and at which line and column.
     pub early: Option<(Early, (usize, usize))>,
 }
@@ -63,6 +66,8 @@ pub struct Script<'a> {
     pub max_stops: Option<u64>,
     /// Whether cold paths are run.
     pub paranoid: bool,
+    /// Whether functions are reported one by one.
+    pub functions: bool,
 }
 
 impl Script<'_> {
@@ -92,11 +97,20 @@ impl Script<'_> {
             tally.failures.pop();
         }
         let (stats, _, _) = driver.lockstep.into_parts();
-        let summary = stats.summary(&plan.image.map, |position| {
+        let owner = |position: usize| {
             let of = plan.parts.iter().position(|part| part.functions.contains(&position));
-            &plan.blueprint.instances[of.unwrap_or_default()].module
-        });
-        Ok(Ran { tally, stats, summary, early: driver.early })
+            let of = of.unwrap_or_default();
+            (of as u32, plan.blueprint.instances[of].module.as_ref())
+        };
+        let summary = stats.summary(&plan.image.map, |position| owner(position).1);
+        let functions = if self.functions {
+            let mut all = availability::functions(&plan.image.map, &stats, owner);
+            all.retain(availability::lacks);
+            all
+        } else {
+            Vec::new()
+        };
+        Ok(Ran { tally, stats, summary, functions, early: driver.early })
     }
 }
 

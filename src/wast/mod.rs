@@ -16,7 +16,7 @@ mod drive;
 mod plan;
 mod report;
 
-use crate::cli::WastArgs;
+use crate::cli::{Format, WastArgs};
 use crate::error::CommandError;
 use crate::lockstep::stops::{Control, Phase};
 use crate::{output, refuse, run, watch};
@@ -70,6 +70,7 @@ fn lockstep(
             plan: &plan,
             max_stops: args.max_stops,
             paranoid: args.paranoid,
+            functions: args.functions || args.format == Format::Html,
         };
         control.enter(Phase::Comparing);
         if !collected.run(path, &script, control)? {

@@ -1,6 +1,7 @@
 //! One report of many scripts.
 
 use super::drive::{Early, Ran, Script};
+use crate::availability;
 use crate::cli::WastArgs;
 use crate::error::CommandError;
 use crate::lockstep::Finding;
@@ -30,6 +31,7 @@ pub struct Collected<'a> {
     wast: Wast,
     digest: Sha256,
     functions: u32,
+    code: u64,
     wall: Duration,
     divergence: Option<Divergence>,
     inconclusive: Option<Inconclusive>,
@@ -50,6 +52,7 @@ impl<'a> Collected<'a> {
             wast: Wast::default(),
             digest: Sha256::new(),
             functions: 0,
+            code: 0,
             wall: Duration::ZERO,
             divergence: None,
             inconclusive: None,
@@ -77,7 +80,11 @@ impl<'a> Collected<'a> {
         let mut part = self.figures.clone();
         run::fill(&mut part, &ran.stats, &ran.summary);
         self.figures.add_figures(&part);
-        let Ran { mut tally, early, stats, .. } = ran;
+        let Ran { mut tally, early, stats, functions, .. } = ran;
+        if script.functions {
+            self.figures.functions.get_or_insert_default().extend(functions);
+        }
+        self.code += availability::code(&plan.image.map).bytes;
         if tally.left > 0 {
             let reason = "the script ended early".to_string();
             *tally.unsupported.entry(reason).or_default() += tally.left;
@@ -134,6 +141,8 @@ impl<'a> Collected<'a> {
         let subject = run::subject(&producer, &args.engine);
         let mut report = Report::new(run::tool(&producer), program, subject, outcome);
         report.add_figures(&figures);
+        report.functions = figures.functions;
+        report.code = Some(reports::Code { bytes: self.code });
         report.time =
             reports::Time::new(self.wall, report.boundaries.stops, report.boundaries.stops);
         report.wast = Some(wast);

@@ -59,6 +59,7 @@ pub use displace::DisplaceError;
 pub use error::TracerError;
 pub use interrupt::Interrupter;
 pub use mapping::OutOfRegion;
+pub use pin::Pin;
 pub use region::{RegionId, RegionSpec, SharedRegion};
 pub use regs::{Regs, VectorRegs};
 pub use spawn::SubjectConfig;

