@@ -17,12 +17,14 @@ pub mod inject;
 pub mod invoke;
 pub mod lockstep;
 pub mod map;
+pub mod migrate;
 pub mod output;
 pub mod program;
 pub mod refuse;
 pub mod run;
 pub mod selftest;
 pub mod session;
+pub mod snapshot;
 pub mod source;
 pub mod wast;
 pub mod watch;
@@ -59,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Wast(args) => wast::main(&args),
         Command::Selftest(args) => selftest::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Migrate(args) => migrate::main(&args),
+        Command::Snapshot(args) => snapshot::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
     match result {
@@ -93,7 +97,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest, fuzz"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, selftest, fuzz, migrate, snapshot"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

@@ -23,6 +23,7 @@ use dwarf_map::{
     ImageMap, InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{FuncIdx, WasmOffset};
 use wasmparser::{
@@ -41,6 +42,10 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
     }
     if options.anchors == Anchors::Srcloc && options.stable != dwarf_map::StablePoints::Off {
         let feature = "stable points in code as it ships".to_owned();
+        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+    }
+    if options.anchors == Anchors::Srcloc && options.restorable {
+        let feature = "restoring code as it ships".to_owned();
         return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     }
     let isa = options::target(options.opt, &options.cpu)?;
@@ -210,6 +215,7 @@ impl Compiler<'_> {
             layout: self.layout,
             opt: self.options.opt,
             stable: self.options.stable,
+            restorable: self.options.restorable,
             anchors: self.options.anchors,
             isa: self.lowerer.isa,
         };
@@ -356,14 +362,17 @@ impl Compiler<'_> {
         let stable_points = stable
             .into_iter()
             .zip(polls)
-            .filter_map(|(draft, poll)| {
+            .zip(1_u32..)
+            .filter_map(|((draft, poll), number)| {
                 let poll = poll?;
+                let restore = self.options.restorable.then_some(number);
                 Some(StablePoint {
                     offset: boundaries.get(draft.boundary as usize)?.offset,
                     poll: at(poll.start),
                     armed: poll.armed,
                     cold: at(poll.cold),
                     trap: at(poll.trap),
+                    restore: restore.and_then(NonZeroU32::new),
                     slots: draft.slots,
                 })
             })

@@ -131,6 +131,9 @@ pub struct CompileOptions {
     pub cpu: CpuSpec,
     /// Which stable points to compile in.
     pub stable: StablePoints,
+    /// Whether the code can be entered at each of them with a state that was
+    /// stored elsewhere.
+    pub restorable: bool,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.

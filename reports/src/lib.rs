@@ -39,9 +39,9 @@ pub use divergence::{
     WitnessVerdict,
 };
 pub use model::{
-    Boundaries, Inconclusive, InconclusiveReason, Live, Memory, Outcome, Program, Report, Schema,
-    Selftest, SelftestFault, SelftestKind, SelftestOutcome, StablePoints, Subject, Time, Tool,
-    ValueClass, Values, Verdict,
+    Boundaries, Inconclusive, InconclusiveReason, Live, Memory, Migration, Outcome, Program,
+    Report, Schema, Selftest, SelftestFault, SelftestKind, SelftestOutcome, StablePoints, Subject,
+    Time, Tool, ValueClass, Values, Verdict,
 };
 pub use slot::{Slot, SlotName, SlotType};
 pub use style::Style;

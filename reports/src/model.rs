@@ -54,6 +54,39 @@ pub struct Report {
     /// Only in reports of `wdiff selftest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selftest: Option<Selftest>,
+    /// Only in reports of `wdiff migrate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
+}
+
+/// How a program was handed from one executor to the next. Times are totals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The sides, in order.
+    pub relay: Vec<String>,
+    /// The stable points that they have.
+    pub stable: String,
+    /// How often the program was handed over, its view being equal on both
+    /// sides before and after.
+    pub hand_overs: u64,
+    /// Frames handed over, and the most at once.
+    pub frames: u64,
+    /// Likewise.
+    pub deepest: u64,
+    /// Bytes of all snapshots.
+    pub snapshot_bytes: u64,
+    /// Bytes of the largest one.
+    pub largest_snapshot: u64,
+    /// Seconds to read the state of a side.
+    pub capture_s: f64,
+    /// Seconds to write and read the snapshot.
+    pub transfer_s: f64,
+    /// Seconds to start a side with it, every frame compared.
+    pub restore_s: f64,
+    /// Whether the program, run again without hand-overs, made the same host
+    /// calls with the same bytes and ended the same way; `None` if it was not.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub unmigrated: Option<bool>,
 }
 
 /// How a run ended, with what that verdict carries.
@@ -86,6 +119,7 @@ impl Report {
             time: Time::default(),
             divergence: None,
             selftest: None,
+            migration: None,
             wast: None,
         };
         report.set_outcome(outcome);

@@ -1,0 +1,610 @@
+//! Handing a program over: its state out of a subject, and into another one.
+//!
+//! **Capture.** Where both sides stand at a stable point, everything that the
+//! program's future depends on is read from the subject alone: the slots of all
+//! frames through the map, callers' registers by CFI, memories, tables and
+//! globals from their regions. What is dead is left out. The result must be the
+//! oracle's view of itself.
+//!
+//! **Restore.** A native frame cannot be written down: only its code knows where
+//! it wants its values. So each frame is entered through its function's entry,
+//! whose cold path then takes the state buffer and goes on where the frame was
+//! ([restore edge](dwarf_map::StablePoint::restore)), outermost first:
+//!
+//! ```text
+//!   oracle's frames          the subject
+//!   0: at call c0            entry of f0 -> cold path, trap; buffer := locals, operands of 0
+//!                            edge to c0: its trap; goes on: calls f1 with any arguments
+//!   1: at call c1            entry of f1 -> cold path, trap; buffer := ... of 1
+//!                            edge to c1: ..
+//!   n: at a stable point     edge to it: its trap. Here both sides stand again.
+//! ```
+//! A caller that is suspended in an indirect call is given an operand that leads
+//! to the function that it had called. What it calls with does not matter: the
+//! callee's own record replaces it.
+//!
+//! After that every frame is held against the oracle's before anything goes on.
+
+use super::compare::SlotReader;
+use super::entry::enter;
+use super::follow::{Ending, Lockstep, Next};
+use super::frames::{NativeFrame, find_site};
+use super::kernel::Kernel;
+use super::plan::{BoundaryId, Site};
+use super::space::Space;
+use crate::error::CommandError;
+use dwarf_map::{FunctionMap, InstanceLayout, StablePoint, erased};
+use oracle_interp::Event;
+use reports::{DivergenceKind, InconclusiveReason, Slot};
+use tracer::{RegionId, Stop};
+use wasm_view::{
+    Boundary, Frame, FuncAddr, GlobalIdx, InstanceId, MemoryIdx, StoreView, TableIdx, ValType,
+    Value,
+};
+use wasmparser::Operator;
+
+/// How far a run has come.
+pub enum Progress {
+    /// Both sides stand at a stable point, equal in everything.
+    Paused,
+    /// There is nothing to go on with.
+    Ended(Ending),
+}
+
+/// A program's state as the subject has it.
+pub struct Captured {
+    /// Store and frames; dead slots hold the default of their type.
+    pub view: StoreView,
+    /// Of each frame, which slots are dead.
+    pub dead: Vec<Vec<bool>>,
+}
+
+/// The table element that a restored indirect call goes through for a moment.
+struct Detour {
+    region: RegionId,
+    word: u64,
+}
+
+impl Lockstep<'_> {
+    /// Calls a function on both sides and follows it up to the `pause`th stable
+    /// point that is executed, or to its end.
+    ///
+    /// # Errors
+    /// As [`Lockstep::call`].
+    pub fn call_until(
+        &mut self,
+        func: FuncAddr,
+        args: &[Value],
+        pause: u64,
+    ) -> Result<Progress, CommandError> {
+        self.pause = Some(pause);
+        let event = self.begin(func, args)?;
+        self.follow(event)
+    }
+
+    /// Goes on from where the run paused.
+    ///
+    /// # Errors
+    /// As [`Lockstep::call`].
+    pub fn proceed(&mut self, pause: u64) -> Result<Progress, CommandError> {
+        self.pause = Some(pause);
+        let event = self.depart();
+        self.follow(event)
+    }
+
+    /// Whether the boundary at which both sides stand is where to pause.
+    #[inline]
+    pub(super) fn pauses_at(&mut self, at: BoundaryId) -> bool {
+        let Some(left) = &mut self.pause else { return false };
+        let function = &self.image.map.functions[at.function as usize];
+        if function.boundaries[at.index as usize].stable.is_none() {
+            return false;
+        }
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+
+    /// Takes the state out of the subject, which stands at a stable point
+    /// together with the oracle.
+    ///
+    /// # Errors
+    /// A run that does not stand anywhere.
+    pub fn capture(&mut self) -> Result<Result<Captured, Ending>, CommandError> {
+        let (frames, dead) = self.capture_frames()?;
+        let mut expected = self.oracle.view();
+        for (frame, dead) in expected.frames.iter_mut().zip(&dead) {
+            clear_dead(frame, dead);
+        }
+        let mut differences = Vec::new();
+        for (index, (own, theirs)) in frames.iter().zip(&expected.frames).enumerate() {
+            if own != theirs {
+                differences.push(format!("frame {index} at {}", theirs.boundary.offset));
+            }
+        }
+        let mut view = StoreView { frames, ..expected.clone() };
+        for memory in 0..view.memories.len() {
+            let (owner, index) = self.owners.memories[memory];
+            let region = self.subject.region(self.spaces[owner.index()].memories[index.index()]);
+            let bytes = &mut view.memories[memory].bytes;
+            bytes.resize(region.len() as usize, 0);
+            region.read(0, bytes).map_err(CommandError::bug)?;
+            if *bytes != expected.memories[memory].bytes {
+                differences.push(format!("memory {memory}"));
+            }
+        }
+        for table in 0..view.tables.len() {
+            let (owner, index) = self.owners.tables[table];
+            let space = &self.spaces[owner.index()];
+            let count = space.table_size(&self.subject, index)?;
+            let region = self.subject.region(space.tables[index.index()]);
+            let ty = erased(ValType::Ref(view.tables[table].ty.element));
+            let mut elements = Vec::new();
+            for element in 0..count {
+                let word = region.read_u64(element * 8).map_err(CommandError::bug)?;
+                elements.push(space.value(ty, u128::from(word)));
+            }
+            view.tables[table].elements = elements;
+            if view.tables[table] != expected.tables[table] {
+                differences.push(format!("table {table}"));
+            }
+        }
+        let globals: Vec<_> = self.defined_globals().collect();
+        for (number, (owner, index)) in globals.into_iter().enumerate() {
+            let (ty, value) = &mut view.globals[number];
+            let space = &self.spaces[owner.index()];
+            *value = space.global(&self.subject, index, erased(ty.content))?;
+            if *value != expected.globals[number].1 {
+                differences.push(format!("global {number}"));
+            }
+        }
+        if !self.dropped_differences().is_empty() {
+            differences.push("dropped segments".to_owned());
+        }
+        if differences.is_empty() {
+            return Ok(Ok(Captured { view, dead }));
+        }
+        let what = format!("the captured view differs: {}", differences.join(", "));
+        Ok(Err(self.refused(what, Vec::new())?))
+    }
+
+    /// Captures once more, right after restoring: that must give what was
+    /// restored.
+    ///
+    /// # Errors
+    /// As [`Lockstep::capture`].
+    pub fn recapture(&mut self, restored: &StoreView) -> Result<Option<Ending>, CommandError> {
+        match self.capture()? {
+            Err(ending) => Ok(Some(ending)),
+            Ok(captured) if captured.view == *restored => Ok(None),
+            Ok(_) => {
+                let what = "captured again right after restoring, the view is another";
+                self.refused(what.to_owned(), Vec::new()).map(Some)
+            }
+        }
+    }
+
+    /// Globals by their number in the store: who defines them.
+    fn defined_globals(&self) -> impl Iterator<Item = (InstanceId, GlobalIdx)> + '_ {
+        self.oracle.instances().iter().flat_map(|instance| {
+            let defined = instance.module.num_imported_globals()..instance.globals.len() as u32;
+            defined.map(|index| (instance.id(), GlobalIdx::new(index)))
+        })
+    }
+
+    /// All frames, outermost first, with flags for what is dead.
+    fn capture_frames(&mut self) -> Result<(Vec<Frame>, Vec<Vec<bool>>), CommandError> {
+        let (at, cfa) = self.here.ok_or_else(|| CommandError::bug("nowhere to capture"))?;
+        let depth = self.oracle.depth();
+        let mut frames = Vec::with_capacity(depth);
+        let mut flags = Vec::with_capacity(depth);
+
+        let plan = self.plan.function(at.function, &self.image.map, &self.unwinder)?;
+        let reader = SlotReader::new(&self.subject, &self.spaces[0], plan, at.index, cfa);
+        let natives = plan.checks(at.index).iter();
+        let natives: Vec<Option<u128>> =
+            natives.map(|check| reader.read_whole(*check).ok().flatten()).collect();
+        let function = &self.image.map.functions[at.function as usize];
+        let offset = function.boundaries[at.index as usize].offset;
+        let here = Boundary { instance: self.plan.owner(at.function), func: function.func, offset };
+        let live = self.live_flags(at.function, offset, natives.len())?;
+        let (frame, dead) = self.captured_frame(depth - 1, here, &natives, &live)?;
+        frames.push(frame);
+        flags.push(dead);
+
+        let mut inner = self.innermost();
+        for index in (0..depth - 1).rev() {
+            let outer = self.step_out(&inner).map_err(CommandError::input)?;
+            let outer = outer.ok_or_else(|| CommandError::bug("the stack ends too early"))?;
+            let broken = || CommandError::bug("a suspended frame without a call site");
+            let position = self.function_at(outer.pc).ok_or_else(broken)?;
+            let function = &self.image.map.functions[position as usize];
+            let code = self.plan.code_offset(outer.pc).ok_or_else(broken)?;
+            let site = find_site(&function.call_sites, code).ok_or_else(broken)?.clone();
+            let cfa = self.unwinder.cfa(&outer).map_err(CommandError::input)?;
+            let caller = NativeFrame { cfa, function: position, end: cfa };
+            let natives = self.suspended_values(&site, caller, &outer)?;
+            let call = Boundary {
+                instance: self.plan.owner(position),
+                func: function.func,
+                offset: site.offset,
+            };
+            let behind = function.boundaries.partition_point(|each| each.offset <= site.offset);
+            let behind = function.boundaries.get(behind).ok_or_else(broken)?.offset;
+            let live = self.live_flags(position, behind, natives.len())?;
+            let (frame, dead) = self.captured_frame(index, call, &natives, &live)?;
+            frames.push(frame);
+            flags.push(dead);
+            inner = outer;
+        }
+        frames.reverse();
+        flags.reverse();
+        Ok((frames, flags))
+    }
+
+    /// A frame of native values; its types are those of the oracle's frame.
+    fn captured_frame(
+        &self,
+        index: usize,
+        boundary: Boundary,
+        natives: &[Option<u128>],
+        live: &[bool],
+    ) -> Result<(Frame, Vec<bool>), CommandError> {
+        let Some(oracle) = self.oracle.frame(index).map(|frame| frame.to_frame()) else {
+            return Err(CommandError::bug("the oracle has fewer frames"));
+        };
+        let space = &self.spaces[boundary.instance.index()];
+        let mut values = natives.iter().zip(live);
+        let mut dead = Vec::with_capacity(natives.len());
+        let mut take = |slots: &[(ValType, Value)]| {
+            slots
+                .iter()
+                .map(|(ty, _)| {
+                    let (native, live) = values.next().map_or((None, true), |(n, l)| (*n, *l));
+                    dead.push(!live);
+                    match (live, native) {
+                        (false, _) => Ok((*ty, Value::default_of(erased(*ty)))),
+                        (true, Some(bits)) => Ok((*ty, space.value(erased(*ty), bits))),
+                        (true, None) => Err(CommandError::bug(format_args!(
+                            "a live slot of the frame at {} has no location",
+                            boundary.offset
+                        ))),
+                    }
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let locals = take(&oracle.locals)?;
+        let operands = take(&oracle.operands)?;
+        Ok((Frame { boundary, locals, operands }, dead))
+    }
+
+    /// Gives a fresh subject the oracle's state. Both then stand where the
+    /// oracle stood, and everything has been compared there.
+    ///
+    /// # Errors
+    /// An image without restore edges; what the host refuses.
+    pub fn restore(&mut self) -> Result<Progress, CommandError> {
+        if let Some(ending) = self.restore_store()? {
+            return Ok(Progress::Ended(ending));
+        }
+        self.oracle.set_throw_log(true);
+        let depth = self.oracle.depth();
+        let mut detour = None;
+        for index in 0..depth {
+            let frame = self.oracle.frame(index).map(|frame| frame.to_frame());
+            let frame = frame.ok_or_else(|| CommandError::bug("a frame vanished"))?;
+            let reached = self.restore_frame(index, &frame, &mut detour)?;
+            if let Some(ending) = reached {
+                return Ok(Progress::Ended(ending));
+            }
+        }
+        // The next stop is the innermost frame's boundary: as at any other one,
+        // everything is compared there, and this time all frames.
+        self.force_walk();
+        self.pause = Some(1);
+        self.follow(Event::Boundary)
+    }
+
+    /// Memories, tables, globals and segments.
+    fn restore_store(&mut self) -> Result<Option<Ending>, CommandError> {
+        for (id, (owner, index)) in self.owners.memories.iter().enumerate() {
+            let bytes = self.oracle.memory(wasm_view::MemoryId::from_index(id));
+            let space = &self.spaces[owner.index()];
+            let region = space.memories[index.index()];
+            if self.subject.region(region).len() != bytes.len() as u64 {
+                self.subject.resize(region, bytes.len() as u64).map_err(CommandError::host)?;
+                space.set_memory_size(
+                    &self.subject,
+                    MemoryIdx::new(index.get()),
+                    bytes.len() as u64,
+                )?;
+            }
+            let region = self.subject.region(region);
+            // A fresh memory is all zero.
+            for (page, bytes) in bytes.chunks(4096).enumerate() {
+                if bytes.iter().any(|byte| *byte != 0) {
+                    region.write(page as u64 * 4096, bytes).map_err(CommandError::bug)?;
+                }
+            }
+        }
+        for (id, (owner, index)) in self.owners.tables.iter().enumerate() {
+            let id = wasm_view::TableId::from_index(id);
+            let space = &self.spaces[owner.index()];
+            let ty = ValType::Ref(space.table_types[index.index()].element);
+            let cells = self.oracle.table(id);
+            let region = self.subject.region(space.tables[index.index()]);
+            for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.0 != 0) {
+                let word = space.native(ty, *cell);
+                region.write_u64(at as u64 * 8, word).map_err(CommandError::bug)?;
+            }
+            space.set_table_size(&self.subject, TableIdx::new(index.get()), cells.len() as u64)?;
+        }
+        let globals: Vec<_> = self.defined_globals().collect();
+        for (number, (owner, index)) in globals.into_iter().enumerate() {
+            let value = self.oracle.global_value(wasm_view::GlobalId::from_index(number));
+            let space = &self.spaces[owner.index()];
+            space.set_global(&self.subject, index, native(space, value))?;
+        }
+        for instance in 0..self.kernels.len() {
+            let id = InstanceId::from_index(instance);
+            let module = self.oracle.instance(id).module.clone();
+            self.kernels[instance] = Some(Kernel::new(module, &self.oracle, id));
+        }
+        self.oracle.clear_writes();
+        let (wrong, _) = self.compare_whole()?;
+        if wrong.is_empty() {
+            return Ok(None);
+        }
+        let what = format!("{} differs after restoring the store", wrong[0].slot);
+        self.refused(what, wrong).map(Some)
+    }
+
+    /// Enters a frame's function, the caller's call being about to be executed,
+    /// and sends it to where the frame stands. The subject is then about to
+    /// reach that boundary; all but the innermost frame reach it here.
+    fn restore_frame(
+        &mut self,
+        index: usize,
+        frame: &Frame,
+        detour: &mut Option<Detour>,
+    ) -> Result<Option<Ending>, CommandError> {
+        let image = self.image;
+        let Boundary { instance, func, offset } = frame.boundary;
+        let place = self.plan.boundary(frame.boundary, &image.map);
+        let place = place.ok_or_else(|| CommandError::bug("a frame without code"))?;
+        let function = &image.map.functions[place.function as usize];
+        if index == 0 {
+            let ty = self.oracle.instance(instance).module.func_type(func).cloned();
+            let ty = ty.ok_or_else(|| CommandError::bug("a frame without a type"))?;
+            let arguments: Vec<Value> =
+                ty.params.iter().map(|ty| Value::default_of(erased(*ty))).collect();
+            self.set_called(instance);
+            let space = &self.spaces[instance.index()];
+            enter(&mut self.subject, space, image, func, &ty, &arguments)?;
+        }
+        let [Some(entry), Some(point)] =
+            [function.boundaries.first().map(|first| first.offset), Some(offset)]
+                .map(|offset| offset.and_then(|offset| function.stable_point(offset)))
+        else {
+            return Err(CommandError::unsupported(format_args!(
+                "restoring a frame at {offset} of function {func}: no stable point is compiled in there, see --stable"
+            )));
+        };
+        let Some(restore) = point.restore else {
+            return Err(CommandError::unsupported(
+                "the image's stable points have no restore edges",
+            ));
+        };
+        let expected = BoundaryId { function: place.function, index: 0 };
+        if let Some(ending) = self.reach(expected, "the entry of a function to restore")? {
+            return Ok(Some(ending));
+        }
+        if let Some(Detour { region, word }) = detour.take() {
+            self.subject.region(region).write_u64(0, word).map_err(CommandError::bug)?;
+        }
+        // Through the poll into the cold path, up to its trap.
+        self.write_poll(entry, true)?;
+        self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, 1)?;
+        match self.next_stop()? {
+            Ok(Stop::Trap { pc }) if pc == entry.trap.at(image.text_address) => self.pc = pc,
+            Ok(stop) => {
+                let what = format!("the cold path of an entry does not reach its trap: {stop:x?}");
+                return self.refused(what, Vec::new()).map(Some);
+            }
+            Err(ending) => return Ok(Some(ending)),
+        }
+        self.write_poll(entry, false)?;
+        let innermost = index + 1 == self.oracle.depth();
+        self.fill_buffer(function, point, frame, innermost, index, detour)?;
+        let number = u64::from(restore.get()) << 32;
+        self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, number)?;
+        if innermost {
+            return Ok(None);
+        }
+        if let Some(ending) = self.reach(place, "the call at which a frame is suspended")? {
+            return Ok(Some(ending));
+        }
+        let cfa = self.cfa(place)?;
+        let end = match self.frames.last() {
+            None => cfa.offset(i64::from(function.argument_area)),
+            Some(caller) => {
+                let size = image.map.functions[caller.function as usize].frame_size;
+                caller.cfa.offset(i64::from(function.stack_arguments) - i64::from(size))
+            }
+        };
+        self.frames.push(NativeFrame { cfa, function: place.function, end });
+        Ok(None)
+    }
+
+    /// Writes what a frame holds at its stable point into the state buffer. Of a
+    /// suspended frame the operands of its call are gone: whatever serves to
+    /// make the call again is put there.
+    fn fill_buffer(
+        &mut self,
+        function: &FunctionMap,
+        point: &StablePoint,
+        frame: &Frame,
+        innermost: bool,
+        index: usize,
+        detour: &mut Option<Detour>,
+    ) -> Result<(), CommandError> {
+        let instance = frame.boundary.instance;
+        let space = &self.spaces[instance.index()];
+        let operands = function.boundaries.iter().find(|each| each.offset == point.offset);
+        let operands = operands.map(|boundary| boundary.operands.as_slice()).unwrap_or_default();
+        let slots = function.locals.len() + operands.len();
+        let mut values: Vec<u128> = frame
+            .locals
+            .iter()
+            .chain(&frame.operands)
+            .map(|(_, value)| native(space, *value))
+            .collect();
+        if values.len() > slots || innermost && values.len() < slots {
+            return Err(CommandError::bug("a frame with other slots than the map has"));
+        }
+        values.resize(slots, 0);
+        if !innermost {
+            let callee = self.oracle.frame(index + 1).map(|frame| frame.boundary);
+            let callee = callee.ok_or_else(|| CommandError::bug("a call of nothing"))?;
+            let callee = FuncAddr { instance: callee.instance, func: callee.func };
+            let (operand, through) = self.lead_to(frame.boundary, callee)?;
+            if let (Some(word), Some(last)) = (operand, values.last_mut()) {
+                *last = word;
+            }
+            *detour = through;
+        }
+        let space = &self.spaces[instance.index()];
+        let data = self.subject.region(space.data);
+        for &(slot, offset) in &point.slots {
+            let bits = values.get(slot.index()).copied().unwrap_or_default();
+            let ty = function.locals.iter().chain(operands).nth(slot.index());
+            let width = if ty == Some(&ValType::V128) { 16 } else { 8 };
+            data.write(space.state_offset(offset), &bits.to_le_bytes()[..width])
+                .map_err(CommandError::bug)?;
+        }
+        Ok(())
+    }
+
+    /// The last operand with which the call at a boundary leads to a function,
+    /// if it takes one for that, and the table element that was replaced.
+    fn lead_to(
+        &mut self,
+        call: Boundary,
+        callee: FuncAddr,
+    ) -> Result<(Option<u128>, Option<Detour>), CommandError> {
+        let module = self.oracle.instance(call.instance).module.clone();
+        let space = &self.spaces[call.instance.index()];
+        let word = space.native(ValType::FUNCREF, callee.to_cell());
+        let replaced = || {
+            CommandError::unsupported(format_args!(
+                "restoring the caller at {} of function {}: a tail call has put another function in the place of the one that it called",
+                call.offset, call.func
+            ))
+        };
+        let callee_type = self.oracle.func_type(callee).cloned();
+        let fits = |ty: u32| {
+            let ty = module.func_type_of(wasm_view::TypeIdx::new(ty));
+            ty.is_some() && ty == callee_type.as_ref()
+        };
+        match module.operator(call.func, call.offset) {
+            Some(Operator::Call { function_index }) => {
+                let func = wasm_view::FuncIdx::new(function_index);
+                if self.oracle.instance(call.instance).resolve(func) != callee {
+                    return Err(replaced());
+                }
+                Ok((None, None))
+            }
+            Some(Operator::CallIndirect { table_index, type_index }) => {
+                if !fits(type_index) {
+                    return Err(replaced());
+                }
+                // Its first element: a table that was called through has one.
+                let region = space.tables[TableIdx::new(table_index).index()];
+                let shared = self.subject.region(region);
+                let old = shared.read_u64(0).map_err(CommandError::bug)?;
+                shared.write_u64(0, word).map_err(CommandError::bug)?;
+                Ok((Some(0), Some(Detour { region, word: old })))
+            }
+            Some(Operator::CallRef { type_index }) => {
+                if !fits(type_index) {
+                    return Err(replaced());
+                }
+                Ok((Some(u128::from(word)), None))
+            }
+            _ => Err(CommandError::bug("a frame suspended at no call")),
+        }
+    }
+
+    /// Arms a poll, or silences it again.
+    fn write_poll(&self, point: &StablePoint, armed: bool) -> Result<(), CommandError> {
+        let start = point.poll.get() as usize;
+        let silent = self.image.text.get(start..start + point.armed.len());
+        let silent = silent.ok_or_else(|| CommandError::input("a poll outside of the code"))?;
+        let bytes = if armed { point.armed.as_slice() } else { silent };
+        self.subject.text().write_code(point.poll, bytes).map_err(CommandError::input)
+    }
+
+    /// Resumes the subject, which must come to a boundary.
+    fn reach(&mut self, at: BoundaryId, what: &str) -> Result<Option<Ending>, CommandError> {
+        match self.next_stop()? {
+            Ok(Stop::Trap { pc }) => {
+                self.pc = pc;
+                match self.plan.site(pc) {
+                    Some(Site::Boundary(there)) if there == at => Ok(None),
+                    Some(Site::Boundary(there)) => {
+                        let what = format!("instead of {what} it came to {}", self.name(there));
+                        self.refused(what, Vec::new()).map(Some)
+                    }
+                    _ => self.refused(format!("{what} was not reached"), Vec::new()).map(Some),
+                }
+            }
+            Ok(stop) => {
+                self.refused(format!("{what} was not reached: {stop:x?}"), Vec::new()).map(Some)
+            }
+            Err(ending) => Ok(Some(ending)),
+        }
+    }
+
+    /// The next stop that is not of our own asking.
+    fn next_stop(&mut self) -> Result<Result<Stop, Ending>, CommandError> {
+        loop {
+            match self.subject.resume().map_err(CommandError::host)? {
+                Stop::Interrupted => {
+                    if let Some(request) = self.control.request() {
+                        return Ok(Err(self.asked(request)));
+                    }
+                }
+                stop @ (Stop::Killed { .. } | Stop::Exited { .. }) => {
+                    return Ok(Err(Ending::Inconclusive {
+                        reason: InconclusiveReason::Environment,
+                        detail: format!("the subject was ended from outside: {stop:?}"),
+                    }));
+                }
+                stop => return Ok(Ok(stop)),
+            }
+        }
+    }
+
+    /// A restore that did not lead where it must.
+    fn refused(&mut self, what: String, slots: Vec<Slot>) -> Result<Ending, CommandError> {
+        match self.diverged(DivergenceKind::Snapshot, what, slots)? {
+            Next::End(ending) => Ok(ending),
+            _ => Err(CommandError::bug("a divergence that is none")),
+        }
+    }
+}
+
+/// A value in native form, zero-extended.
+fn native(space: &Space, value: Value) -> u128 {
+    match value {
+        Value::V128(bits) => bits,
+        value => u128::from(space.native(value.ty(), value.to_cell())),
+    }
+}
+
+/// Makes dead slots what a snapshot has for them.
+pub fn clear_dead(frame: &mut Frame, dead: &[bool]) {
+    let slots = frame.locals.iter_mut().chain(&mut frame.operands);
+    for ((ty, value), _) in slots.zip(dead).filter(|(_, dead)| **dead) {
+        *value = Value::default_of(erased(*ty));
+    }
+}
