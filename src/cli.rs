@@ -304,6 +304,10 @@ pub struct MigrateArgs {
     /// Hand over after 1 to 32 stable points, drawn each time
     #[arg(long, value_name = "SEED", conflicts_with = "every")]
     pub random: Option<u64>,
+    /// Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale,
+    /// order, frame
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Option<String>,
     /// Write the snapshot of the last hand-over
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,

@@ -15,7 +15,7 @@ use crate::cli::{MigrateArgs, Opt};
 use crate::describe;
 use crate::error::CommandError;
 use crate::invoke;
-use crate::lockstep::handover::{Progress, clear_dead};
+use crate::lockstep::handover::{Progress, RestoreFault, clear_dead};
 use crate::lockstep::stats::Stats;
 use crate::lockstep::stops::{Control, Phase};
 use crate::lockstep::{Ending, Lockstep, follow::Requests};
@@ -34,12 +34,13 @@ use reports::{
     Inconclusive, InconclusiveReason, Migration, Outcome, Report, Witness, WitnessVerdict,
 };
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasi_host::{HostError, Outcome as HostOutcome, World, WorldConfig};
 use wasm_view::snapshot::{self, Snapshot};
-use wasm_view::{FuncAddr, FuncIdx, InstanceId};
+use wasm_view::{FuncAddr, FuncIdx, InstanceId, Value};
 
 /// Most bytes of linear memory in a snapshot that is read.
 pub const MOST_MEMORY: u64 = 4 << 30;
@@ -124,14 +125,30 @@ pub fn main(args: &MigrateArgs) -> Result<u8, CommandError> {
     refuse::migrate(args)?;
     output::probe(args.output.as_deref())?;
     let control = Control::new();
-    let report = watch::supervise(&control, args.timeout, || execute(args, &control))?;
+    let (report, results) = watch::supervise(&control, args.timeout, || execute(args, &control))?;
+    let mut out = std::io::stdout().lock();
+    for value in results {
+        let _ = writeln!(out, "{value}");
+    }
     output::report(&report, args.format, args.output.as_deref())?;
     Ok(report.exit_code())
 }
 
-fn execute(args: &MigrateArgs, control: &Arc<Control>) -> Result<Report, CommandError> {
+/// The report, and the results of an invoked function.
+fn execute(
+    args: &MigrateArgs,
+    control: &Arc<Control>,
+) -> Result<(Report, Vec<Value>), CommandError> {
     let sides: Vec<Side> =
         args.relay.iter().map(|side| Side::parse(side)).collect::<Result<_, _>>()?;
+    let fault = match &args.inject {
+        None => None,
+        Some(text) => Some(RestoreFault::parse(text).ok_or_else(|| {
+            CommandError::input(format_args!(
+                "--inject {text}: expected restore:KIND:SEED, KIND one of flip, swap, stale, order, frame"
+            ))
+        })?),
+    };
     let program = program::load(&args.program)?;
     if program.image.is_some() {
         return Err(CommandError::input(
@@ -186,6 +203,7 @@ fn execute(args: &MigrateArgs, control: &Arc<Control>) -> Result<Report, Command
             ..Migration::default()
         },
         save: args.save.clone(),
+        fault,
         host_calls: 0,
     };
     let began = Instant::now();
@@ -198,7 +216,12 @@ fn execute(args: &MigrateArgs, control: &Arc<Control>) -> Result<Report, Command
     if ended {
         relay.compare_unmigrated(&session, &ending)?;
     }
-    Ok(relay.report(&ending, first, wall, calls.shows_results))
+    let report = relay.report(&ending, first, wall, calls.shows_results);
+    let results = match ending {
+        Ending::Returned(values) if calls.shows_results => values,
+        _ => Vec::new(),
+    };
+    Ok((report, results))
 }
 
 /// The program's stable points, for the oracle.
@@ -228,6 +251,7 @@ struct Relay<'a> {
     liveness: HashMap<FuncIdx, Option<Liveness>>,
     figures: Migration,
     save: Option<PathBuf>,
+    fault: Option<RestoreFault>,
     host_calls: u64,
 }
 
@@ -288,6 +312,7 @@ impl Relay<'_> {
         let mut calls = self.calls;
         let mut lockstep =
             Lockstep::new(image, oracle, instance, &mut self.world, Requests::default(), control)?;
+        lockstep.fault = self.fault.filter(|_| self.figures.fault.is_none());
         let mut progress = match (&snapshot, trap) {
             (Some(snapshot), _) => match lockstep.restore()? {
                 Progress::Ended(ending) => Progress::Ended(ending),
@@ -321,6 +346,9 @@ impl Relay<'_> {
                 captured
             }
         };
+        if let Some(spoilt) = lockstep.spoilt.take() {
+            self.figures.fault = Some(spoilt);
+        }
         let (stats, oracle, _) = lockstep.into_parts();
         self.calls = calls;
         self.host_calls += stats.host_calls;

@@ -83,6 +83,9 @@ pub struct Migration {
     pub transfer_s: f64,
     /// Seconds to start a side with it, every frame compared.
     pub restore_s: f64,
+    /// What was done wrong on purpose, if something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// Whether the program, run again without hand-overs, made the same host
     /// calls with the same bytes and ended the same way; `None` if it was not.
     #[serde(deserialize_with = "Option::deserialize")]

@@ -4,7 +4,7 @@ use super::compare::CONSTANT;
 use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
-use super::handover::Progress;
+use super::handover::{Progress, RestoreFault};
 use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
@@ -136,6 +136,10 @@ pub struct Lockstep<'a> {
     pub(super) points: Points,
     /// Stable points to go before the run pauses.
     pub pause: Option<u64>,
+    /// What to do wrong when a frame is restored, and what was done.
+    pub fault: Option<RestoreFault>,
+    /// Likewise.
+    pub spoilt: Option<String>,
     pub(super) last: Option<Boundary>,
     /// The topmost operands there: what an operation that it asks for is given.
     pub(super) operands: Vec<Cell>,
@@ -238,6 +242,8 @@ impl<'a> Lockstep<'a> {
             cores: requests.cores,
             points,
             pause: None,
+            fault: None,
+            spoilt: None,
             last: None,
             operands: Vec::with_capacity(4),
             here: None,

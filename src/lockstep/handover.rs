@@ -59,6 +59,86 @@ pub struct Captured {
     pub dead: Vec<Vec<bool>>,
 }
 
+/// Something done wrong on purpose while a frame is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreFault {
+    /// What.
+    pub kind: RestoreFaultKind,
+    /// Which frame, slot and bit is drawn by.
+    pub seed: u64,
+}
+
+/// See [`RestoreFault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreFaultKind {
+    /// A bit of a slot is flipped.
+    Flip,
+    /// Two slots of one type change places.
+    Swap,
+    /// A slot is not written: it holds what lay in the buffer before.
+    Stale,
+    /// The bytes of a slot are in the other order.
+    Order,
+    /// The innermost frame is left out.
+    Frame,
+}
+
+impl RestoreFault {
+    /// Reads `restore:KIND:SEED`.
+    pub fn parse(text: &str) -> Option<RestoreFault> {
+        let (kind, seed) = text.strip_prefix("restore:")?.split_once(':')?;
+        let kind = match kind {
+            "flip" => RestoreFaultKind::Flip,
+            "swap" => RestoreFaultKind::Swap,
+            "stale" => RestoreFaultKind::Stale,
+            "order" => RestoreFaultKind::Order,
+            "frame" => RestoreFaultKind::Frame,
+            _ => return None,
+        };
+        Some(RestoreFault { kind, seed: seed.parse().ok()? })
+    }
+
+    /// Which of so many.
+    fn draw(self, salt: u64, count: usize) -> usize {
+        let mixed = (self.seed ^ salt << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed >> 20) % count.max(1) as u64) as usize
+    }
+
+    /// Changes the values of a frame, each with its bits; answers what was done,
+    /// if that makes a difference.
+    fn spoil(self, values: &mut [(u128, u32)], before: impl Fn(usize) -> u128) -> Option<String> {
+        let count = values.len();
+        let slot = self.draw(1, count);
+        let (old, bits) = *values.get(slot)?;
+        let mask = if bits == 128 { u128::MAX } else { (1 << bits) - 1 };
+        let what = match self.kind {
+            RestoreFaultKind::Frame => return None,
+            RestoreFaultKind::Flip => {
+                let bit = self.draw(2, bits as usize);
+                values[slot].0 ^= 1 << bit;
+                format!("bit {bit} of slot {slot} flipped")
+            }
+            RestoreFaultKind::Swap => {
+                let other = (1..count).map(|step| (slot + step) % count);
+                let mut other = other.filter(|other| values[*other].1 == bits);
+                let other = other.find(|other| values[*other].0 & mask != old & mask)?;
+                values[slot].0 = values[other].0;
+                values[other].0 = old;
+                format!("slots {slot} and {other} swapped")
+            }
+            RestoreFaultKind::Stale => {
+                values[slot].0 = before(slot);
+                format!("slot {slot} not written")
+            }
+            RestoreFaultKind::Order => {
+                values[slot].0 = (old & mask).swap_bytes() >> (128 - bits);
+                format!("the bytes of slot {slot} in the other order")
+            }
+        };
+        (values[slot].0 & mask != old & mask).then_some(what)
+    }
+}
+
 /// The table element that a restored indirect call goes through for a moment.
 struct Detour {
     region: RegionId,
@@ -289,7 +369,13 @@ impl Lockstep<'_> {
         self.oracle.set_throw_log(true);
         let depth = self.oracle.depth();
         let mut detour = None;
-        for index in 0..depth {
+        let leaves_out = self.fault.is_some_and(|fault| fault.kind == RestoreFaultKind::Frame);
+        let restored = depth - usize::from(leaves_out && depth > 1);
+        if restored < depth {
+            self.fault = None;
+            self.spoilt = Some("the innermost frame left out".to_owned());
+        }
+        for index in 0..restored {
             let frame = self.oracle.frame(index).map(|frame| frame.to_frame());
             let frame = frame.ok_or_else(|| CommandError::bug("a frame vanished"))?;
             let reached = self.restore_frame(index, &frame, &mut detour)?;
@@ -414,7 +500,10 @@ impl Lockstep<'_> {
         }
         self.write_poll(entry, false)?;
         let innermost = index + 1 == self.oracle.depth();
-        self.fill_buffer(function, point, frame, innermost, index, detour)?;
+        let wanted = self.oracle.depth();
+        let wanted = self.fault.is_some_and(|fault| fault.draw(0, wanted) == index);
+        let fault = if wanted { self.fault } else { None };
+        self.fill_buffer(function, point, frame, innermost, index, detour, fault)?;
         let number = u64::from(restore.get()) << 32;
         self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, number)?;
         if innermost {
@@ -446,6 +535,7 @@ impl Lockstep<'_> {
         innermost: bool,
         index: usize,
         detour: &mut Option<Detour>,
+        fault: Option<RestoreFault>,
     ) -> Result<(), CommandError> {
         let instance = frame.boundary.instance;
         let space = &self.spaces[instance.index()];
@@ -472,6 +562,9 @@ impl Lockstep<'_> {
             }
             *detour = through;
         }
+        if let Some(fault) = fault {
+            self.spoil(fault, frame, point, &mut values)?;
+        }
         let space = &self.spaces[instance.index()];
         let data = self.subject.region(space.data);
         for &(slot, offset) in &point.slots {
@@ -480,6 +573,41 @@ impl Lockstep<'_> {
             let width = if ty == Some(&ValType::V128) { 16 } else { 8 };
             data.write(space.state_offset(offset), &bits.to_le_bytes()[..width])
                 .map_err(CommandError::bug)?;
+        }
+        Ok(())
+    }
+
+    /// Spoils what a frame holds and its stable point loads.
+    fn spoil(
+        &mut self,
+        fault: RestoreFault,
+        frame: &Frame,
+        point: &StablePoint,
+        values: &mut [u128],
+    ) -> Result<(), CommandError> {
+        let types: Vec<ValType> =
+            frame.locals.iter().chain(&frame.operands).map(|(ty, _)| *ty).collect();
+        let carried: Vec<(usize, u32)> = point
+            .slots
+            .iter()
+            .filter(|(slot, _)| slot.index() < types.len())
+            .map(|(slot, offset)| (slot.index(), *offset))
+            .collect();
+        let width = |slot: usize| 8 * types[slot].bytes() as u32;
+        let mut chosen: Vec<(u128, u32)> =
+            carried.iter().map(|(slot, _)| (values[*slot], width(*slot))).collect();
+        let space = &self.spaces[frame.boundary.instance.index()];
+        let before: Vec<u128> = carried
+            .iter()
+            .map(|(_, offset)| space.state_word(&self.subject, *offset).map(u128::from))
+            .collect::<Result<_, _>>()?;
+        let what = fault.spoil(&mut chosen, |slot| before.get(slot).copied().unwrap_or_default());
+        if let Some(what) = what {
+            for ((slot, _), (value, _)) in carried.iter().zip(chosen) {
+                values[*slot] = value;
+            }
+            self.fault = None;
+            self.spoilt = Some(format!("at {}: {what}", frame.boundary.offset));
         }
         Ok(())
     }
