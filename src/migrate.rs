@@ -318,7 +318,7 @@ impl Relay<'_> {
                 Progress::Ended(ending) => Progress::Ended(ending),
                 Progress::Paused => {
                     self.figures.restore_s += began.elapsed().as_secs_f64();
-                    match lockstep.recapture(&snapshot.store)? {
+                    match lockstep.recapture(snapshot)? {
                         Some(ending) => Progress::Ended(ending),
                         None => lockstep.proceed(gap)?,
                     }

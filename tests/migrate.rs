@@ -103,10 +103,10 @@ fn faults() -> Result<(), Failed> {
     let (mut effective, mut caught) = (0, 0);
     for (number, name) in ["n-queens", "linked-list", "vm", "floats"].into_iter().enumerate() {
         for kind in ["flip", "swap", "stale", "order", "frame"] {
-            for seed in 0..3_u32 {
+            for seed in 0..4_u32 {
                 let scratch = common::scratch();
                 let seed = seed * 31 + number as u32;
-                let at = format!("{}", 40 + 91 * seed);
+                let at = format!("{}", 40 + 17 * seed);
                 let fault = format!("restore:{kind}:{seed}");
                 let relay =
                     if seed % 2 == 0 { "x86_64:speed,x86_64:none" } else { "oracle,x86_64:speed" };

@@ -21,7 +21,8 @@
 //! ```
 //! A caller that is suspended in an indirect call is given an operand that leads
 //! to the function that it had called. What it calls with does not matter: the
-//! callee's own record replaces it.
+//! callee's own record replaces it. Where a tail call has put another function
+//! in the place of the one called, the same is done to the call on its way.
 //!
 //! After that every frame is held against the oracle's before anything goes on.
 
@@ -32,16 +33,25 @@ use super::frames::{NativeFrame, find_site};
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Site};
 use super::space::Space;
+use super::throw::Exception;
 use crate::error::CommandError;
-use dwarf_map::{FunctionMap, InstanceLayout, StablePoint, erased};
+use dwarf_map::{FunctionMap, InstanceLayout, StablePoint, SubjectAddr, erased};
 use oracle_interp::Event;
 use reports::{DivergenceKind, InconclusiveReason, Slot};
 use tracer::{RegionId, Stop};
+use wasm_view::snapshot::Snapshot;
 use wasm_view::{
-    Boundary, Frame, FuncAddr, GlobalIdx, InstanceId, MemoryIdx, StoreView, TableIdx, ValType,
-    Value,
+    Boundary, Frame, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, StoreView, TableIdx,
+    TypeIdx, ValType, Value,
 };
 use wasmparser::Operator;
+
+/// DWARF numbers of the stack pointer, and of the register that holds the first
+/// argument, the instance data.
+const RSP: u16 = 7;
+const RDI: u16 = 5;
+/// The trap instruction.
+const INT3: u8 = 0xcc;
 
 /// How far a run has come.
 pub enum Progress {
@@ -139,10 +149,17 @@ impl RestoreFault {
     }
 }
 
-/// The table element that a restored indirect call goes through for a moment.
-struct Detour {
-    region: RegionId,
-    word: u64,
+/// How the call that a restored caller makes is led to the frame below it.
+#[derive(Default)]
+struct Lead {
+    /// The last operand, if the call takes one that says whom to call.
+    operand: Option<u128>,
+    /// The first element of the table that it goes through is another one for a
+    /// moment: where, and what was there.
+    element: Option<(RegionId, u64)>,
+    /// The function that it calls, if a tail call had put another one in its
+    /// place: position in the map.
+    stand_in: Option<u32>,
 }
 
 impl Lockstep<'_> {
@@ -252,15 +269,24 @@ impl Lockstep<'_> {
     ///
     /// # Errors
     /// As [`Lockstep::capture`].
-    pub fn recapture(&mut self, restored: &StoreView) -> Result<Option<Ending>, CommandError> {
-        match self.capture()? {
-            Err(ending) => Ok(Some(ending)),
-            Ok(captured) if captured.view == *restored => Ok(None),
-            Ok(_) => {
-                let what = "captured again right after restoring, the view is another";
-                self.refused(what.to_owned(), Vec::new()).map(Some)
-            }
+    pub fn recapture(&mut self, restored: &Snapshot) -> Result<Option<Ending>, CommandError> {
+        let mut captured = match self.capture()? {
+            Err(ending) => return Ok(Some(ending)),
+            Ok(captured) => captured,
+        };
+        // How much is known to be dead may depend on who looks.
+        let mut expected = restored.store.clone();
+        for (frame, dead) in expected.frames.iter_mut().zip(&captured.dead) {
+            clear_dead(frame, dead);
         }
+        for (frame, dead) in captured.view.frames.iter_mut().zip(&restored.dead) {
+            clear_dead(frame, dead);
+        }
+        if captured.view == expected {
+            return Ok(None);
+        }
+        let what = "captured again right after restoring, the view is another";
+        self.refused(what.to_owned(), Vec::new()).map(Some)
     }
 
     /// Globals by their number in the store: who defines them.
@@ -368,7 +394,7 @@ impl Lockstep<'_> {
         }
         self.oracle.set_throw_log(true);
         let depth = self.oracle.depth();
-        let mut detour = None;
+        let mut lead = Lead::default();
         let leaves_out = self.fault.is_some_and(|fault| fault.kind == RestoreFaultKind::Frame);
         let restored = depth - usize::from(leaves_out && depth > 1);
         if restored < depth {
@@ -378,7 +404,7 @@ impl Lockstep<'_> {
         for index in 0..restored {
             let frame = self.oracle.frame(index).map(|frame| frame.to_frame());
             let frame = frame.ok_or_else(|| CommandError::bug("a frame vanished"))?;
-            let reached = self.restore_frame(index, &frame, &mut detour)?;
+            let reached = self.restore_frame(index, &frame, &mut lead)?;
             if let Some(ending) = reached {
                 return Ok(Progress::Ended(ending));
             }
@@ -430,6 +456,11 @@ impl Lockstep<'_> {
             let space = &self.spaces[owner.index()];
             space.set_global(&self.subject, index, native(space, value))?;
         }
+        for (exn, exception) in self.oracle.view().exceptions {
+            let args = exception.args.iter().map(|value| native(&self.spaces[0], *value)).collect();
+            let exception = Exception { tag: exception.tag, args };
+            self.exceptions.restore(u64::from(exn.get()) + 1, exception);
+        }
         for instance in 0..self.kernels.len() {
             let id = InstanceId::from_index(instance);
             let module = self.oracle.instance(id).module.clone();
@@ -451,7 +482,7 @@ impl Lockstep<'_> {
         &mut self,
         index: usize,
         frame: &Frame,
-        detour: &mut Option<Detour>,
+        lead: &mut Lead,
     ) -> Result<Option<Ending>, CommandError> {
         let image = self.image;
         let Boundary { instance, func, offset } = frame.boundary;
@@ -480,11 +511,17 @@ impl Lockstep<'_> {
                 "the image's stable points have no restore edges",
             ));
         };
+        let Lead { element, stand_in, .. } = std::mem::take(lead);
+        if let Some(stand_in) = stand_in
+            && let Some(ending) = self.replace(stand_in, place.function)?
+        {
+            return Ok(Some(ending));
+        }
         let expected = BoundaryId { function: place.function, index: 0 };
         if let Some(ending) = self.reach(expected, "the entry of a function to restore")? {
             return Ok(Some(ending));
         }
-        if let Some(Detour { region, word }) = detour.take() {
+        if let Some((region, word)) = element {
             self.subject.region(region).write_u64(0, word).map_err(CommandError::bug)?;
         }
         // Through the poll into the cold path, up to its trap.
@@ -503,24 +540,36 @@ impl Lockstep<'_> {
         let wanted = self.oracle.depth();
         let wanted = self.fault.is_some_and(|fault| fault.draw(0, wanted) == index);
         let fault = if wanted { self.fault } else { None };
-        self.fill_buffer(function, point, frame, innermost, index, detour, fault)?;
+        self.fill_buffer(function, point, frame, innermost, index, lead, fault)?;
         let number = u64::from(restore.get()) << 32;
         self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, number)?;
-        if innermost {
-            return Ok(None);
-        }
-        if let Some(ending) = self.reach(place, "the call at which a frame is suspended")? {
+        if !innermost
+            && let Some(ending) = self.reach(place, "the call at which a frame is suspended")?
+        {
             return Ok(Some(ending));
         }
-        let cfa = self.cfa(place)?;
-        let end = match self.frames.last() {
-            None => cfa.offset(i64::from(function.argument_area)),
+        // Where the caller's stack ends behind its call depends on whom it calls,
+        // where the frame lies on whose it is.
+        let frame = match self.frames.last() {
             Some(caller) => {
+                let called = stand_in.unwrap_or(place.function);
+                let arguments = image.map.functions[called as usize].stack_arguments;
                 let size = image.map.functions[caller.function as usize].frame_size;
-                caller.cfa.offset(i64::from(function.stack_arguments) - i64::from(size))
+                let end = caller.cfa.offset(i64::from(arguments) - i64::from(size));
+                NativeFrame {
+                    cfa: self.frame_below(end, place.function),
+                    function: place.function,
+                    end,
+                }
+            }
+            None if innermost => return Ok(None),
+            None => {
+                let cfa = self.cfa(place)?;
+                let end = cfa.offset(i64::from(function.argument_area));
+                NativeFrame { cfa, function: place.function, end }
             }
         };
-        self.frames.push(NativeFrame { cfa, function: place.function, end });
+        self.frames.push(frame);
         Ok(None)
     }
 
@@ -534,7 +583,7 @@ impl Lockstep<'_> {
         frame: &Frame,
         innermost: bool,
         index: usize,
-        detour: &mut Option<Detour>,
+        lead: &mut Lead,
         fault: Option<RestoreFault>,
     ) -> Result<(), CommandError> {
         let instance = frame.boundary.instance;
@@ -556,11 +605,10 @@ impl Lockstep<'_> {
             let callee = self.oracle.frame(index + 1).map(|frame| frame.boundary);
             let callee = callee.ok_or_else(|| CommandError::bug("a call of nothing"))?;
             let callee = FuncAddr { instance: callee.instance, func: callee.func };
-            let (operand, through) = self.lead_to(frame.boundary, callee)?;
-            if let (Some(word), Some(last)) = (operand, values.last_mut()) {
+            *lead = self.lead_to(frame.boundary, callee)?;
+            if let (Some(word), Some(last)) = (lead.operand, values.last_mut()) {
                 *last = word;
             }
-            *detour = through;
         }
         if let Some(fault) = fault {
             self.spoil(fault, frame, point, &mut values)?;
@@ -612,54 +660,107 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// The last operand with which the call at a boundary leads to a function,
-    /// if it takes one for that, and the table element that was replaced.
-    fn lead_to(
-        &mut self,
-        call: Boundary,
-        callee: FuncAddr,
-    ) -> Result<(Option<u128>, Option<Detour>), CommandError> {
-        let module = self.oracle.instance(call.instance).module.clone();
-        let space = &self.spaces[call.instance.index()];
-        let word = space.native(ValType::FUNCREF, callee.to_cell());
-        let replaced = || {
-            CommandError::unsupported(format_args!(
-                "restoring the caller at {} of function {}: a tail call has put another function in the place of the one that it called",
-                call.offset, call.func
-            ))
+    /// How to have the call at a boundary lead to a function.
+    fn lead_to(&mut self, call: Boundary, callee: FuncAddr) -> Result<Lead, CommandError> {
+        let instance = self.oracle.instance(call.instance);
+        let module = instance.module.clone();
+        let store_type = |ty: u32| instance.type_id(TypeIdx::new(ty));
+        let type_of = |at: FuncAddr| {
+            let instance = self.oracle.instance(at.instance);
+            instance.type_id(instance.module.func_type_index(at.func)?)
         };
-        let callee_type = self.oracle.func_type(callee).cloned();
-        let fits = |ty: u32| {
-            let ty = module.func_type_of(wasm_view::TypeIdx::new(ty));
-            ty.is_some() && ty == callee_type.as_ref()
+        let called = |func: FuncAddr| (func != callee).then_some(func);
+        // By type: the callee itself, or any function that fits.
+        let by_type = |ty: u32| {
+            let ty = store_type(ty);
+            if ty == type_of(callee) {
+                return Ok(None);
+            }
+            let functions = &self.image.map.functions;
+            let fitting = (0_u32..).zip(functions).find_map(|(position, function)| {
+                let at = FuncAddr { instance: self.plan.owner(position), func: function.func };
+                (type_of(at) == ty).then_some(at)
+            });
+            fitting.map(Some).ok_or_else(|| {
+                CommandError::unsupported(format_args!(
+                    "restoring the caller at {} of function {}: a tail call has put a function in the place of the imported one that it called",
+                    call.offset, call.func
+                ))
+            })
+        };
+        let space = &self.spaces[call.instance.index()];
+        let word = |func: FuncAddr| space.native(ValType::FUNCREF, func.to_cell());
+        let position = |func: Option<FuncAddr>| match func {
+            None => Ok(None),
+            Some(func) => match self.plan.position(func.instance, func.func) {
+                Some(position) => Ok(Some(position)),
+                None => Err(CommandError::unsupported(format_args!(
+                    "restoring the caller at {} of function {}: what it called is not of this image",
+                    call.offset, call.func
+                ))),
+            },
         };
         match module.operator(call.func, call.offset) {
             Some(Operator::Call { function_index }) => {
-                let func = wasm_view::FuncIdx::new(function_index);
-                if self.oracle.instance(call.instance).resolve(func) != callee {
-                    return Err(replaced());
-                }
-                Ok((None, None))
+                let stand_in = position(called(instance.resolve(FuncIdx::new(function_index))))?;
+                Ok(Lead { stand_in, ..Lead::default() })
             }
             Some(Operator::CallIndirect { table_index, type_index }) => {
-                if !fits(type_index) {
-                    return Err(replaced());
-                }
+                let other = by_type(type_index)?;
                 // Its first element: a table that was called through has one.
-                let region = space.tables[TableIdx::new(table_index).index()];
-                let shared = self.subject.region(region);
-                let old = shared.read_u64(0).map_err(CommandError::bug)?;
-                shared.write_u64(0, word).map_err(CommandError::bug)?;
-                Ok((Some(0), Some(Detour { region, word: old })))
+                let id = space.tables[TableIdx::new(table_index).index()];
+                let region = self.subject.region(id);
+                let old = region.read_u64(0).map_err(CommandError::bug)?;
+                region.write_u64(0, word(other.unwrap_or(callee))).map_err(CommandError::bug)?;
+                let stand_in = position(other)?;
+                Ok(Lead { operand: Some(0), element: Some((id, old)), stand_in })
             }
             Some(Operator::CallRef { type_index }) => {
-                if !fits(type_index) {
-                    return Err(replaced());
-                }
-                Ok((Some(u128::from(word)), None))
+                let other = by_type(type_index)?;
+                let operand = Some(u128::from(word(other.unwrap_or(callee))));
+                Ok(Lead { operand, element: None, stand_in: position(other)? })
             }
             _ => Err(CommandError::bug("a frame suspended at no call")),
         }
+    }
+
+    /// Does what the tail call did that put `function` in the place of
+    /// `stand_in`: halts the call of that one at its first byte, moves the
+    /// return address to where the other's arguments end, and goes on there.
+    fn replace(&mut self, stand_in: u32, function: u32) -> Result<Option<Ending>, CommandError> {
+        let image = self.image;
+        let [called, wanted] = [stand_in, function].map(|at| &image.map.functions[at as usize]);
+        let first = called.code.start;
+        let saved = image.text.get(first.get() as usize).copied();
+        let saved = saved.ok_or_else(|| CommandError::input("a function outside of the code"))?;
+        self.subject.text().write_code(first, &[INT3]).map_err(CommandError::input)?;
+        let stop = self.next_stop()?;
+        self.subject.text().write_code(first, &[saved]).map_err(CommandError::input)?;
+        match stop {
+            Ok(Stop::Trap { pc }) if pc == first.at(image.text_address) => {}
+            Ok(stop) => {
+                let what = format!("the function that was called first was not reached: {stop:x?}");
+                return self.refused(what, Vec::new()).map(Some);
+            }
+            Err(ending) => return Ok(Some(ending)),
+        }
+        let mut regs = *self.subject.regs();
+        let stack = SubjectAddr::new(regs.dwarf(RSP).unwrap_or_default());
+        let returns_to = self.read_stack(stack);
+        let difference = i64::from(called.stack_arguments) - i64::from(wanted.stack_arguments);
+        let moved = stack.offset(difference);
+        let place = self.space().stack_offset(moved);
+        let (Some(address), Some(place)) = (returns_to, place) else {
+            return Err(CommandError::input("a call that leaves no return address"));
+        };
+        let region = self.subject.region(self.space().stack);
+        region.write_u64(place, address).map_err(CommandError::bug)?;
+        let data = self.spaces[self.plan.owner(function).index()].instance_data();
+        regs.set_rsp(moved.get());
+        regs.set_dwarf(RDI, data.get());
+        regs.set_rip(wanted.code.start.at(image.text_address).get());
+        self.subject.set_regs(&regs);
+        Ok(None)
     }
 
     /// Arms a poll, or silences it again.

@@ -359,8 +359,11 @@ impl<'a> Payload<'a> {
                 let ty = payload.val_type()?;
                 let is_dead = payload.flag()?;
                 dead.push(is_dead);
-                let value = if is_dead { Value::default_of(ty) } else { payload.value()? };
-                if value.ty().cells() == ty.cells() {
+                let carried = !is_dead || matches!(ty, ValType::Ref(_));
+                let value = if carried { payload.value()? } else { Value::default_of(ty) };
+                if is_dead && value.to_cells().any(|cell| cell.0 != 0) {
+                    Err(payload.malformed("a dead slot that holds something"))
+                } else if value.ty().cells() == ty.cells() {
                     Ok((ty, value))
                 } else {
                     Err(payload.malformed("a slot's value of another type"))

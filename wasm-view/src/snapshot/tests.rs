@@ -88,8 +88,11 @@ fn what_is_written_is_read() {
     assert_eq!(read(&write(&snapshot), MOST).as_ref(), Ok(&snapshot));
     // A dead slot is not carried.
     snapshot.dead[0][0] = true;
+    snapshot.dead[0][7] = true;
+    snapshot.store.frames[0].locals[7].1 = Value::FuncRef(None);
     let again = read(&write(&snapshot), MOST).expect("reads");
     assert_eq!(again.store.frames[0].locals[0], (ValType::I32, Value::I32(0)));
+    assert_eq!(again.store.frames[0].locals[7].1, Value::FuncRef(None));
     assert!(again.dead[0][0] && !again.dead[0][1]);
     assert_eq!(read(&write(&Snapshot::default()), MOST), Ok(Snapshot::default()));
 }

@@ -234,7 +234,9 @@ impl Payload {
             self.list(slots, |payload, ((ty, value), dead)| {
                 payload.val_type(*ty);
                 payload.byte(u8::from(*dead));
-                if !*dead {
+                // Which hierarchy the null of a dead reference is of, a type of
+                // the store's does not say.
+                if !*dead || matches!(ty, ValType::Ref(_)) {
                     payload.value(*value);
                 }
             });
