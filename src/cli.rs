@@ -47,13 +47,18 @@ pub enum Command {
     /// Write man pages and shell completions
     #[command(hide = true)]
     Manual(ManualArgs),
+    /// Hand a program from one executor to the next and compare at every hand-over
+    Migrate(Box<MigrateArgs>),
+    /// Look at snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// What the contract names and this version has not built
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
 
 /// Subcommands of the contract that are not built yet.
-pub const NOT_BUILT: &[&str] = &["migrate", "snapshot", "bisect", "debug", "instrument"];
+pub const NOT_BUILT: &[&str] = &["bisect", "debug", "instrument"];
 
 /// `wdiff wast`
 #[derive(Debug, Args)]
@@ -325,6 +330,93 @@ pub struct FuzzArgs {
     pub failures: PathBuf,
 }
 
+/// Options of `wdiff migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// The program: .wasm or .wat
+    #[arg(value_name = "PROG")]
+    pub program: PathBuf,
+    /// Who executes it in turn: oracle, x86_64:none, x86_64:speed
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',', required = true)]
+    pub relay: Vec<String>,
+    /// Hand over at every Nth stable point (default: at every one)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub every: Option<u64>,
+    /// Hand over once, at the Nth stable point
+    #[arg(long, value_name = "N", conflicts_with_all = ["every", "random"],
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub at: Option<u64>,
+    /// Hand over after 1 to 32 stable points, drawn each time
+    #[arg(long, value_name = "SEED", conflicts_with = "every")]
+    pub random: Option<u64>,
+    /// Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale,
+    /// order, frame
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Option<String>,
+    /// Write the snapshot of the last hand-over
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// Call this export instead of `_start`; ARGS are its parameters
+    #[arg(long, value_name = "FUNC")]
+    pub invoke: Option<String>,
+    /// Give the program a host directory under a guest path
+    #[arg(long, value_name = "HOST::GUEST")]
+    pub dir: Vec<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Standard input of the program (default: inherited)
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// End, inconclusive, after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<f64>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// argv[1..] of the program, or the parameters with --invoke
+    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+impl MigrateArgs {
+    /// The options that it shares with `wdiff run`.
+    pub fn as_run(&self) -> RunArgs {
+        RunArgs {
+            program: self.program.clone(),
+            break_every_insn: true,
+            breaks: Vec::new(),
+            backend: self.backend.clone(),
+            engine: "int3".to_owned(),
+            compare: "full".to_owned(),
+            sample: None,
+            from_boundary: None,
+            invoke: self.invoke.clone(),
+            dir: self.dir.clone(),
+            env: self.env.clone(),
+            stdin: self.stdin.clone(),
+            record: None,
+            replay: None,
+            max_stops: None,
+            timeout: self.timeout,
+            core: None,
+            at: None,
+            paranoid: false,
+            functions: false,
+            inject: None,
+            format: self.format,
+            output: self.output.clone(),
+            args: self.args.clone(),
+        }
+    }
+}
+
 /// `--source`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Source {
@@ -345,6 +437,42 @@ impl Source {
             Source::Corpus => "corpus",
         }
     }
+}
+
+/// `wdiff snapshot`
+#[derive(Clone, Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Print what is in a snapshot
+    Show {
+        /// The snapshot
+        file: PathBuf,
+    },
+    /// Compare two snapshots; exit code 1 if they differ
+    Diff {
+        /// One snapshot
+        file: PathBuf,
+        /// Another one
+        other: PathBuf,
+    },
+    /// Check a snapshot, and whether it fits a program
+    Check {
+        /// The snapshot
+        file: PathBuf,
+        /// The program that it should be of: .wasm or .wat
+        program: Option<PathBuf>,
+    },
+    /// Not built yet
+    Resume {
+        /// The snapshot
+        #[arg(required = true)]
+        rest: Vec<OsString>,
+    },
+    /// Not built yet
+    Convert {
+        /// The snapshot
+        #[arg(required = true, allow_hyphen_values = true)]
+        rest: Vec<OsString>,
+    },
 }
 
 /// `--chaos`

@@ -22,12 +22,14 @@ pub mod lockstep;
 pub mod manual;
 pub mod map;
 pub mod merge;
+pub mod migrate;
 pub mod output;
 pub mod program;
 pub mod refuse;
 pub mod run;
 pub mod selftest;
 pub mod session;
+pub mod snapshot;
 pub mod source;
 pub mod wast;
 pub mod watch;
@@ -69,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Report(ReportCommand::Merge(args)) => merge::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Manual(args) => manual::main(&args),
+        Command::Migrate(args) => migrate::main(&args),
+        Command::Snapshot(args) => snapshot::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
     match result {
@@ -103,7 +107,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, wast, gate, report, selftest, fuzz, explain"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, gate, report, selftest, fuzz, migrate, snapshot, explain"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

@@ -3,7 +3,7 @@
 //! They are refused by name before anything runs, so that no run silently does
 //! less than its command line says.
 
-use crate::cli::{BackendArgs, Format, RunArgs, WastArgs};
+use crate::cli::{BackendArgs, Format, MigrateArgs, Opt, RunArgs, WastArgs};
 use crate::error::CommandError;
 use aot_backend::StablePoints;
 
@@ -62,6 +62,20 @@ pub fn selftest_format(format: Format) -> Result<(), CommandError> {
             )))
         }
     }
+}
+
+/// Checks the options of a relay: its sides have traps and a level each.
+///
+/// # Errors
+/// What is not built.
+pub fn migrate(args: &MigrateArgs) -> Result<(), CommandError> {
+    backend(&args.backend)?;
+    only("anchors", &args.backend.anchors, &["trap"], &["srcloc"])?;
+    only("target", &args.backend.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])?;
+    if args.backend.opt != Opt::None {
+        return Err(CommandError::input("--opt: the sides of --relay say it, as in x86_64:speed"));
+    }
+    Ok(())
 }
 
 /// Checks the options of a run of scripts.

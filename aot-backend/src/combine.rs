@@ -185,13 +185,14 @@ fn move_trap(site: &TrapSite, by: u32) -> TrapSite {
 }
 
 fn move_stable(point: &StablePoint, by: u32) -> StablePoint {
-    let StablePoint { offset, poll, armed, cold, trap, slots } = point;
+    let StablePoint { offset, poll, armed, cold, trap, restore, slots } = point;
     StablePoint {
         offset: *offset,
         poll: moved(*poll, by),
         armed: armed.clone(),
         cold: moved(*cold, by),
         trap: moved(*trap, by),
+        restore: *restore,
         slots: slots.clone(),
     }
 }

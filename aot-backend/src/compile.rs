@@ -23,6 +23,7 @@ use dwarf_map::{
     ImageMap, InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{FuncIdx, WasmOffset};
 use wasmparser::{
@@ -43,6 +44,10 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
         let feature =
             "Cranelift's chaos mode, which this build is without (cargo's `--features chaos`)"
                 .to_owned();
+        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+    }
+    if options.anchors == Anchors::Srcloc && options.restorable {
+        let feature = "restoring code as it ships".to_owned();
         return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     }
     let isa = options::target(options.opt, &options.cpu)?;
@@ -212,6 +217,7 @@ impl Compiler<'_> {
             layout: self.layout,
             opt: self.options.opt,
             stable: self.options.stable,
+            restorable: self.options.restorable,
             anchors: self.options.anchors,
             isa: self.lowerer.isa,
         };
@@ -371,14 +377,17 @@ impl Compiler<'_> {
         let stable_points = stable
             .into_iter()
             .zip(polls)
-            .filter_map(|(draft, poll)| {
+            .zip(1_u32..)
+            .filter_map(|((draft, poll), number)| {
                 let poll = poll?;
+                let restore = self.options.restorable.then_some(number);
                 Some(StablePoint {
                     offset: boundaries.get(draft.boundary as usize)?.offset,
                     poll: at(poll.start),
                     armed: poll.armed,
                     cold: at(poll.cold),
                     trap: at(poll.trap),
+                    restore: restore.and_then(NonZeroU32::new),
                     slots: draft.slots,
                 })
             })

@@ -142,6 +142,9 @@ pub struct CompileOptions {
     /// wherever any choice gives correct code. Without the cargo feature `chaos`
     /// refused by name.
     pub chaos: Option<u64>,
+    /// Whether the code can be entered at each of them with a state that was
+    /// stored elsewhere.
+    pub restorable: bool,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.

@@ -8,7 +8,7 @@
 //!
 //! | group | entry |
 //! |---|---|
-//! | header | magic (8 bytes), flag of the polls u32, unused u32, address of the state buffer u64, unused u64 |
+//! | header | magic (8 bytes), flag of the polls u32, number of the stable point to restore u32, address of the state buffer u64, unused u64 |
 //! | argument area | one 16-byte cell per argument or result of a thunk or entry |
 //! | memories | base address u64, size in bytes u64 |
 //! | tables | address of the elements u64, number of elements u64 |
@@ -59,6 +59,11 @@ impl InstanceLayout {
     /// Offset of the flag that armed polls look at, four bytes: not 0 sends
     /// execution into the cold path of the next stable point.
     pub const FLAG: u32 = 8;
+    /// Offset of the number of the stable point at which to go on, four bytes,
+    /// which the cold path of a function's entry looks at behind its trap: 0
+    /// goes on at the entry, any other one
+    /// [restores](crate::StablePoint::restore).
+    pub const RESTORE: u32 = 12;
     /// Offset of the address of the state buffer, which cold paths write.
     pub const STATE_BUFFER: u32 = 16;
     /// Bytes before the argument area.

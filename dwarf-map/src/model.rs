@@ -10,6 +10,7 @@
 
 use crate::addr::CodeOffset;
 use crate::expression::{Expression, ExpressionIdx};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{
     Cell, FuncIdx, FuncType, HeapType, MemoryIdx, RefType, SlotIdx, TableIdx, TagIdx, Trap,
@@ -242,6 +243,12 @@ pub struct StablePoint {
     pub cold: CodeOffset,
     /// The trap instruction that the cold path ends with.
     pub trap: CodeOffset,
+    /// Where the code can be entered with a state that was stored elsewhere:
+    /// the number by which the cold path of the function's entry is told to
+    /// load the state buffer and go on here ([`InstanceLayout::RESTORE`]).
+    ///
+    /// [`InstanceLayout::RESTORE`]: crate::InstanceLayout::RESTORE
+    pub restore: Option<NonZeroU32>,
     /// What the cold path stores: slots of the boundary, ascending, each with
     /// its offset in the state buffer. What is not among them is dead.
     pub slots: Vec<(SlotIdx, u32)>,

@@ -65,6 +65,42 @@ pub struct Report {
     /// Only in reports of `wdiff gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Only in reports of `wdiff migrate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
+}
+
+/// How a program was handed from one executor to the next. Times are totals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The sides, in order.
+    pub relay: Vec<String>,
+    /// The stable points that they have.
+    pub stable: String,
+    /// How often the program was handed over, its view being equal on both
+    /// sides before and after.
+    pub hand_overs: u64,
+    /// Frames handed over, and the most at once.
+    pub frames: u64,
+    /// Likewise.
+    pub deepest: u64,
+    /// Bytes of all snapshots.
+    pub snapshot_bytes: u64,
+    /// Bytes of the largest one.
+    pub largest_snapshot: u64,
+    /// Seconds to read the state of a side.
+    pub capture_s: f64,
+    /// Seconds to write and read the snapshot.
+    pub transfer_s: f64,
+    /// Seconds to start a side with it, every frame compared.
+    pub restore_s: f64,
+    /// What was done wrong on purpose, if something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Whether the program, run again without hand-overs, made the same host
+    /// calls with the same bytes and ended the same way; `None` if it was not.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub unmigrated: Option<bool>,
 }
 
 /// How a run ended, with what that verdict carries.
@@ -98,6 +134,7 @@ impl Report {
             divergence: None,
             code: None,
             functions: None,
+            migration: None,
             wast: None,
             selftest: None,
             gate: None,

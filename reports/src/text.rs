@@ -84,6 +84,13 @@ fn match_rest(report: &Report) -> String {
         return "but the subject was not stopped at any boundary".to_owned();
     }
     let stops = counted(report.boundaries.stops, "stop", "stops");
+    if let Some(migration) = &report.migration {
+        let count = counted(migration.hand_overs, "hand-over", "hand-overs");
+        return format!(
+            "{count} between {}, every view equal before and after; {stops}",
+            migration.relay.join(", ")
+        );
+    }
     match report.values.compared {
         0 => format!("{stops}, no value to compare"),
         n => format!("{stops}, {} compared, all equal", counted(n, "value", "values")),

@@ -224,7 +224,7 @@ fn originals() -> Result<&'static [Original], CommandError> {
             let waits = program.module.imports().iter().any(|import| {
                 !matches!(import.kind, ImportKind::Func(_)) || import.name == "poll_oneoff"
             });
-            if waits || originals.iter().any(|other: &Original| other.wasm == program.wasm) {
+            if waits || originals.iter().any(|other: &Original| other.wasm == *program.wasm) {
                 continue;
             }
             let first = entry.invoke.and_then(|invoke| {
@@ -237,7 +237,7 @@ fn originals() -> Result<&'static [Original], CommandError> {
                 continue;
             }
             let is_large = program.wasm.len() > LARGE;
-            originals.push(Original { wasm: program.wasm, is_large, first });
+            originals.push(Original { wasm: program.wasm.to_vec(), is_large, first });
         }
         Ok(originals)
     };

@@ -4,6 +4,7 @@ use super::compare::CONSTANT;
 use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
+use super::handover::{Progress, RestoreFault};
 use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
@@ -133,6 +134,12 @@ pub struct Lockstep<'a> {
     pub(super) max_boundaries: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
+    /// Stable points to go before the run pauses.
+    pub pause: Option<u64>,
+    /// What to do wrong when a frame is restored, and what was done.
+    pub fault: Option<RestoreFault>,
+    /// Likewise.
+    pub spoilt: Option<String>,
     pub(super) last: Option<Boundary>,
     /// The topmost operands there: what an operation that it asks for is given.
     pub(super) operands: Vec<Cell>,
@@ -145,6 +152,7 @@ pub struct Lockstep<'a> {
 /// What to do after an event and a stop have met.
 pub(super) enum Next {
     Go(Event),
+    Pause,
     End(Ending),
 }
 
@@ -234,6 +242,9 @@ impl<'a> Lockstep<'a> {
             max_boundaries: requests.max_boundaries,
             cores: requests.cores,
             points,
+            pause: None,
+            fault: None,
+            spoilt: None,
             last: None,
             operands: Vec::with_capacity(4),
             here: None,
@@ -331,6 +342,15 @@ impl<'a> Lockstep<'a> {
     /// # Errors
     /// Only what is no verdict: a bug, a broken image, a host that refuses.
     pub fn call(&mut self, func: FuncAddr, args: &[Value]) -> Result<Ending, CommandError> {
+        let event = self.begin(func, args)?;
+        match self.follow(event)? {
+            Progress::Ended(ending) => Ok(ending),
+            Progress::Paused => Err(CommandError::bug("a run that paused unasked")),
+        }
+    }
+
+    /// Has both sides begin a call.
+    pub(super) fn begin(&mut self, func: FuncAddr, args: &[Value]) -> Result<Event, CommandError> {
         let func = self.oracle.instance(func.instance).resolve(func.func);
         self.forget_place(func.instance);
         self.oracle.clear_writes();
@@ -343,21 +363,26 @@ impl<'a> Lockstep<'a> {
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
         let space = &self.spaces[func.instance.index()];
         enter(&mut self.subject, space, self.image, func.func, &ty, args)?;
-        let mut event = match (event, &self.selection) {
+        Ok(match (event, &self.selection) {
             (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
             (Event::Boundary, Selection::Shipped(_)) => self.advance_shipped(true),
             (event, _) => event,
-        };
+        })
+    }
+
+    /// Follows both sides from the oracle's event on.
+    pub(super) fn follow(&mut self, mut event: Event) -> Result<Progress, CommandError> {
         loop {
             if let Some(ending) = self.limits() {
-                return Ok(ending);
+                return Ok(Progress::Ended(ending));
             }
             if !matches!((&event, &self.pending), (Event::Boundary, Event::Boundary)) {
                 self.pending = event.clone();
             }
             match self.meet(event)? {
                 Next::Go(next) => event = next,
-                Next::End(ending) => return Ok(self.judged(ending)),
+                Next::Pause => return Ok(Progress::Paused),
+                Next::End(ending) => return Ok(Progress::Ended(self.judged(ending))),
             }
         }
     }
@@ -502,9 +527,23 @@ impl<'a> Lockstep<'a> {
         {
             return Ok(next);
         }
-        self.last = top;
+        if self.pauses_at(at) {
+            return Ok(Next::Pause);
+        }
+        Ok(Next::Go(self.depart()))
+    }
+
+    /// Leaves the boundary at which both sides stand: the oracle's next event.
+    #[inline]
+    pub(super) fn depart(&mut self) -> Event {
+        self.last = self.oracle.top().map(|top| top.boundary);
         self.keep_operands();
-        Ok(Next::Go(self.advance()))
+        self.advance()
+    }
+
+    /// Which instance's function was called.
+    pub(super) fn set_called(&mut self, instance: InstanceId) {
+        self.forget_place(instance);
     }
 
     fn wrong_values(&mut self, wrong: Vec<Slot>) -> Result<Next, CommandError> {

@@ -286,27 +286,7 @@ impl Lockstep<'_> {
                 break;
             };
             rest = after;
-            let register = |number: u16| {
-                let registers = registers.as_ref()?;
-                registers.gpr.get(usize::from(number)).copied().flatten()
-            };
-            let native = match *check {
-                Check::Gpr(reg, _) => register(u16::from(reg)).map(u128::from),
-                Check::Derived(at, _) => function.expressions.get(at as usize).and_then(|e| {
-                    let bits = e.evaluate(|input| match input {
-                        Input::Register(reg) => register(reg.0).ok_or(()),
-                        Input::Frame(offset) => {
-                            self.read_stack(caller.cfa.offset(i64::from(offset))).ok_or(())
-                        }
-                    });
-                    bits.ok().map(u128::from)
-                }),
-                Check::Xmm(..) | Check::None(..) => None,
-                Check::Cfa(offset, width) => {
-                    self.read_slot(caller.cfa.offset(i64::from(offset)), width)
-                }
-                Check::Constant(at, _) => plan.constants.get(at as usize).copied().map(u128::from),
-            };
+            let native = self.read_suspended(*check, plan, caller, registers.as_ref());
             let Some(native) = native else { continue };
             let same = match (check.width(), expected) {
                 (Width::Word, [cell]) => u64::from(native as u32) == cell.0,
@@ -345,6 +325,51 @@ impl Lockstep<'_> {
             what: format!("the caller suspended at {} does not hold its values", site.offset),
             slots,
         }))
+    }
+
+    /// A slot of a suspended frame in native form, zero-extended, if it has a
+    /// location.
+    fn read_suspended(
+        &self,
+        check: Check,
+        plan: &CallPlan,
+        caller: NativeFrame,
+        registers: Option<&Registers>,
+    ) -> Option<u128> {
+        let function = &self.image.map.functions[caller.function as usize];
+        let register = |number: u16| registers?.gpr.get(usize::from(number)).copied().flatten();
+        match check {
+            Check::Gpr(reg, _) => register(u16::from(reg)).map(u128::from),
+            Check::Derived(at, _) => {
+                let expression = function.expressions.get(at as usize)?;
+                let bits = expression.evaluate(|input| match input {
+                    Input::Register(reg) => register(reg.0).ok_or(()),
+                    Input::Frame(offset) => {
+                        self.read_stack(caller.cfa.offset(i64::from(offset))).ok_or(())
+                    }
+                });
+                bits.ok().map(u128::from)
+            }
+            Check::Xmm(..) | Check::None(..) => None,
+            Check::Cfa(offset, width) => {
+                self.read_slot(caller.cfa.offset(i64::from(offset)), width)
+            }
+            Check::Constant(at, _) => plan.constants.get(at as usize).copied().map(u128::from),
+        }
+    }
+
+    /// All slots of a suspended frame, as [`Lockstep::read_suspended`].
+    pub(super) fn suspended_values(
+        &mut self,
+        site: &CallSite,
+        caller: NativeFrame,
+        registers: &Registers,
+    ) -> Result<Vec<Option<u128>>, CommandError> {
+        self.call_plan(site, caller)?;
+        let plan = self.calls.get(&site.return_address);
+        let plan = plan.ok_or_else(|| CommandError::bug("a call without a plan"))?;
+        let read = |check: &Check| self.read_suspended(*check, plan, caller, Some(registers));
+        Ok(plan.checks.iter().map(read).collect())
     }
 
     fn suspended_types(

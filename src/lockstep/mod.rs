@@ -29,7 +29,8 @@
 //! 5. at host calls and at the end, whole memories, tables and globals agree,
 //!    and which segments are dropped.
 //!
-//! What stable points promise besides is looked at in [`stable`].
+//! What stable points promise besides is looked at in [`stable`]; how a program
+//! is handed from one subject to the next there, in [`handover`].
 //! Runs that stop at some boundaries only are the business of [`sparse`], code
 //! without traps that of [`shipped`], bits that are open there that of [`open`] and
 //! [`settle`].
@@ -44,6 +45,7 @@ pub mod faults;
 pub mod finding;
 pub mod follow;
 pub mod frames;
+pub mod handover;
 pub mod instantiate;
 pub mod kernel;
 pub mod nan;

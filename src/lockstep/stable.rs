@@ -39,7 +39,7 @@ use reports::{DivergenceKind, Slot, SlotName};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use tracer::{Stop, Subject};
-use wasm_view::{Cell, InstanceId, SlotIdx, ValType, Value};
+use wasm_view::{Cell, InstanceId, SlotIdx, ValType, Value, WasmOffset};
 
 /// Frames that each stable point pays for.
 const FRAMES_PER_POINT: usize = 8;
@@ -187,6 +187,32 @@ impl Lockstep<'_> {
         let states = states.collect();
         self.points.functions[position as usize] = Some(Box::new(OfFunction { states, liveness }));
         Ok(())
+    }
+
+    /// Has the whole stack walked at the next stable point.
+    pub(super) fn force_walk(&mut self) {
+        self.points.paid = usize::MAX / 2;
+    }
+
+    /// Which of a boundary's first `slots` slots are live. Where the analysis
+    /// gave up all are; operands always are.
+    pub(super) fn live_flags(
+        &mut self,
+        position: u32,
+        offset: WasmOffset,
+        slots: usize,
+    ) -> Result<Vec<bool>, CommandError> {
+        self.know(position)?;
+        let locals = self.image.map.functions[position as usize].locals.len();
+        let known = self.points.functions[position as usize].as_ref();
+        let liveness = known.and_then(|known| known.liveness.as_ref());
+        let mut live: Vec<bool> = liveness
+            .into_iter()
+            .flat_map(|liveness| liveness.slots(offset))
+            .take(locals.min(slots))
+            .collect();
+        live.resize(slots, true);
+        Ok(live)
     }
 
     /// The lost slots of a boundary, as a report has them.

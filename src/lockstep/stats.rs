@@ -110,6 +110,27 @@ impl Stats {
         }
     }
 
+    /// Adds the counters of another run of the same image.
+    pub fn add(&mut self, other: &Stats) {
+        for (own, theirs) in self.executed.iter_mut().zip(&other.executed) {
+            own.iter_mut().zip(theirs).for_each(|(own, theirs)| *own += theirs);
+        }
+        self.stops += other.stops;
+        self.boundaries += other.boundaries;
+        self.wrong += other.wrong;
+        self.memory_bytes += other.memory_bytes;
+        self.host_calls += other.host_calls;
+        for (predicate, count) in &other.adoptions {
+            *self.adoptions.entry(predicate).or_default() += count;
+        }
+        self.frames += other.frames;
+        self.walks += other.walks;
+        self.walked += other.walked;
+        self.witnessed += other.witnessed;
+        self.deferred += other.deferred;
+        self.longest_run = self.longest_run.max(other.longest_run);
+    }
+
     /// Counts a stop.
     #[inline]
     pub fn stop(&mut self, at: BoundaryId) {

@@ -57,6 +57,11 @@ pub struct Exception {
 }
 
 impl Exceptions {
+    /// Has an exception that was thrown before the program was handed over.
+    pub fn restore(&mut self, reference: u64, exception: Exception) {
+        self.thrown.insert(reference, exception);
+    }
+
     /// Keeps what `throw` left in the argument area.
     ///
     /// # Errors

@@ -15,12 +15,14 @@
 //! | [`types`] | value, function, memory, table and global types |
 //! | [`value`] | typed values, and *cells*, their untyped 64-bit form |
 //! | [`trap`] | the traps of the core specification |
+//! | [`snapshot`] | a whole program as a file |
 //! | [`view`] | boundaries, frames and the whole store at one moment |
 //!
 //! Invariant: depends on no other crate of this workspace.
 #![forbid(unsafe_code)]
 
 pub mod index;
+pub mod snapshot;
 pub mod trap;
 pub mod types;
 pub mod value;

@@ -127,6 +127,7 @@ pub(crate) struct Environment<'m> {
     pub layout: InstanceLayout,
     pub opt: OptLevel,
     pub stable: StablePoints,
+    pub restorable: bool,
     pub anchors: Anchors,
     pub isa: &'m dyn TargetIsa,
 }
@@ -183,6 +184,7 @@ pub(crate) fn translate(
         _ => Live::compute(body, locals.len()),
     };
     let exit = builder.create_block();
+    let restorable = env.restorable && env.stable != StablePoints::Off;
     let traps = env.anchors == Anchors::Trap;
     let keeps = traps && env.opt == OptLevel::None;
     let scratch = keeps.then(|| Scratch::new(&mut builder));
@@ -202,6 +204,9 @@ pub(crate) fn translate(
         boundaries: Vec::new(),
         calls: Vec::new(),
         stable: Vec::new(),
+        stands: Vec::new(),
+        restore: None,
+        restorable,
         values: Vec::new(),
         func,
         next_offset: WasmOffset::default(),
@@ -228,6 +233,7 @@ pub(crate) fn translate(
         translator.operator(module::offset(offset), &operator)?;
     }
     operators.finish()?;
+    translator.restore_edges()?;
 
     let Translator {
         mut builder,
@@ -494,6 +500,11 @@ struct Translator<'f, 'm> {
     boundaries: Vec<BoundaryDraft>,
     calls: Vec<CallDraft>,
     stable: Vec<StableDraft>,
+    /// Where each stable point stands, in the same order, if it can be restored.
+    stands: Vec<Block>,
+    /// The block that leads to the restore edges, and what it chooses by.
+    restore: Option<(Block, Value)>,
+    restorable: bool,
     values: Vec<Value>,
     /// The function being translated.
     func: FuncIdx,
@@ -577,15 +588,18 @@ impl Translator<'_, '_> {
         if tag >= STABLE_TAG {
             return Err(CompileError::too_large("a function has too many instructions"));
         }
+        let kinds = [self.next_stable.take(), is_call.then_some(StableKind::Call)];
+        let stable = kinds.into_iter().flatten().find(|kind| self.env.stable.has(*kind));
         self.builder.set_srcloc(SourceLoc::new(offset.get()));
+        if stable.is_some() && self.restorable {
+            self.stand();
+        }
         self.keep_for_boundary(tag);
         if self.env.anchors == Anchors::Trap {
             let marker = self.builder.ins().sequence_point();
             self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
             self.builder.ins().debugtrap();
         }
-        let kinds = [self.next_stable.take(), is_call.then_some(StableKind::Call)];
-        let stable = kinds.into_iter().flatten().find(|kind| self.env.stable.has(*kind));
         let range = self.record_values()?;
         self.boundaries.push(BoundaryDraft {
             offset,

@@ -18,6 +18,11 @@
 //! computed from. The sequence point before each poll keeps Cranelift from
 //! merging the loads of the flag; without, 81 polls became one.
 //!
+//! **Restore edges**, where they are asked for, are the way back: see
+//! [`Translator::restore_edges`]. They make a stable point a place where values
+//! come together, from the execution that went before or from the state buffer,
+//! so that what is live there is held somewhere in any case.
+//!
 //! **Keeping what is lost.** Optimised code may compute a value on the cold
 //! path and once more where it is needed, and not have it at the trap. Mostly
 //! the map can derive it. Where it cannot, the function is translated again
@@ -30,11 +35,12 @@ use crate::error::CompileError;
 use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
-    DebugTag, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
+    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, MemFlagsData, SourceLoc, StackSlot,
+    StackSlotData, StackSlotKind, Value, types,
 };
 use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
 use std::collections::BTreeMap;
-use wasm_view::{SlotIdx, WasmOffset};
+use wasm_view::{SlotIdx, ValType, WasmOffset};
 
 /// Values that the map would lose: slots by number of the boundary, and of the
 /// call site, in the order of translation.
@@ -116,7 +122,16 @@ impl Translator<'_, '_> {
         }
         self.mark(StablePart::Exit, point);
         self.builder.ins().debugtrap();
-        self.builder.ins().jump(next, &[]);
+        if point == 0 && self.restorable {
+            let number = self.load_field(types::I32, InstanceLayout::RESTORE, false)?;
+            let edges = self.builder.create_block();
+            self.builder.set_cold_block(edges);
+            self.builder.ins().brif(number, edges, &[], next, &[]);
+            self.builder.seal_block(edges);
+            self.restore = Some((edges, number));
+        } else {
+            self.builder.ins().jump(next, &[]);
+        }
 
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
@@ -125,6 +140,79 @@ impl Translator<'_, '_> {
             self.builder.ins().sequence_point();
         }
         self.stable.push(StableDraft { boundary, slots });
+        Ok(())
+    }
+
+    /// Begins the block at which a stable point stands: it is entered from what
+    /// comes before, and by the restore edge.
+    pub(super) fn stand(&mut self) {
+        let stand = self.builder.create_block();
+        self.builder.ins().jump(stand, &[]);
+        self.builder.switch_to_block(stand);
+        self.stands.push(stand);
+    }
+
+    /// Compiles the restore edges, once all stable points are known: behind the
+    /// trap of the entry's cold path, to each of them.
+    ///
+    /// ```text
+    ///   COLD, EXIT of the entry
+    ///   brif load(restore), edges, next
+    /// edges:
+    ///   br_table restore - 1, edge 0, edge 1, ..
+    /// edge n:
+    ///   live slots := buffer, dead ones := 0
+    ///   jump stand n
+    /// ```
+    pub(super) fn restore_edges(&mut self) -> Outcome {
+        let Some((edges, number)) = self.restore.take() else { return Ok(()) };
+        let stands = std::mem::take(&mut self.stands);
+        if stands.len() != self.stable.len() {
+            return Err(CompileError::bug("a stable point without its place"));
+        }
+        let blocks: Vec<Block> = stands.iter().map(|_| self.builder.create_block()).collect();
+        self.builder.switch_to_block(edges);
+        self.builder.set_srcloc(SourceLoc::default());
+        let pool = &mut self.builder.func.dfg.value_lists;
+        let mut calls: Vec<BlockCall> =
+            blocks.iter().map(|block| BlockCall::new(*block, [], pool)).collect();
+        let Some(last) = calls.pop() else {
+            return Err(CompileError::bug("restore edges without a stable point"));
+        };
+        let table = self.builder.create_jump_table(JumpTableData::new(last, &calls));
+        let index = self.builder.ins().iadd_imm_s(number, -1);
+        self.builder.ins().br_table(index, table);
+        for (at, (block, stand)) in blocks.into_iter().zip(stands).enumerate() {
+            self.builder.seal_block(block);
+            self.builder.set_cold_block(block);
+            self.builder.switch_to_block(block);
+            self.load_state(at)?;
+            self.builder.ins().jump(stand, &[]);
+            self.builder.seal_block(stand);
+        }
+        Ok(())
+    }
+
+    /// Loads what a stable point's cold path stores.
+    fn load_state(&mut self, point: usize) -> Outcome {
+        let draft = &self.stable[point];
+        let operands = self.boundaries[draft.boundary as usize].operands.clone();
+        let slots = draft.slots.clone();
+        let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
+        let locals = self.state.local_types();
+        let all: Vec<ValType> = locals.chain(operands.iter().copied()).collect();
+        let mut stored = slots.into_iter().peekable();
+        let mut values = Vec::with_capacity(all.len());
+        for (slot, ty) in all.into_iter().enumerate() {
+            values.push(match stored.next_if(|(stored, _)| stored.index() == slot) {
+                Some((_, place)) => {
+                    let flags = MemFlagsData::trusted();
+                    self.builder.ins().load(abi::native_type(ty), flags, buffer, field(place)?)
+                }
+                None => super::zero(&mut self.builder, ty),
+            });
+        }
+        self.state.assume(&mut self.builder, &operands, &values);
         Ok(())
     }
 

@@ -83,6 +83,11 @@ impl State {
         Some(self.locals.get_mut(index as usize)?.1.get(builder))
     }
 
+    /// Types of the locals.
+    pub fn local_types(&self) -> impl Iterator<Item = ValType> + '_ {
+        self.locals.iter().map(|(ty, _)| *ty)
+    }
+
     /// The type of a local; `None` if there is no such local.
     pub fn local_type(&self, index: u32) -> Option<ValType> {
         self.locals.get(index as usize).map(|&(ty, _)| ty)
@@ -159,6 +164,24 @@ impl State {
             .map(|(depth, &ty)| self.slot(builder, depth, ty).get(builder))
             .collect();
         for ((depth, &ty), value) in (height..).zip(types).zip(values) {
+            self.slot(builder, depth, ty).set(builder, value);
+        }
+    }
+
+    /// Makes the current block one in which the operands are of these types and
+    /// the locals and operands have these values.
+    pub fn assume(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        operands: &[ValType],
+        values: &[Value],
+    ) {
+        self.reset(0, operands);
+        for ((_, local), value) in self.locals.iter_mut().zip(values) {
+            local.set(builder, *value);
+        }
+        let rest = values.get(self.locals.len()..).unwrap_or_default();
+        for (depth, (&ty, &value)) in operands.iter().zip(rest).enumerate() {
             self.slot(builder, depth, ty).set(builder, value);
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
     Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
 };
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{
     Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, SlotIdx, TableIdx, TagIdx, Trap, TypeIdx,
@@ -583,6 +584,7 @@ impl<'a> Reader<'a> {
             let armed = reader.take(length, "a poll")?.to_vec();
             let cold = reader.either_way(pc, "a cold path")?;
             let trap = reader.forward(cold, "the trap of a cold path")?;
+            let restore = NonZeroU32::new(reader.u32("a restore edge")?);
             let (mut slot, mut place) = (0, StablePoint::HEADER);
             let slots = reader.list("stored slots", |reader| {
                 let this = reader.forward(slot, "a stored slot")?;
@@ -598,6 +600,7 @@ impl<'a> Reader<'a> {
                 armed,
                 cold: CodeOffset::new(cold),
                 trap: CodeOffset::new(trap),
+                restore,
                 slots,
             })
         })

@@ -6,6 +6,7 @@ use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, Expression, FunctionMap, ImageMap, Input,
     InstanceLayout, Location, Producer, Reason, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
 };
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{FuncType, ValType};
 
@@ -371,13 +372,16 @@ impl Writer {
         self.count(function.stable_points.len());
         let mut offset = function.body.start.get();
         let mut pc = function.code.start.get();
-        for StablePoint { offset: at, poll, armed, cold, trap, slots } in &function.stable_points {
+        for StablePoint { offset: at, poll, armed, cold, trap, restore, slots } in
+            &function.stable_points
+        {
             self.forward(offset, at.get());
             self.either_way(pc, poll.get());
             self.count(armed.len());
             self.bytes.extend_from_slice(armed);
             self.either_way(poll.get(), cold.get());
             self.forward(cold.get(), trap.get());
+            self.unsigned(u64::from(restore.map_or(0, NonZeroU32::get)));
             self.count(slots.len());
             let (mut next, mut place) = (0, StablePoint::HEADER);
             for &(slot, offset) in slots {

@@ -6,6 +6,7 @@ use dwarf_map::{
     Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
     expression::{BinaryOp, UnaryOp},
 };
+use std::num::NonZeroU32;
 use std::ops::Range;
 use wasm_view::{
     Cell, DataIdx, ElemIdx, FuncIdx, FuncType, MemoryIdx, SlotIdx, TableIdx, TagIdx, Trap, TypeIdx,
@@ -211,6 +212,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             armed: random.list(15, |random| random.next() as u8),
             cold: CodeOffset::new(cold),
             trap: CodeOffset::new(cold + random.u32(1 << 16)),
+            restore: NonZeroU32::new(random.u32(3)),
             slots,
         }
     });

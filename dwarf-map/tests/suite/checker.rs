@@ -339,6 +339,7 @@ fn with_stable_point() -> Image {
         armed: vec![0x83, 0x7f, 8, 0, 0x75, 2],
         cold: CodeOffset::new(32),
         trap: CodeOffset::new(40),
+        restore: None,
         slots: vec![(SlotIdx::new(0), 16), (SlotIdx::new(2), 24)],
     }];
     image.text[24..46].fill(0x90);
