@@ -4,7 +4,7 @@ use super::{FrameRecord, Oracle, State};
 use crate::module::{Module, OpIdx};
 use crate::op::Op;
 use std::sync::Arc;
-use wasm_view::{Boundary, Cell, Frame, ValType, Value};
+use wasm_view::{Boundary, Cell, Frame, HeapType, RefType, ValType, Value};
 
 /// The innermost frame, as it stands at a boundary.
 pub type Top<'a> = FrameView<'a>;
@@ -54,8 +54,18 @@ impl FrameView<'_> {
 
     /// A copy that stands for itself.
     pub fn to_frame(&self) -> Frame {
+        // Null says by itself of no defined type which hierarchy it is of.
+        let hierarchy = |ty: &ValType| match *ty {
+            ValType::Ref(RefType { heap: HeapType::Concrete(index), .. }) => {
+                let is_func = self.module.func_type_of(index).is_some();
+                let heap = if is_func { HeapType::Func } else { HeapType::Any };
+                ValType::Ref(RefType::nullable(heap))
+            }
+            ty => ty,
+        };
         let typed = |types: &[ValType], cells: &[Cell]| {
-            types.iter().copied().zip(Value::list_from_cells(types, cells)).collect()
+            let general: Vec<ValType> = types.iter().map(hierarchy).collect();
+            types.iter().copied().zip(Value::list_from_cells(&general, cells)).collect()
         };
         Frame {
             boundary: self.boundary,
