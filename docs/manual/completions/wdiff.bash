@@ -37,6 +37,9 @@ _wdiff() {
             wdiff,map)
                 cmd="wdiff__subcmd__map"
                 ;;
+            wdiff,migrate)
+                cmd="wdiff__subcmd__migrate"
+                ;;
             wdiff,report)
                 cmd="wdiff__subcmd__report"
                 ;;
@@ -45,6 +48,9 @@ _wdiff() {
                 ;;
             wdiff,selftest)
                 cmd="wdiff__subcmd__selftest"
+                ;;
+            wdiff,snapshot)
+                cmd="wdiff__subcmd__snapshot"
                 ;;
             wdiff,wast)
                 cmd="wdiff__subcmd__wast"
@@ -70,6 +76,9 @@ _wdiff() {
             wdiff__subcmd__help,map)
                 cmd="wdiff__subcmd__help__subcmd__map"
                 ;;
+            wdiff__subcmd__help,migrate)
+                cmd="wdiff__subcmd__help__subcmd__migrate"
+                ;;
             wdiff__subcmd__help,report)
                 cmd="wdiff__subcmd__help__subcmd__report"
                 ;;
@@ -79,11 +88,29 @@ _wdiff() {
             wdiff__subcmd__help,selftest)
                 cmd="wdiff__subcmd__help__subcmd__selftest"
                 ;;
+            wdiff__subcmd__help,snapshot)
+                cmd="wdiff__subcmd__help__subcmd__snapshot"
+                ;;
             wdiff__subcmd__help,wast)
                 cmd="wdiff__subcmd__help__subcmd__wast"
                 ;;
             wdiff__subcmd__help__subcmd__report,merge)
                 cmd="wdiff__subcmd__help__subcmd__report__subcmd__merge"
+                ;;
+            wdiff__subcmd__help__subcmd__snapshot,check)
+                cmd="wdiff__subcmd__help__subcmd__snapshot__subcmd__check"
+                ;;
+            wdiff__subcmd__help__subcmd__snapshot,convert)
+                cmd="wdiff__subcmd__help__subcmd__snapshot__subcmd__convert"
+                ;;
+            wdiff__subcmd__help__subcmd__snapshot,diff)
+                cmd="wdiff__subcmd__help__subcmd__snapshot__subcmd__diff"
+                ;;
+            wdiff__subcmd__help__subcmd__snapshot,resume)
+                cmd="wdiff__subcmd__help__subcmd__snapshot__subcmd__resume"
+                ;;
+            wdiff__subcmd__help__subcmd__snapshot,show)
+                cmd="wdiff__subcmd__help__subcmd__snapshot__subcmd__show"
                 ;;
             wdiff__subcmd__report,help)
                 cmd="wdiff__subcmd__report__subcmd__help"
@@ -97,6 +124,42 @@ _wdiff() {
             wdiff__subcmd__report__subcmd__help,merge)
                 cmd="wdiff__subcmd__report__subcmd__help__subcmd__merge"
                 ;;
+            wdiff__subcmd__snapshot,check)
+                cmd="wdiff__subcmd__snapshot__subcmd__check"
+                ;;
+            wdiff__subcmd__snapshot,convert)
+                cmd="wdiff__subcmd__snapshot__subcmd__convert"
+                ;;
+            wdiff__subcmd__snapshot,diff)
+                cmd="wdiff__subcmd__snapshot__subcmd__diff"
+                ;;
+            wdiff__subcmd__snapshot,help)
+                cmd="wdiff__subcmd__snapshot__subcmd__help"
+                ;;
+            wdiff__subcmd__snapshot,resume)
+                cmd="wdiff__subcmd__snapshot__subcmd__resume"
+                ;;
+            wdiff__subcmd__snapshot,show)
+                cmd="wdiff__subcmd__snapshot__subcmd__show"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,check)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__check"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,convert)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__convert"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,diff)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__diff"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,help)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__help"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,resume)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__resume"
+                ;;
+            wdiff__subcmd__snapshot__subcmd__help,show)
+                cmd="wdiff__subcmd__snapshot__subcmd__help__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -104,7 +167,7 @@ _wdiff() {
 
     case "${cmd}" in
         wdiff)
-            opts="-h -V --help --version run compile map wast selftest fuzz gate report explain manual help"
+            opts="-h -V --help --version run compile map wast selftest fuzz gate report explain manual migrate snapshot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -137,7 +200,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)
@@ -178,7 +241,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__fuzz)
-            opts="-h -V --seed --count --opt --anchors --cpu --stable --timeout --failures --help --version"
+            opts="-h -V --seed --count --opt --anchors --cpu --stable --source --chaos --jobs --state --timeout --failures --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -193,7 +256,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --anchors)
@@ -205,6 +268,22 @@ _wdiff() {
                     return 0
                     ;;
                 --stable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=($(compgen -W "smith pressure corpus" -- "${cur}"))
+                    return 0
+                    ;;
+                --chaos)
+                    COMPREPLY=($(compgen -W "off on" -- "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -259,7 +338,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)
@@ -314,7 +393,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__help)
-            opts="run compile map wast selftest fuzz gate report explain manual help"
+            opts="run compile map wast selftest fuzz gate report explain manual migrate snapshot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -425,6 +504,20 @@ _wdiff() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wdiff__subcmd__help__subcmd__migrate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wdiff__subcmd__help__subcmd__report)
             opts="merge"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -481,6 +574,90 @@ _wdiff() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wdiff__subcmd__help__subcmd__snapshot)
+            opts="show diff check resume convert"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__snapshot__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__snapshot__subcmd__convert)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__snapshot__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__snapshot__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__snapshot__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wdiff__subcmd__help__subcmd__wast)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -525,7 +702,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)
@@ -541,6 +718,96 @@ _wdiff() {
                     return 0
                     ;;
                 --cpu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__migrate)
+            opts="-h -V --relay --every --at --random --inject --save --backend --opt --stable --anchors --target --cpu --invoke --dir --env --stdin --timeout --format --output --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --relay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --random)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inject)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --save)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opt)
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
+                    return 0
+                    ;;
+                --stable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --anchors)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --target)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cpu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --invoke)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json html junit sarif markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -645,7 +912,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)
@@ -759,7 +1026,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)
@@ -793,6 +1060,188 @@ _wdiff() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wdiff__subcmd__snapshot)
+            opts="-h -V --help --version show diff check resume convert help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__check)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__convert)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__diff)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help)
+            opts="show diff check resume convert help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__convert)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__resume)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__snapshot__subcmd__show)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wdiff__subcmd__wast)
             opts="-h -V --oracle-only --standard --backend --opt --stable --anchors --target --cpu --engine --compare --max-stops --timeout --paranoid --inject --functions --format --output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -809,7 +1258,7 @@ _wdiff() {
                     return 0
                     ;;
                 --opt)
-                    COMPREPLY=($(compgen -W "none speed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
                     return 0
                     ;;
                 --stable)

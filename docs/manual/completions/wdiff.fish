@@ -36,11 +36,14 @@ complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "gate" -d 'Run many prog
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "report" -d 'Work with reports'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "manual" -d 'Write man pages and shell completions'
+complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "migrate" -d 'Hand a program from one executor to the next and compare at every hand-over'
+complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "snapshot" -d 'Look at snapshots'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l break -d 'Stop only at stable points (`stable`), in a function (`FUNC`) or at an instruction (`FUNC:OFFSET`)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
@@ -75,7 +78,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -s V -l version -d 'Pri
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -s o -l output -d 'The image to write; its listing goes beside it as IMAGE.lst' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
@@ -85,7 +89,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -s V -l version -d 
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l func -d 'Print the map of one function, `#N` or a name' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand map" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
@@ -96,7 +101,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand map" -s V -l version -d 'Pri
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l standard -d 'Version of WebAssembly that the scripts were written for: what later versions allow is then counted apart where a script calls it invalid' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
@@ -122,7 +128,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l seed -d 'What t
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l count -d 'How many code faults, and how many map faults' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
@@ -139,10 +146,18 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -s V -l version -d
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l seed -d 'The first seed; each module has the next one' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l count -d 'How many seeds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l opt -d 'Optimisation level (default: drawn for each module)' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l anchors -d 'Where stops are anchored: trap, srcloc (default: drawn for each module)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l cpu -d 'CPU features as for `run` (default: drawn for each module)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l stable -d 'Stable points as for `run` (default: drawn for each module); where there are some, half of the modules run with --paranoid' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l source -d 'Where modules come from (default: drawn for each)' -r -f -a "smith\t'Generated by wasm-smith'
+pressure\t'Generated with many values alive at a time, and loops'
+corpus\t'Programs of the corpus with some instructions exchanged'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l chaos -d 'Cranelift\'s chaos mode, which builds with the cargo feature `chaos` have (default: drawn for each module where it is there)' -r -f -a "off\t'As Cranelift is used'
+on\t'Choices of chance'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l jobs -d 'How many modules are worked on at a time (default: as many as there are CPUs, at most 8)' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l state -d 'Write down in this file how far it is, and go on from there if it exists' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l timeout -d 'End after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -l failures -d 'Directory for modules with which something is wrong, made when needed' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand fuzz" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -155,7 +170,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l max-code-growth -d 
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l max-compile-growth -d 'Per cent by which compiling may take longer (default: that of the baseline; none in a new one)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l backend -d 'Compilers' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l opt -d 'Optimisation levels' -r -f -a "none\t'Cranelift `opt_level=none`'
-speed\t'Cranelift `opt_level=speed`'"
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand gate" -l target -d 'Instruction sets' -r
@@ -197,15 +213,74 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand explain" -s h -l help -d 'Pr
 complete -c wdiff -n "__fish_wdiff_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand manual" -s h -l help -d 'Print help'
 complete -c wdiff -n "__fish_wdiff_using_subcommand manual" -s V -l version -d 'Print version'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "run" -d 'Run a program natively under the tracer and compare every stop with the oracle'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "compile" -d 'Compile a program into an image: native code, DWARF and map in one ELF file'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "map" -d 'Print or check the map of an image'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "wast" -d 'Run scripts of the specification\'s test suite'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "selftest" -d 'Put faults into programs and see whether they are caught'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "fuzz" -d 'Run generated modules in lockstep'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "gate" -d 'Run many programs in many configurations, against a baseline'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "report" -d 'Work with reports'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "manual" -d 'Write man pages and shell completions'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l relay -d 'Who executes it in turn: oracle, x86_64:none, x86_64:speed' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l every -d 'Hand over at every Nth stable point (default: at every one)' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l at -d 'Hand over once, at the Nth stable point' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l random -d 'Hand over after 1 to 32 stable points, drawn each time' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l inject -d 'Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale, order, frame' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l save -d 'Write the snapshot of the last hand-over' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l backend -d 'Compiler that makes the native code' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l cpu -d 'CPU features: baseline, native, or a list of +feature and -feature' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l dir -d 'Give the program a host directory under a guest path' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l env -d 'Set an environment variable of the program' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l timeout -d 'End, inconclusive, after this many seconds' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'Schema wdiff-report/1'
+html\t'One file to look at in a browser'
+junit\t'JUnit XML, for CI systems'
+sarif\t'SARIF 2.1.0, for code hosts'
+markdown\t'A summary, for a pull request'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l output -d 'Where the report goes (default: standard error)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "show" -d 'Print what is in a snapshot'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "resume" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "convert" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print what is in a snapshot'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "convert" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "run" -d 'Run a program natively under the tracer and compare every stop with the oracle'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "compile" -d 'Compile a program into an image: native code, DWARF and map in one ELF file'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "map" -d 'Print or check the map of an image'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "wast" -d 'Run scripts of the specification\'s test suite'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "selftest" -d 'Put faults into programs and see whether they are caught'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "fuzz" -d 'Run generated modules in lockstep'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "gate" -d 'Run many programs in many configurations, against a baseline'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "report" -d 'Work with reports'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "manual" -d 'Write man pages and shell completions'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "migrate" -d 'Hand a program from one executor to the next and compare at every hand-over'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "snapshot" -d 'Look at snapshots'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from report" -f -a "merge" -d 'Put the shards of a gate together, or show a report in another form'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "show" -d 'Print what is in a snapshot'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "resume" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "convert" -d 'Not built yet'
