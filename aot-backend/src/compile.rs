@@ -617,6 +617,7 @@ fn debug_sections(
         if text.is_empty() { default } else { text }
     }
     let listing = Listing::new(wasm.into());
+    let source = crate::source::lines(wasm);
     let input = DwarfInput {
         map,
         text: image::text_address(),
@@ -625,6 +626,7 @@ fn debug_sections(
         listing_dir: or(&options.listing_dir, "."),
         listing_file: or(&options.listing_file, "module.wat"),
         lines: listing.lines(),
+        source: &source,
         frames,
     };
     dwarf::write(input).map_err(CompileError::bug)

@@ -44,6 +44,7 @@ mod lower;
 mod module;
 mod options;
 mod polls;
+mod source;
 mod thunks;
 mod translate;
 

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod oracle;
+mod source;
 mod witness;
 
 use aot_backend::OptLevel;
@@ -22,13 +23,22 @@ struct Subject {
     /// Whether the run stops everywhere, or only where cores are written.
     /// Between distant stops a deep stack is unwound anew each time.
     every: bool,
+    /// Boundaries at which it is looked at, spread over the run.
+    boundaries: usize,
 }
 
-/// Boundaries at which each program is looked at.
-const BOUNDARIES: usize = 20;
+/// Boundaries at which most programs are looked at.
+const FEW: usize = 20;
+/// Boundaries of optimised code, whose variables come and go.
+const MANY: usize = 1000;
 
 const fn subject(name: &'static str, opt: OptLevel) -> Subject {
-    Subject { name, opt, every: false }
+    Subject { name, opt, every: false, boundaries: FEW }
+}
+
+/// A program at speed, stopped everywhere, and looked at often.
+const fn at_length(name: &'static str) -> Subject {
+    Subject { name, opt: OptLevel::Speed, every: true, boundaries: MANY }
 }
 
 /// C without and with optimisation, floats and NaNs, deep recursion, calls
@@ -37,13 +47,15 @@ const fn subject(name: &'static str, opt: OptLevel) -> Subject {
 const SUBJECTS: &[Subject] = &[
     subject("quicksort-o0", OptLevel::None),
     subject("n-body", OptLevel::None),
-    subject("n-body", OptLevel::Speed),
-    subject("quicksort", OptLevel::Speed),
-    subject("sha256", OptLevel::Speed),
+    at_length("n-body"),
+    at_length("quicksort"),
+    at_length("sha256"),
+    at_length("string-hash"),
+    at_length("vm"),
     // NaNs: only a run that stops everywhere adopts the subject's.
-    Subject { name: "floats", opt: OptLevel::None, every: true },
-    Subject { name: "floats", opt: OptLevel::Speed, every: true },
-    Subject { name: "chain", opt: OptLevel::None, every: true },
+    Subject { name: "floats", opt: OptLevel::None, every: true, boundaries: FEW },
+    Subject { name: "floats", opt: OptLevel::Speed, every: true, boundaries: FEW },
+    Subject { name: "chain", opt: OptLevel::None, every: true, boundaries: FEW },
     subject("dispatch", OptLevel::None),
     subject("dispatch", OptLevel::Speed),
     subject("vectors", OptLevel::None),
@@ -58,7 +70,7 @@ const SUBJECTS: &[Subject] = &[
     subject("throw-rethrow", OptLevel::None),
 ];
 
-const _: () = assert!(SUBJECTS.len() >= 5 && SUBJECTS.len() * BOUNDARIES >= 100);
+const _: () = assert!(SUBJECTS.len() >= 5 && SUBJECTS.len() * FEW >= 100);
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -70,6 +82,10 @@ fn main() {
             Trial::test(name, move || have_gdb().and_then(|()| witness::compare(subject)))
         })
         .collect();
+    for opt in ["none", "speed"] {
+        let name = format!("original source {opt}");
+        trials.push(Trial::test(name, move || have_gdb().and_then(|()| source::compare(opt))));
+    }
     trials.push(Trial::test("by hand", || have_gdb().and_then(|()| by_hand())));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -1,7 +1,7 @@
 //! What gdb says, held against the oracle.
 
 use crate::oracle::{Moment, moments};
-use crate::{BOUNDARIES, Subject, common};
+use crate::{MANY, Subject, common};
 use aot_backend::{CompileOptions, Image, OptLevel};
 use clap::Parser;
 use dwarf_map::dwarf::variables::{self, Slot};
@@ -67,7 +67,7 @@ pub fn compare(subject: &Subject) -> Result<(), Failed> {
     let mut config = world::config(&args, &args.program).map_err(|error| error.to_string())?;
     (config.stdout, config.stderr) = (Output::Discard, Output::Discard);
 
-    let (moments, log) = moments(&program, &calls, config, BOUNDARIES)?;
+    let (moments, log) = moments(&program, &calls, config, subject.boundaries)?;
     let paths: Vec<PathBuf> =
         (0..moments.len()).map(|index| scratch.path().join(format!("core{index}"))).collect();
     CoreRequest::new(first, moments[0].at, 1).write_image(&image).map_err(|e| e.to_string())?;
@@ -114,7 +114,11 @@ pub fn compare(subject: &Subject) -> Result<(), Failed> {
         outer.nans,
         outer.hidden
     );
-    let wanted = BOUNDARIES.min(moments.len());
+    // Few programs are short; of those looked at often none is.
+    let wanted = match subject.boundaries {
+        MANY => MANY,
+        few => few.min(moments.len()),
+    };
     if inner.frames != wanted || seen.len() != wanted {
         return Err(format!("{} of {wanted} boundaries looked at", inner.frames).into());
     }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `.debug_info` | a subprogram per function, thunk and entry; in functions a parameter or variable per local, and a variable `stackN_TYPE` per operand depth and type that occurs |
 //! | `.debug_loclists` | where each of them is, at boundaries and while suspended in a call |
-//! | `.debug_line` | the line of the generated listing for each boundary |
+//! | `.debug_line` | the line of the generated listing for each boundary; in a unit of its own, that of the original source |
 //! | `.debug_frame` | call frame information, from the compiler |
 //!
 //! What is claimed is what the map knows and no more: a variable has a
@@ -19,7 +19,10 @@ mod entries;
 mod lines;
 mod loclists;
 pub mod points;
+mod source;
 pub mod variables;
+
+pub use source::SourceLines;
 
 use crate::{ImageMap, SubjectAddr};
 use gimli::write::{DwarfUnit, EndianVec, FrameTable, Sections};
@@ -68,6 +71,8 @@ pub struct DwarfInput<'a> {
     pub listing_file: &'a str,
     /// Line of each instruction in the listing, from 1.
     pub lines: &'a BTreeMap<WasmOffset, u32>,
+    /// Lines of the original source.
+    pub source: &'a SourceLines,
     /// Call frame information at absolute addresses.
     pub frames: FrameTable,
 }
@@ -93,6 +98,9 @@ pub fn write(input: DwarfInput<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, Dwar
     let loclists = entries::write(&mut unit, &input, file)?;
     let mut sections = Sections::new(EndianVec::new(LittleEndian));
     unit.write(&mut sections)?;
+    if let Some(mut unit) = source::unit(&input) {
+        unit.write(&mut sections)?;
+    }
     input.frames.write_debug_frame(&mut sections.debug_frame)?;
 
     let mut written = Vec::new();

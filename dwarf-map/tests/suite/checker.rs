@@ -3,7 +3,7 @@
 
 use crate::fixture::{self, TEXT, TEXT_SIZE};
 use dwarf_map::check::{Rule, Violation, check, check_dwarf};
-use dwarf_map::dwarf::{self, DwarfInput};
+use dwarf_map::dwarf::{self, DwarfInput, SourceLines};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{
     Anchor, CodeOffset, DwarfReg, Expression, ExpressionIdx, FunctionMap, ImageMap, Input,
@@ -419,6 +419,7 @@ fn sections(map: &ImageMap) -> Sections {
         listing_dir: "/tmp",
         listing_file: "add.lst",
         lines: &lines,
+        source: &SourceLines::default(),
         frames: fixture::frames(),
     };
     dwarf::write(input).expect("the fixture can be described")
@@ -512,6 +513,7 @@ fn arbitrary_maps_are_checked_without_harm() {
             listing_dir: "d",
             listing_file: "l",
             lines: &lines,
+            source: &SourceLines::default(),
             frames: fixture::frames(),
         });
         let sections = written.expect("names and places are no obstacle");

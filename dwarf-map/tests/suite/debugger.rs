@@ -3,7 +3,7 @@
 
 use crate::fixture::{self, ENTRY, TEXT, TEXT_SIZE};
 use dwarf_map::CodeOffset;
-use dwarf_map::dwarf::{self, DwarfInput};
+use dwarf_map::dwarf::{self, DwarfInput, SourceLines};
 use object::elf;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, Writer};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,7 @@ fn build(name: &str) -> PathBuf {
         listing_dir: directory.to_str().expect("a path in UTF-8"),
         listing_file: "add.lst",
         lines: &lines,
+        source: &SourceLines::default(),
         frames: fixture::frames(),
     })
     .expect("the fixture can be described");
