@@ -163,7 +163,19 @@ const CASES: &[Case] = &[
     case("sample", "run @good.wasm --sample 2", 3, &["--sample is not built yet"]),
     case("from-boundary", "run @good.wasm --from-boundary 2", 3, &["--from-boundary is not built"]),
     case("wamr", "run @good.wasm --backend wamr", 3, &["--backend wamr is not built yet"]),
-    case("migrate", "migrate @good.wasm", 3, &["wdiff migrate is not built yet"]),
+    case("migrate without relay", "migrate @good.wasm", 2, &["--relay"]),
+    case(
+        "migrate to aarch64",
+        "migrate @good.wasm --relay oracle,aarch64:none",
+        3,
+        &["aarch64:none is not built yet"],
+    ),
+    case(
+        "migrate srcloc",
+        "migrate @good.wasm --relay oracle,x86_64:none --anchors srcloc",
+        3,
+        &["--anchors srcloc is not built yet"],
+    ),
     case("bisect", "bisect @good.wasm", 3, &["wdiff bisect is not built yet"]),
     case("gate of nothing", "gate nowhere", 2, &["nowhere"]),
     case(
@@ -175,7 +187,9 @@ const CASES: &[Case] = &[
     case("gate, bad shard", "gate @good.wasm --shard 3/2", 2, &["I/N"]),
     case("merge of no report", "report merge @good.wasm", 2, &["good.wasm"]),
     case("explain nonsense", "explain nonsense", 2, &["wdiff explain"]),
-    case("snapshot", "snapshot show x", 3, &["wdiff snapshot is not built yet"]),
+    case("snapshot of nothing", "snapshot show nowhere", 2, &["cannot read nowhere"]),
+    case("no snapshot", "snapshot show @good.wasm", 2, &["not a snapshot"]),
+    case("resume", "snapshot resume x", 3, &["snapshot resume is not built yet"]),
     case("debug", "debug @good.wasm", 3, &["wdiff debug is not built yet"]),
 ];
 

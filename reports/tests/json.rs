@@ -41,7 +41,7 @@ const CONTRACT: &[(&str, &str)] = &[
 
 /// Keys that this version adds after those of the contract.
 const ADDED: &[(&str, &str)] = &[
-    ("", "code functions wast selftest gate"),
+    ("", "code functions wast selftest gate migration"),
     ("divergence", "listing state_diff rerun summary after timeline"),
     ("time", "compile_s"),
     ("divergence.timeline[]", "instance func offset instruction"),
@@ -57,6 +57,11 @@ const ADDED: &[(&str, &str)] = &[
     ("gate.jobs[]", "index program config outcome detail accepted new failures report"),
     ("gate.jobs[].config", "backend opt stable anchors target engine cpu"),
     ("gate.jobs[].failures[]", "kind instance func name offset detail"),
+    (
+        "migration",
+        "relay stable hand_overs frames deepest snapshot_bytes largest_snapshot capture_s \
+         transfer_s restore_s fault unmigrated",
+    ),
     ("stable_points", "walks walked witnessed"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),

@@ -5,9 +5,9 @@ use reports::functions::{Heat, steps};
 use reports::{
     Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind, Frame,
     FunctionFigures, Gate, GateJob, Inconclusive, InconclusiveReason, JobOutcome, Lack,
-    ListingLine, Memory, NativePc, Outcome, Passed, Program, Report, Selftest, SelftestFault,
-    SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject,
-    Time, Tool, ValueClass, Wast, Witness, WitnessVerdict,
+    ListingLine, Memory, Migration, NativePc, Outcome, Passed, Program, Report, Selftest,
+    SelftestFault, SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints,
+    StateDiff, Subject, Time, Tool, ValueClass, Wast, Witness, WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -32,6 +32,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("selftest", selftest()),
         ("gate", gate()),
         ("gate_passed", gate_passed()),
+        ("migrated", migrated()),
     ]
 }
 
@@ -325,6 +326,26 @@ pub fn matching() -> Report {
     report.program.exit_code = Some(0);
     report.adoptions.insert("nan_payload".to_owned(), 3);
     report.adoptions.insert("memory_grow".to_owned(), 1);
+    report
+}
+
+/// What `wdiff migrate` reports.
+pub fn migrated() -> Report {
+    let mut report = matching();
+    report.migration = Some(Migration {
+        relay: vec!["oracle".to_owned(), "x86_64:speed".to_owned()],
+        stable: "calls".to_owned(),
+        hand_overs: 12,
+        frames: 60,
+        deepest: 7,
+        snapshot_bytes: 48_000,
+        largest_snapshot: 4_100,
+        capture_s: 0.25,
+        transfer_s: 0.5,
+        restore_s: 1.5,
+        fault: Some("at 0x40: bit 3 of slot 1 flipped".to_owned()),
+        unmigrated: Some(true),
+    });
     report
 }
 

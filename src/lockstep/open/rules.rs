@@ -117,7 +117,7 @@ fn carried(width: Width, x: Bits, y: Bits) -> u64 {
 
 fn equality(x: Bits, y: Bits) -> u64 {
     let open = x.open | y.open;
-    u64::from((x.value ^ y.value) & !open == 0)
+    u64::from(open != 0 && (x.value ^ y.value) & !open == 0)
 }
 
 /// Of an order: open if the ranges of the two overlap.
