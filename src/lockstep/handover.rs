@@ -334,9 +334,9 @@ impl Lockstep<'_> {
                 func: function.func,
                 offset: site.offset,
             };
-            let behind = function.boundaries.partition_point(|each| each.offset <= site.offset);
-            let behind = function.boundaries.get(behind).ok_or_else(broken)?.offset;
-            let live = self.live_flags(position, behind, natives.len())?;
+            // A local that is live before the call is so behind it, or where
+            // something that is thrown lands.
+            let live = self.live_flags(position, site.offset, natives.len())?;
             let (frame, dead) = self.captured_frame(index, call, &natives, &live)?;
             frames.push(frame);
             flags.push(dead);
@@ -364,11 +364,11 @@ impl Lockstep<'_> {
         let mut take = |slots: &[(ValType, Value)]| {
             slots
                 .iter()
-                .map(|(ty, _)| {
+                .map(|(ty, own)| {
                     let (native, live) = values.next().map_or((None, true), |(n, l)| (*n, *l));
                     dead.push(!live);
                     match (live, native) {
-                        (false, _) => Ok((*ty, Value::default_of(erased(*ty)))),
+                        (false, _) => Ok((*ty, nothing(*own))),
                         (true, Some(bits)) => Ok((*ty, space.value(erased(*ty), bits))),
                         (true, None) => Err(CommandError::bug(format_args!(
                             "a live slot of the frame at {} has no location",
@@ -833,7 +833,19 @@ fn native(space: &Space, value: Value) -> u128 {
 /// Makes dead slots what a snapshot has for them.
 pub fn clear_dead(frame: &mut Frame, dead: &[bool]) {
     let slots = frame.locals.iter_mut().chain(&mut frame.operands);
-    for ((ty, value), _) in slots.zip(dead).filter(|(_, dead)| **dead) {
-        *value = Value::default_of(erased(*ty));
+    for ((_, value), _) in slots.zip(dead).filter(|(_, dead)| **dead) {
+        *value = nothing(*value);
+    }
+}
+
+/// What a slot holds before it is set, given something that it can hold: which
+/// hierarchy a defined type belongs to, the type does not say.
+fn nothing(value: Value) -> Value {
+    match value {
+        Value::FuncRef(_) => Value::FuncRef(None),
+        Value::ExternRef(_) => Value::ExternRef(None),
+        Value::AnyRef(_) => Value::AnyRef(None),
+        Value::ExnRef(_) => Value::ExnRef(None),
+        number => Value::default_of(number.ty()),
     }
 }

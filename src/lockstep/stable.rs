@@ -235,7 +235,7 @@ impl Lockstep<'_> {
         Ok(slots)
     }
 
-    /// What is live where a call returns and has no location while it runs.
+    /// What is live where a call goes on and has no location while it runs.
     pub(super) fn lost_while_suspended(
         &mut self,
         site: &CallSite,
@@ -245,18 +245,16 @@ impl Lockstep<'_> {
             return Ok(Vec::new());
         }
         self.know(position)?;
-        let function = &self.image.map.functions[position as usize];
         let known = self.points.functions[position as usize].as_ref();
         let Some(liveness) = known.and_then(|known| known.liveness.as_ref()) else {
             // Too large for the analysis: nobody can say what is live.
             return Ok(Vec::new());
         };
-        // A call always has an instruction behind it.
-        let behind = function.boundaries.partition_point(|each| each.offset <= site.offset);
-        let Some(behind) = function.boundaries.get(behind) else { return Ok(Vec::new()) };
+        // What is live before the call and is no argument is needed behind it, or
+        // where something that is thrown lands.
         let slots = site.locations.iter().enumerate();
         let lost = slots
-            .zip(liveness.slots(behind.offset))
+            .zip(liveness.slots(site.offset))
             .filter(|((_, place), live)| *live && is_lost(Some(place)))
             .map(|((slot, _), _)| SlotIdx::from_index(slot));
         Ok(lost.collect())
