@@ -108,8 +108,11 @@ fn faults() -> Result<(), Failed> {
                 let seed = seed * 31 + number as u32;
                 let at = format!("{}", 40 + 17 * seed);
                 let fault = format!("restore:{kind}:{seed}");
-                let relay =
-                    if seed % 2 == 0 { "x86_64:speed,x86_64:none" } else { "oracle,x86_64:speed" };
+                let relay = if seed.is_multiple_of(2) {
+                    "x86_64:speed,x86_64:none"
+                } else {
+                    "oracle,x86_64:speed"
+                };
                 let options = ["--relay", relay, "--at", &at, "--inject", &fault];
                 let mut args: Vec<OsString> = options.map(Into::into).to_vec();
                 args.extend(named(name, &scratch));

@@ -66,6 +66,7 @@ const LONG: &[(&str, &str)] = &[
     ("memory_copy.wast", "v2"),
     ("memory_fill.wast", "v2"),
     ("memory_grow.wast", "v3"),
+    ("memory_grow64.wast", "v3"),
     ("return_call.wast", "v3"),
     ("return_call_indirect.wast", "v3"),
     ("return_call_ref.wast", "v3"),

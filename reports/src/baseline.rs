@@ -134,7 +134,7 @@ impl Baseline {
     ///
     /// # Errors
     /// A text that is none.
-    pub fn from_str(text: &str) -> Result<Baseline, BaselineError> {
+    pub fn parse(text: &str) -> Result<Baseline, BaselineError> {
         let baseline: Baseline = serde_json::from_str(text)?;
         if baseline.schema != Baseline::SCHEMA {
             return Err(BaselineError::Schema(baseline.schema.chars().take(60).collect()));

@@ -91,7 +91,7 @@ fn baseline(args: &GateArgs) -> Result<Option<Baseline>, CommandError> {
         let hint = "; --update-baseline makes one";
         CommandError::input(format_args!("cannot read {}: {error}{hint}", path.display()))
     })?;
-    let mut known = Baseline::from_str(&text)
+    let mut known = Baseline::parse(&text)
         .map_err(|error| CommandError::input(format_args!("{}: {error}", path.display())))?;
     known.bounds = bounds(args, Some(known.bounds));
     Ok(Some(known))

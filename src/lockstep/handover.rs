@@ -540,7 +540,7 @@ impl Lockstep<'_> {
         let wanted = self.oracle.depth();
         let wanted = self.fault.is_some_and(|fault| fault.draw(0, wanted) == index);
         let fault = if wanted { self.fault } else { None };
-        self.fill_buffer(function, point, frame, innermost, index, lead, fault)?;
+        self.fill_buffer(function, point, frame, index, lead, fault)?;
         let number = u64::from(restore.get()) << 32;
         self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, number)?;
         if !innermost
@@ -581,11 +581,11 @@ impl Lockstep<'_> {
         function: &FunctionMap,
         point: &StablePoint,
         frame: &Frame,
-        innermost: bool,
         index: usize,
         lead: &mut Lead,
         fault: Option<RestoreFault>,
     ) -> Result<(), CommandError> {
+        let innermost = index + 1 == self.oracle.depth();
         let instance = frame.boundary.instance;
         let space = &self.spaces[instance.index()];
         let operands = function.boundaries.iter().find(|each| each.offset == point.offset);
