@@ -5,7 +5,7 @@
 //!                                                   |
 //!                    baseline -> judge each job <---'-> report, new baseline
 //! ```
-//! A job is a process of its own ([`child`]); workers take the heaviest first.
+//! A job is a process of its own (`child`); workers take the heaviest first.
 //! Nothing about a job depends on its neighbours, so that shards on other
 //! machines give the same results. What is not run, for a budget, a failure or
 //! an interrupt, is in the report as not run, with the reason.
