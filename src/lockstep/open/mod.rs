@@ -5,7 +5,7 @@
 //! which bits of it may be otherwise: the sign, and perhaps the payload
 //! ([`oracle_interp::Choice::open_bits`]). These *open bits* are followed through
 //! all that the oracle executes, in cells of frames, in globals and in memory, by
-//! the rules of [`rules`]. Then
+//! the rules of `rules`. Then
 //!
 //! - a difference from the subject in open bits only is none: the subject's bits
 //!   are allowed, the oracle takes them over where it can, and they are open no
