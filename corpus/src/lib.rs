@@ -11,7 +11,7 @@
 //!
 //! [`manifest`] lists the programs, [`mutants`] damages a module in
 //! reproducible ways, [`altered`] makes valid modules of valid ones,
-//! [`mod@pressure`] modules with many live values, [`text()`] compressible text of
+//! [`pressure()`] modules with many live values, [`text()`] compressible text of
 //! any length.
 //!
 //! Invariant: nothing here depends on time, on the machine or on a source of
