@@ -14,11 +14,11 @@
 //! Memory is cut into chunks; pages that are all zero are left out and the rest
 //! is compressed. All numbers are little-endian or LEB128, whatever the machine.
 //!
-//! Nothing in a file is trusted: [`read`] refuses what is damaged, cut short,
+//! Nothing in a file is trusted: [`read()`] refuses what is damaged, cut short,
 //! too large or of another version, by name, and what it returns has the right
 //! *shape* only. Whether it fits a module is found out by whoever loads it.
 //!
-//! Invariant: [`read`] of what [`write`] wrote is equal to what was written.
+//! Invariant: [`read()`] of what [`write()`] wrote is equal to what was written.
 
 mod read;
 mod write;

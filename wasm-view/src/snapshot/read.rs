@@ -21,7 +21,7 @@ const LARGEST_RECORD: usize = 256 << 20;
 /// Reads a snapshot whose memories have at most `most_memory` bytes together.
 ///
 /// # Errors
-/// Whatever is not as [`super::write`] writes it, by name and byte offset.
+/// Whatever is not as [`super::write()`] writes it, by name and byte offset.
 pub fn read(bytes: &[u8], most_memory: u64) -> Result<Snapshot> {
     let header = bytes.get(..HEADER);
     if !bytes.starts_with(&MAGIC) {
