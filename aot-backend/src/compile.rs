@@ -14,13 +14,14 @@ use crate::options::{self, Anchors, CRANELIFT_VERSION, CompileOptions};
 use crate::polls::Poll;
 use crate::thunks::{self, Thunks};
 use crate::translate::{self, BodyError, Environment, HandlerDraft, Keep, Translated};
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::ir::{Function, Value};
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::packed_option::PackedOption;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
     Anchor, BoundaryMap, COPY_BYTES, CallSite, CodeOffset, EntryMap, FunctionMap, Handler,
-    ImageMap, InstanceLayout, Location, Producer, StablePoint, ThunkMap, TrapSite,
+    ImageMap, InstanceLayout, Location, Producer, Reason, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::num::NonZeroU32;
@@ -37,6 +38,20 @@ use wasmparser::{
 /// machine) give the same image. Any input is answered with an image or an
 /// error.
 pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileError> {
+    let isa = options::target(options.opt, &options.cpu)?;
+    Compiler::of(wasm, options, &*isa, true)?.finish(wasm)
+}
+
+/// Compiles a module's functions and keeps nothing but their code: what
+/// [`compile`] is measured against.
+pub fn code(wasm: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
+    let isa = options::target(options.opt, &options.cpu)?;
+    let mut compiler = Compiler::of(wasm, options, &*isa, false)?;
+    compiler.helpers()?;
+    compiler.text.finish()
+}
+
+fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
     if u32::try_from(wasm.len()).is_err() {
         return Err(CompileError::too_large("modules end at 4 GiB"));
     }
@@ -50,23 +65,7 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
         let feature = "restoring code as it ships".to_owned();
         return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     }
-    let isa = options::target(options.opt, &options.cpu)?;
-    let mut compiler = Compiler {
-        module: Module::default(),
-        lowerer: Lowerer::new(&*isa, options.anchors == Anchors::Srcloc, options.chaos),
-        context: FunctionBuilderContext::new(),
-        options,
-        layout: InstanceLayout::default(),
-        thunks: Thunks::default(),
-        text: Text::default(),
-        functions: Vec::new(),
-        budget: crate::MAX_SLOTS,
-    };
-    compiler.functions(wasm).map_err(|error| match error {
-        BodyError::Compile(error) => error,
-        BodyError::Wasm(error) => classify(wasm, &error),
-    })?;
-    compiler.finish(wasm)
+    Ok(())
 }
 
 /// What a module may use. Whatever else a valid one uses is refused by name.
@@ -106,6 +105,9 @@ fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
 /// lost.
 const MOST_ROUNDS: usize = 8;
 
+/// Where a value is that nobody asked for.
+const GONE: Location = Location::Unavailable(Reason::NoLongerLive);
+
 /// A compiled function in its place, and what is known of it.
 struct Built<'a> {
     code: Range<CodeOffset>,
@@ -123,6 +125,8 @@ struct Compiler<'a> {
     lowerer: Lowerer<'a>,
     context: FunctionBuilderContext,
     options: &'a CompileOptions,
+    /// Whether there will be maps.
+    maps: bool,
     layout: InstanceLayout,
     thunks: Thunks,
     text: Text,
@@ -131,7 +135,41 @@ struct Compiler<'a> {
     budget: usize,
 }
 
-impl Compiler<'_> {
+/// Where the helpers of a module lie, in the order in which they are known.
+struct Helpers {
+    thunks: Vec<ThunkMap>,
+    entries: Vec<EntryMap>,
+    labels: Vec<Label>,
+}
+
+impl<'a> Compiler<'a> {
+    /// Compiles the functions of a module.
+    fn of(
+        wasm: &[u8],
+        options: &'a CompileOptions,
+        isa: &'a dyn TargetIsa,
+        maps: bool,
+    ) -> Result<Self, CompileError> {
+        check(wasm, options)?;
+        let mut compiler = Compiler {
+            module: Module::default(),
+            lowerer: Lowerer::new(isa, maps, options.anchors == Anchors::Srcloc, options.chaos),
+            context: FunctionBuilderContext::new(),
+            options,
+            maps,
+            layout: InstanceLayout::default(),
+            thunks: Thunks::default(),
+            text: Text::default(),
+            functions: Vec::new(),
+            budget: crate::MAX_SLOTS,
+        };
+        compiler.functions(wasm).map_err(|error| match error {
+            BodyError::Compile(error) => error,
+            BodyError::Wasm(error) => classify(wasm, &error),
+        })?;
+        Ok(compiler)
+    }
+
     /// Validates the module and compiles its functions as they pass.
     fn functions(&mut self, wasm: &[u8]) -> Result<(), BodyError> {
         let mut validator = Validator::new_with_features(features());
@@ -219,6 +257,7 @@ impl Compiler<'_> {
             stable: self.options.stable,
             restorable: self.options.restorable,
             anchors: self.options.anchors,
+            maps: self.maps,
             isa: self.lowerer.isa,
         };
         let mut translated = translate::translate(
@@ -233,8 +272,8 @@ impl Compiler<'_> {
         )?;
         let clif = std::mem::replace(&mut translated.function, Function::new());
         let graph = match self.options.anchors {
-            Anchors::Trap => None,
-            Anchors::Srcloc => Graph::of(body)?,
+            Anchors::Srcloc if self.maps => Graph::of(body)?,
+            _ => None,
         };
         #[cfg(test)]
         let stock = stock_code(self.lowerer.isa, &clif);
@@ -252,6 +291,11 @@ impl Compiler<'_> {
             self.options.anchors == Anchors::Trap || lowered.code.buffer.data() == stock,
             "{func}: not the code that Cranelift makes by itself"
         );
+        if !self.maps {
+            let piece = lowered.piece(self.lowerer.isa, body.start)?;
+            self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
+            return Ok((validator.into_allocations(), None));
+        }
         let code = &lowered.code;
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
         let tags = Tags::of(code, boundaries, &translated.calls, points)?;
@@ -294,7 +338,8 @@ impl Compiler<'_> {
         }
         // Whether there is a location does not depend on where the frame lies.
         let mut locator = Locator::new(lowered, self.lowerer.isa, 0, self.options.anchors);
-        let mut unavailable = |value, at, suspended| {
+        let mut unavailable = |value: PackedOption<Value>, at, suspended| {
+            let Some(value) = value.expand() else { return true };
             let location = match suspended {
                 false => locator.at(value, at),
                 true => locator.suspended(value, at),
@@ -407,9 +452,9 @@ impl Compiler<'_> {
                 let trap = if let Found::At(pc) = found { Some(pc) } else { None };
                 let slots = locals.len() + draft.operands.len();
                 let values = &values[draft.first_value..draft.first_value + slots];
-                let locations = values.iter().map(|&value| match trap {
-                    Some(pc) => locator.at(value, pc),
-                    None => Location::Unavailable(dwarf_map::Reason::NoLongerLive),
+                let locations = values.iter().map(|value| match trap.zip(value.expand()) {
+                    Some((pc, value)) => locator.at(value, pc),
+                    None => GONE,
                 });
                 let mut locations: Vec<Location> = locations.collect();
                 if let (true, Some(offset), Some(_), Some(top)) =
@@ -448,8 +493,11 @@ impl Compiler<'_> {
                     let pc = at(*tags.handlers.get(&handler.number)?);
                     Some(Handler { tag: handler.tag, pc })
                 };
-                let mut locations: Vec<Location> =
-                    values.iter().map(|&v| locator.suspended(v, standing)).collect();
+                let locations = values.iter().map(|value| match value.expand() {
+                    Some(value) => locator.suspended(value, standing),
+                    None => GONE,
+                });
+                let mut locations: Vec<Location> = locations.collect();
                 show_kept(keep.calls.get(&number), &mut locations);
                 Some(CallSite {
                     return_address: at(address),
@@ -501,22 +549,23 @@ impl Compiler<'_> {
         Ok((code.clone(), trap.map(|pc| CodeOffset::new(code.start.get() + pc))))
     }
 
-    fn finish(mut self, wasm: &[u8]) -> Result<Image, CompileError> {
+    /// Adds what functions need besides each other.
+    fn helpers(&mut self) -> Result<Helpers, CompileError> {
         let frontend = self.lowerer.isa.frontend_config();
         let no_trap = || CompileError::bug("a thunk or entry lost its trap");
-        let mut thunk_maps = Vec::new();
+        let mut thunks = Vec::new();
         for (index, (kind, ty)) in (0..).zip(std::mem::take(&mut self.thunks).into_list()) {
             let symbol = Symbol::Thunk(index);
             let clif = thunks::thunk(symbol, &ty, self.layout, &mut self.context, frontend)?;
             let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
-            thunk_maps.push(ThunkMap { kind, ty, code, trap: trap.ok_or_else(no_trap)? });
+            thunks.push(ThunkMap { kind, ty, code, trap: trap.ok_or_else(no_trap)? });
         }
-        let mut entry_maps = Vec::new();
+        let mut entries = Vec::new();
         for (index, ty) in (0..).zip(self.module.types_in_use()) {
             let symbol = Symbol::Entry(index);
             let clif = thunks::entry(symbol, &ty, self.layout, &mut self.context, frontend)?;
             let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
-            entry_maps.push(EntryMap { ty, code, finish: trap.ok_or_else(no_trap)? });
+            entries.push(EntryMap { ty, code, finish: trap.ok_or_else(no_trap)? });
         }
         let mut labels = Vec::new();
         for index in self.text.libraries() {
@@ -527,14 +576,19 @@ impl Compiler<'_> {
             let (code, _) = self.helper(Target::Library(index), clif)?;
             labels.push(label(format!("library.{call}"), &code));
         }
+        Ok(Helpers { thunks, entries, labels })
+    }
+
+    fn finish(mut self, wasm: &[u8]) -> Result<Image, CompileError> {
+        let Helpers { thunks, entries, mut labels } = self.helpers()?;
         for map in &mut self.functions {
             map.name = self.module.names.function(map.func).map(str::to_owned);
             map.local_names = self.module.names.locals(map.func, map.locals.len());
         }
         let map = ImageMap {
             functions: self.functions,
-            thunks: thunk_maps,
-            entries: entry_maps,
+            thunks,
+            entries,
             layout: self.layout,
             producer: producer(self.options, self.lowerer.isa),
         };
@@ -542,7 +596,7 @@ impl Compiler<'_> {
         let frames = self.text.frames(image::text_address(), self.lowerer.isa)?;
         let text = self.text.finish()?;
         let sections = if self.options.debug_info {
-            debug_sections(&map, text.len(), frames, self.options, wasm)?
+            debug_sections(&map, &text, frames, self.options, wasm)?
         } else {
             vec![(FRAME_SECTION, frame_section(&frames)?)]
         };
@@ -607,7 +661,7 @@ fn frame_section(frames: &FrameTable) -> Result<Vec<u8>, CompileError> {
 /// What debuggers read, call frame information included.
 fn debug_sections(
     map: &ImageMap,
-    text_size: usize,
+    text: &[u8],
     frames: FrameTable,
     options: &CompileOptions,
     wasm: &[u8],
@@ -621,7 +675,8 @@ fn debug_sections(
     let input = DwarfInput {
         map,
         text: image::text_address(),
-        text_size: u32::try_from(text_size).map_err(CompileError::bug)?,
+        text_size: u32::try_from(text.len()).map_err(CompileError::bug)?,
+        code: text,
         program: or(&options.program, "module.wasm"),
         listing_dir: or(&options.listing_dir, "."),
         listing_file: or(&options.listing_file, "module.wat"),

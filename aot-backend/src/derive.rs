@@ -8,14 +8,18 @@
 //! values that dominate a point each has its latest definition there, so an
 //! equation between them that holds at one definition holds at the point.
 //!
-//! The search is limited in depth and in length, and remembers what it found
-//! for the present PC.
+//! The search is limited in depth and in length, and content with the first way
+//! that is short. It remembers what it found, with the code for which that holds:
+//! as long as nothing that it looked at moves.
 
-use crate::locations::{Places, Registers};
+use crate::locations::{Places, Registers, Span};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Type, Value, ValueDef};
+use cranelift_codegen::packed_option::PackedOption;
 use dwarf_map::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use dwarf_map::{Expression, ExpressionIdx, Input, Location, Step};
+use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use wasm_view::Cell;
 
@@ -23,24 +27,41 @@ use wasm_view::Cell;
 const DEPTH: u32 = 5;
 /// Ways back that are tried from one value.
 const MOST_USERS: usize = 8;
+/// Steps with which a way is short enough not to look for another.
+const SHORT: usize = 8;
 
 /// Makes expressions within one compiled function.
 #[derive(Default)]
 pub(crate) struct Deriver {
+    /// The instruction whose only result each value is, by its number.
+    definitions: Vec<PackedOption<Inst>>,
     /// By the first of equal values: what can be undone to give them.
-    users: HashMap<Value, Vec<Value>>,
+    users: HashMap<Value, Users, FxBuildHasher>,
     expressions: Vec<Expression>,
-    known: HashMap<Expression, ExpressionIdx>,
-    /// What `found` is about.
-    at: Option<(u32, Registers)>,
-    /// By the first of equal values and the depth that was allowed.
-    found: HashMap<(Value, u32), Option<Word>>,
+    known: HashMap<Expression, ExpressionIdx, FxBuildHasher>,
+    found: HashMap<Sought, Found, FxBuildHasher>,
+    /// Where values are, by the first of equal ones and whether registers must be
+    /// preserved: what was found last.
+    places: HashMap<(Value, bool), (Span, Location), FxBuildHasher>,
 }
+
+type Users = SmallVec<[Value; 4]>;
+type Steps = SmallVec<[Step; 6]>;
+
+/// What was searched: the first of equal values, the depth that was allowed, and
+/// the registers.
+type Sought = (Value, u32, Registers);
+
+/// What a search came to, and where.
+type Found = (Span, Option<Word>);
+
+/// Most results of searches that are remembered at a time.
+const MOST_FOUND: usize = 1 << 18;
 
 /// How to compute a value.
 #[derive(Clone)]
 struct Word {
-    steps: Vec<Step>,
+    steps: Steps,
     /// Whether the bits above the value's type are 0; else they are anything.
     clean: bool,
 }
@@ -48,10 +69,12 @@ struct Word {
 impl Deriver {
     /// For a function whose values are at these places.
     pub fn new(places: &Places<'_>) -> Self {
-        let mut users: HashMap<Value, Vec<Value>> = HashMap::new();
+        let mut users: HashMap<Value, Users, FxBuildHasher> = HashMap::default();
         let dfg = &places.lowered.function.dfg;
+        let mut definitions = vec![PackedOption::default(); dfg.num_values()];
         for value in dfg.values() {
             let Some(inst) = definition(places, value) else { continue };
+            definitions[value.as_u32() as usize] = inst.into();
             if matches!(
                 dfg.insts[inst].opcode(),
                 Opcode::Iadd | Opcode::Isub | Opcode::Bxor | Opcode::Ineg | Opcode::Bnot
@@ -64,7 +87,7 @@ impl Deriver {
                 }
             }
         }
-        Deriver { users, ..Deriver::default() }
+        Deriver { definitions, users, ..Deriver::default() }
     }
 
     /// The expressions made.
@@ -79,18 +102,22 @@ impl Deriver {
         value: Value,
         pc: u32,
         registers: Registers,
+        span: &mut Span,
     ) -> Option<Location> {
-        if self.at != Some((pc, registers)) {
-            self.at = Some((pc, registers));
+        if self.found.len() > MOST_FOUND {
             self.found.clear();
+            self.places.clear();
         }
         let bits = width(places.lowered.function.dfg.value_type(value))?;
-        let word = Search { deriver: self, places, pc, registers }.word(value, DEPTH)?;
+        let mut search = Search { deriver: self, places, pc, registers, span: Span::ALL };
+        let word = search.word(value, DEPTH);
+        span.cut(search.span);
+        let word = word?;
         if let Some(constant) = word.constant() {
             return Some(Location::Constant(Cell(constant & mask(bits))));
         }
         // Too long or too deep is as good as not found.
-        let expression = Expression::new(word.steps).ok()?;
+        let expression = Expression::new(word.steps.into_vec()).ok()?;
         if let Some(&index) = self.known.get(&expression) {
             return Some(Location::Derived(index));
         }
@@ -125,23 +152,50 @@ struct Search<'s, 'p> {
     places: &'p Places<'p>,
     pc: u32,
     registers: Registers,
+    /// Where everything is so that the search comes to the same.
+    span: Span,
 }
 
 impl Search<'_, '_> {
     fn word(&mut self, value: Value, depth: u32) -> Option<Word> {
-        let key = (self.places.first(value), depth);
-        if let Some(known) = self.deriver.found.get(&key) {
+        let key = (self.places.first(value), depth, self.registers);
+        if let Some((span, known)) = self.deriver.found.get(&key)
+            && span.contains(self.pc)
+        {
+            self.span.cut(*span);
             return known.clone();
         }
+        let whole = std::mem::replace(&mut self.span, Span::ALL);
         let found = self.search(value, depth);
-        self.deriver.found.insert(key, found.clone());
+        self.deriver.found.insert(key, (self.span, found.clone()));
+        self.span.cut(whole);
         found
+    }
+
+    /// Where a value is, if it is somewhere.
+    fn place(&mut self, value: Value) -> Location {
+        let key = (self.places.first(value), self.registers.preserved_only);
+        if let Some((span, place)) = self.deriver.places.get(&key)
+            && span.contains(self.pc)
+        {
+            self.span.cut(*span);
+            return *place;
+        }
+        let general = Registers { general_only: true, ..self.registers };
+        let mut span = Span::ALL;
+        let place = self.places.find(value, self.pc, general, &mut span);
+        self.deriver.places.insert(key, (span, place));
+        self.span.cut(span);
+        place
+    }
+
+    fn definition(&self, value: Value) -> Option<Inst> {
+        self.deriver.definitions.get(value.as_u32() as usize)?.expand()
     }
 
     fn search(&mut self, value: Value, depth: u32) -> Option<Word> {
         let bits = width(self.places.lowered.function.dfg.value_type(value))?;
-        let general = Registers { general_only: true, ..self.registers };
-        match self.places.find(value, self.pc, general) {
+        match self.place(value) {
             Location::Register(register) => {
                 return Some(Word::of(Step::Input(Input::Register(register))));
             }
@@ -154,25 +208,33 @@ impl Search<'_, '_> {
         let depth = depth.checked_sub(1)?;
         let places = self.places;
         let mut best: Option<Word> = None;
+        // Whether that will do.
         let mut offer = |word: Option<Word>| {
             if let Some(word) = word.filter(|word| word.steps.len() <= MAX_STEPS)
                 && best.as_ref().is_none_or(|best| word.steps.len() < best.steps.len())
             {
                 best = Some(word);
             }
+            best.as_ref().is_some_and(|best| best.steps.len() <= SHORT)
         };
         for &member in places.lowered.classes.members(&value) {
-            if let Some(inst) = definition(places, member) {
-                offer(self.forward(inst, member, depth));
+            if let Some(inst) = self.definition(member)
+                && offer(self.forward(inst, member, depth))
+            {
+                return best;
             }
         }
         for &wide in places.lowered.classes.wider(value) {
-            offer(self.word(wide, depth).map(Word::unclean));
+            if offer(self.word(wide, depth).map(Word::unclean)) {
+                return best;
+            }
         }
         let first = places.first(value);
         let users = self.deriver.users.get(&first).cloned().unwrap_or_default();
         for user in users {
-            offer(self.backward(first, user, depth));
+            if offer(self.backward(first, user, depth)) {
+                return best;
+            }
         }
         best
     }
@@ -264,7 +326,7 @@ impl Search<'_, '_> {
     /// From `user`, one of whose arguments is the value.
     fn backward(&mut self, first: Value, user: Value, depth: u32) -> Option<Word> {
         let dfg = &self.places.lowered.function.dfg;
-        let inst = definition(self.places, user)?;
+        let inst = self.definition(user)?;
         let arguments = dfg.inst_args(inst);
         let is_value = |at: usize| {
             arguments.get(at).is_some_and(|&argument| self.places.first(argument) == first)
@@ -294,11 +356,11 @@ impl Search<'_, '_> {
 
 impl Word {
     fn of(step: Step) -> Word {
-        Word { steps: vec![step], clean: false }
+        Word { steps: Steps::from_elem(step, 1), clean: false }
     }
 
     fn number(word: u64) -> Word {
-        Word { steps: vec![Step::Constant(word)], clean: true }
+        Word { steps: Steps::from_elem(Step::Constant(word), 1), clean: true }
     }
 
     fn constant(&self) -> Option<u64> {

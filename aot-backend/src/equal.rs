@@ -15,15 +15,18 @@
 
 use cranelift_codegen::entity::EntityRef;
 use cranelift_codegen::ir::{Function, InstructionData, Opcode, Type, Value, ValueDef};
+use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The classes of equal values of a function.
 pub(crate) struct Classes {
     /// Members of each class with more than one, at the class's number.
     members: Vec<Vec<Value>>,
-    class: HashMap<Value, usize>,
+    /// By a value's number, one more than that of its class; 0 for none.
+    class: Vec<u32>,
     /// By the first of equal values, wider ones with the same low bits.
-    wider: HashMap<Value, Vec<Value>>,
+    wider: HashMap<Value, Vec<Value>, FxBuildHasher>,
 }
 
 /// Rounds over all values; a union found in one may reveal more in the next.
@@ -32,7 +35,7 @@ const MAX_ROUNDS: usize = 4;
 impl Classes {
     /// Every value by itself.
     pub fn identity() -> Self {
-        Classes { members: Vec::new(), class: HashMap::new(), wider: HashMap::new() }
+        Classes { members: Vec::new(), class: Vec::new(), wider: HashMap::default() }
     }
 
     /// The classes of a function after the mid-end.
@@ -48,14 +51,14 @@ impl Classes {
         }
         for _ in 0..MAX_ROUNDS {
             let mut changed = false;
-            let mut first: HashMap<Key, Value> = HashMap::new();
+            let mut first: HashMap<Key, Value, FxBuildHasher> = HashMap::default();
             for value in function.dfg.values() {
                 if let Some(key) = key(function, &mut sets, value) {
                     match first.entry(key) {
-                        std::collections::hash_map::Entry::Occupied(twin) => {
+                        Entry::Occupied(twin) => {
                             changed |= sets.unite(value, *twin.get());
                         }
-                        std::collections::hash_map::Entry::Vacant(slot) => {
+                        Entry::Vacant(slot) => {
                             slot.insert(value);
                         }
                     }
@@ -65,19 +68,24 @@ impl Classes {
                 break;
             }
         }
-        let mut by_root: HashMap<Value, Vec<Value>> = HashMap::new();
+        // A root is the least of its class: all others come after it.
+        let mut members: Vec<Vec<Value>> = Vec::new();
+        let mut class = vec![0; function.dfg.num_values()];
         for value in function.dfg.values() {
-            by_root.entry(sets.root(value)).or_default().push(value);
+            let root = sets.root(value);
+            if root == value {
+                continue;
+            }
+            let known = &mut class[root.as_u32() as usize];
+            if *known == 0 {
+                members.push(vec![root]);
+                *known = members.len() as u32;
+            }
+            let number = *known;
+            members[number as usize - 1].push(value);
+            class[value.as_u32() as usize] = number;
         }
-        let mut members: Vec<Vec<Value>> =
-            by_root.into_values().filter(|class| class.len() > 1).collect();
-        members.sort();
-        let class = members
-            .iter()
-            .enumerate()
-            .flat_map(|(number, values)| values.iter().map(move |&value| (value, number)))
-            .collect();
-        let mut classes = Classes { members, class, wider: HashMap::new() };
+        let mut classes = Classes { members, class, wider: HashMap::default() };
         for value in function.dfg.values() {
             let resolved = function.dfg.resolve_aliases(value);
             let ValueDef::Result(inst, 0) = function.dfg.value_def(resolved) else { continue };
@@ -115,7 +123,10 @@ impl Classes {
 
     /// All values equal to one, itself included.
     pub fn members<'a>(&'a self, value: &'a Value) -> &'a [Value] {
-        let class = self.class.get(value).and_then(|&number| self.members.get(number));
+        let class = self.class.get(value.as_u32() as usize).and_then(|number| {
+            let position = number.checked_sub(1)?;
+            self.members.get(position as usize)
+        });
         class.map_or(std::slice::from_ref(value), Vec::as_slice)
     }
 }

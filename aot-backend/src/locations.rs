@@ -5,6 +5,11 @@
 //! if such a range of it, or of an equal value, covers the PC. Constants are
 //! often not kept anywhere; then the map states the constant. What optimised
 //! code does not keep is derived, if it can be ([`crate::derive`]).
+//!
+//! The map asks for every slot at every boundary, millions of times, and most
+//! slots are where they were at the boundary before. So every answer comes with
+//! the stretch of code over which it cannot be another ([`Span`]), and is
+//! remembered for it.
 
 use crate::derive::Deriver;
 use crate::lower::Lowered;
@@ -22,7 +27,7 @@ use wasm_view::Cell;
 const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
 
 /// Which registers a location may be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Registers {
     /// Only those that a callee hands back unchanged.
     pub preserved_only: bool,
@@ -40,11 +45,37 @@ impl Registers {
     }
 }
 
+/// Code `from..to`, in bytes from the function's start, over which something
+/// stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    from: u32,
+    to: u32,
+}
+
+impl Span {
+    /// All code there is.
+    pub const ALL: Span = Span { from: 0, to: u32::MAX };
+
+    pub fn contains(self, pc: u32) -> bool {
+        self.from <= pc && pc < self.to
+    }
+
+    /// Leaves what is in the other one too.
+    pub fn cut(&mut self, other: Span) {
+        self.from = self.from.max(other.from);
+        self.to = self.to.min(other.to);
+    }
+}
+
 /// Finds locations within one compiled function.
 pub(crate) struct Locator<'a> {
     places: Places<'a>,
     /// Of optimised code only: otherwise what is needed is kept.
     deriver: Option<Deriver>,
+    /// What was found last for each value, by its number: in a running frame, in
+    /// a suspended one.
+    known: [Vec<Option<(Span, Location)>>; 2],
 }
 
 /// Where values are in one compiled function.
@@ -65,6 +96,8 @@ struct Ranges {
     by_start: Vec<ValueLocRange>,
     /// The last end among the ranges up to each position.
     reach: Vec<u32>,
+    /// Where any of them starts or ends, ascending.
+    changes: Vec<u32>,
 }
 
 impl Ranges {
@@ -77,7 +110,21 @@ impl Ranges {
             furthest
         });
         let reach = reach.collect();
-        Ranges { by_start, reach }
+        let mut changes: Vec<u32> =
+            by_start.iter().flat_map(|range| [range.start, range.end]).collect();
+        changes.sort_unstable();
+        changes.dedup();
+        Ranges { by_start, reach, changes }
+    }
+
+    /// The code around a PC that the same ranges cover.
+    fn unchanged(&self, pc: u32) -> Span {
+        let after = self.changes.partition_point(|at| *at <= pc);
+        let before = after.checked_sub(1).and_then(|at| self.changes.get(at));
+        Span {
+            from: before.map_or(0, |at| *at),
+            to: self.changes.get(after).map_or(u32::MAX, |at| *at),
+        }
     }
 
     /// All places at a PC, the one taken latest first.
@@ -106,7 +153,8 @@ impl<'a> Locator<'a> {
         let places = Places { lowered, isa, moved, ranges };
         let optimised = isa.flags().opt_level() != OptLevel::None;
         let deriver = optimised.then(|| Deriver::new(&places));
-        Locator { places, deriver }
+        let known = [(); 2].map(|()| vec![None; places.ranges.len()]);
+        Locator { places, deriver, known }
     }
 
     /// The location of a value when the PC is at `pc`.
@@ -126,13 +174,23 @@ impl<'a> Locator<'a> {
     }
 
     fn locate(&mut self, value: Value, pc: u32, registers: Registers) -> Location {
-        let found = self.places.find(value, pc, registers);
-        match (&found, &mut self.deriver) {
-            (Location::Unavailable(_), Some(deriver)) => {
-                deriver.derive(&self.places, value, pc, registers).unwrap_or(found)
-            }
-            _ => found,
+        let known = &mut self.known[usize::from(registers.preserved_only)];
+        let known = known.get_mut(value.as_u32() as usize);
+        if let Some(Some((span, location))) = &known
+            && span.contains(pc)
+        {
+            return *location;
         }
+        let mut span = Span::ALL;
+        let mut found = self.places.find(value, pc, registers, &mut span);
+        if let (Location::Unavailable(_), Some(deriver)) = (&found, &mut self.deriver) {
+            let derived = deriver.derive(&self.places, value, pc, registers, &mut span);
+            found = derived.unwrap_or(found);
+        }
+        if let Some(known) = known {
+            *known = Some((span, found));
+        }
+        found
     }
 }
 
@@ -195,8 +253,9 @@ impl Places<'_> {
     }
 
     /// A register if there is one, since that is what the code will use next;
-    /// else a stack place, else a constant.
-    pub fn find(&self, value: Value, pc: u32, registers: Registers) -> Location {
+    /// else a stack place, else a constant. Cuts `span` to where the answer is
+    /// the same.
+    pub fn find(&self, value: Value, pc: u32, registers: Registers, span: &mut Span) -> Location {
         let classes = &self.lowered.classes;
         let mut reason = Reason::Folded;
         let mut on_stack = None;
@@ -207,6 +266,7 @@ impl Places<'_> {
             };
             if !ranges.by_start.is_empty() {
                 reason = reason_max(reason, Reason::NoLongerLive);
+                span.cut(ranges.unchanged(pc));
             }
             for place in ranges.covering(pc) {
                 match self.translate(place) {

@@ -21,6 +21,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::isa::unwind::systemv;
+use cranelift_codegen::packed_option::PackedOption;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
 use std::collections::{BTreeMap, HashSet};
@@ -29,6 +30,8 @@ use wasm_view::{Trap, WasmOffset};
 /// Reusable storage for compiling one function after the other.
 pub(crate) struct Lowerer<'a> {
     pub isa: &'a dyn TargetIsa,
+    /// Whether anyone will ask where values are.
+    maps: bool,
     /// Whether the source locations must name every instruction that may fault.
     locate: bool,
     /// What choices of chance are drawn from.
@@ -48,9 +51,15 @@ pub(crate) struct Lowered {
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(isa: &'a dyn TargetIsa, locate: bool, chaos: Option<u64>) -> Self {
+    pub fn new(
+        isa: &'a dyn TargetIsa,
+        maps: bool,
+        locate: bool,
+        chaos: Option<u64>,
+    ) -> Self {
         Lowerer {
             isa,
+            maps,
             locate,
             chaos,
             context: Context::new(),
@@ -64,7 +73,7 @@ impl<'a> Lowerer<'a> {
     pub fn lower(
         &mut self,
         function: Function,
-        values: &mut [Value],
+        values: &mut [PackedOption<Value>],
     ) -> Result<Lowered, CompileError> {
         self.context.clear();
         // Each function draws anew: what one does not use is no other's.
@@ -75,7 +84,10 @@ impl<'a> Lowerer<'a> {
         Ok(Lowered { code: code.0, function, classes: code.1 })
     }
 
-    fn run(&mut self, values: &mut [Value]) -> Result<(CompiledCode, Classes), CodegenError> {
+    fn run(
+        &mut self,
+        values: &mut [PackedOption<Value>],
+    ) -> Result<(CompiledCode, Classes), CodegenError> {
         let (isa, context) = (self.isa, &mut self.context);
         context.verify_if(isa)?;
         context.compute_cfg();
@@ -83,20 +95,28 @@ impl<'a> Lowerer<'a> {
         context.eliminate_unreachable_code(isa)?;
         context.remove_constant_phis(isa)?;
         for value in values.iter_mut() {
-            *value = context.func.dfg.resolve_aliases(*value);
+            let resolved = value.map(|value| context.func.dfg.resolve_aliases(value));
+            *value = resolved.into();
         }
         context.func.dfg.resolve_all_aliases();
         let classes = if isa.flags().opt_level() == OptLevel::None {
             Classes::identity()
         } else {
             context.egraph_pass(isa, &mut self.control)?;
-            if self.locate {
-                crate::anchors::locate(&mut context.func);
+            match self.maps {
+                true => {
+                    if self.locate {
+                        crate::anchors::locate(&mut context.func);
+                    }
+                    Classes::of(&context.func)
+                }
+                false => Classes::identity(),
             }
-            Classes::of(&context.func)
         };
-        if isa.flags().opt_level() == OptLevel::None {
-            label(&mut context.func, values.iter().copied());
+        if !self.maps {
+            // Without labels the compiler keeps no account of them.
+        } else if isa.flags().opt_level() == OptLevel::None {
+            label(&mut context.func, values.iter().filter_map(|value| value.expand()));
         } else {
             // What is not asked for itself may serve to derive what is.
             let all: Vec<Value> = context.func.dfg.values().collect();

@@ -90,6 +90,9 @@ enum Proof {
 /// PC and proof, by position in the graph.
 type Anchors = BTreeMap<usize, (u32, Proof)>;
 
+/// From which anchors, or the entry, each anchor was met.
+type Met = HashMap<usize, BTreeSet<Option<usize>>>;
+
 struct Chooser<'a> {
     graph: &'a Graph,
     facts: &'a CodeFacts<'a>,
@@ -124,12 +127,19 @@ impl<'a> Chooser<'a> {
         self.marked(&mut anchors);
         self.enter(&mut anchors);
         self.fill(&mut anchors);
+        // From an anchor something else is seen only when one that was met from
+        // there, or accused, is given up.
+        let mut met = Met::new();
+        let mut from: BTreeSet<Option<usize>> =
+            std::iter::once(None).chain(anchors.keys().copied().map(Some)).collect();
         for _ in 0..MOST_ROUNDS {
-            let wrong = self.contradictions(&anchors);
+            let wrong = self.contradictions(&anchors, &from, &mut met);
             if wrong.is_empty() {
                 return anchors;
             }
             anchors.retain(|at, (_, proof)| !wrong.contains(at) || *proof == Proof::Poll);
+            from = wrong.iter().filter_map(|at| met.remove(at)).flatten().collect();
+            from.retain(|at| at.is_none_or(|at| anchors.contains_key(&at)));
         }
         polls
     }
@@ -301,17 +311,12 @@ impl<'a> Chooser<'a> {
         is_pending: impl Fn(usize) -> bool,
     ) -> Vec<(usize, usize)> {
         let mut chosen = Vec::new();
-        let is_marked = |place: usize| marks.binary_search_by_key(&place, |mark| mark.0).is_ok();
         for gap in 0..=marks.len() {
             let before = gap.checked_sub(1).map(|gap| marks[gap]);
             let after = marks.get(gap).copied();
-            let places: Vec<usize> = free
-                .iter()
-                .copied()
-                .filter(|place| before.is_none_or(|mark| mark.0 < *place))
-                .filter(|place| after.is_none_or(|mark| *place < mark.0))
-                .filter(|place| !is_marked(*place))
-                .collect();
+            let first = before.map_or(0, |mark| free.partition_point(|place| *place <= mark.0));
+            let end = after.map_or(free.len(), |mark| free.partition_point(|at| *at < mark.0));
+            let places = free.get(first..end).unwrap_or_default();
             let unplaced = |at: &usize| !anchors.contains_key(at);
             match (before, after) {
                 (before, Some((_, next))) => {
@@ -332,7 +337,8 @@ impl<'a> Chooser<'a> {
                     let (chain, begin) = self.graph.chains[at];
                     let members = self.graph.members(chain);
                     let members = members.get(begin + 1..).unwrap_or_default();
-                    chosen.extend(places.into_iter().zip(members.iter().copied().filter(unplaced)));
+                    let unplaced = members.iter().copied().filter(unplaced);
+                    chosen.extend(places.iter().copied().zip(unplaced));
                 }
                 (None, None) => {}
             }
@@ -387,18 +393,30 @@ impl<'a> Chooser<'a> {
         chosen
     }
 
-    /// Rule 3: the boundaries whose anchors contradict the native control flow.
-    fn contradictions(&self, anchors: &Anchors) -> BTreeSet<usize> {
+    /// Rule 3: the boundaries whose anchors contradict the native control flow, as
+    /// seen from these, or the entry. Notes from where which anchor was met, or
+    /// accused.
+    fn contradictions(
+        &self,
+        anchors: &Anchors,
+        from: &BTreeSet<Option<usize>>,
+        met: &mut Met,
+    ) -> BTreeSet<usize> {
         let by_pc: HashMap<u32, usize> = anchors.iter().map(|(at, (pc, _))| (*pc, *at)).collect();
         let mut wrong = BTreeSet::new();
         if by_pc.len() != anchors.len() {
             return anchors.keys().copied().collect();
         }
-        let entry = (None, Some(0));
-        let all = anchors.iter().map(|(at, (pc, _))| (Some(*at), Some(*pc)));
-        for (from, pc) in std::iter::once(entry).chain(all) {
+        for &from in from {
+            let pc = match from {
+                None => Some(0),
+                Some(at) => anchors.get(&at).map(|(pc, _)| *pc),
+            };
             let expected = self.frontier(from, anchors);
             let found = self.reach(from, pc, &by_pc);
+            for at in found.nodes.union(&expected.nodes) {
+                met.entry(*at).or_default().insert(from);
+            }
             let mut unexpected: Vec<usize> =
                 found.nodes.iter().copied().filter(|at| !expected.nodes.contains(at)).collect();
             let done =
@@ -410,6 +428,9 @@ impl<'a> Chooser<'a> {
             let concerned = from.into_iter().chain(unexpected).chain(expected.nodes);
             let concerned: BTreeSet<usize> =
                 concerned.filter(|at| anchors.contains_key(at)).collect();
+            for at in &concerned {
+                met.entry(*at).or_default().insert(from);
+            }
             // The weakest of those concerned.
             let weakest = concerned.iter().map(|at| anchors[at].1).min();
             wrong.extend(concerned.into_iter().filter(|at| Some(anchors[at].1) == weakest));

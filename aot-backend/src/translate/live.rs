@@ -1,8 +1,11 @@
-//! Which locals the state of a stable point must hold.
+//! Which locals the state of a stable point must hold, and which ones the map of
+//! code as it ships asks about.
 //!
 //! A local is live where some path reads it before setting it. What is not
 //! live need not be stored, and more important, need not be kept: a stable
 //! point that kept every local alive would cost every one of them a register.
+//! Nor is it asked where it is in code as it ships: looking a dead local up at a
+//! join makes a block parameter of it, which no compiler would have there.
 //!
 //! This is the plain analysis, on basic blocks of the Wasm and to the least
 //! fixpoint. It may call a local live that the oracle, which follows values
@@ -18,22 +21,71 @@ pub(super) struct Live {
     rows: HashMap<u32, Box<[u64]>>,
 }
 
-impl Live {
-    /// Words of all bit sets together: 256 MiB.
-    const MAX_WORDS: usize = 1 << 25;
+/// Words of all bit sets together: 256 MiB.
+const MAX_WORDS: usize = 1 << 25;
 
+impl Live {
     /// Analyses a body, which need not be valid. `None` where it is too large
     /// or not understood; then every local counts as live.
     pub fn compute(body: &FunctionBody<'_>, locals: usize) -> Option<Live> {
         let flow = Flow::read(body, locals)?;
         let words = locals.div_ceil(64);
         let rows = flow.blocks.len().checked_add(flow.marks)?.checked_mul(words)?;
-        (rows <= Self::MAX_WORDS / 4).then(|| flow.solve(words))
+        (rows <= MAX_WORDS / 4).then(|| flow.marked(words))
     }
 
     /// Whether a local is live before the instruction at an offset.
     pub fn is_live(&self, at: WasmOffset, local: usize) -> bool {
         self.rows.get(&at.get()).is_none_or(|row| get(row, local))
+    }
+}
+
+/// Live locals before each instruction, met in the order of the body.
+pub(super) struct Course {
+    words: usize,
+    /// First instruction and number of each block that has one.
+    starts: Vec<(u32, usize)>,
+    /// Live locals before each block.
+    before: Vec<u64>,
+    /// What touches a local: the instruction, the local, whether it is live behind.
+    steps: Vec<(u32, usize, bool)>,
+    /// The block that the course is in, by position in `starts`, one higher.
+    block: usize,
+    /// The next one of `steps`.
+    step: usize,
+    row: Vec<u64>,
+}
+
+impl Course {
+    /// Analyses a body, which need not be valid. `None` where it is too large
+    /// or not understood; then every local counts as live.
+    pub fn compute(body: &FunctionBody<'_>, locals: usize) -> Option<Course> {
+        let flow = Flow::read(body, locals)?;
+        let words = locals.div_ceil(64);
+        let rows = flow.blocks.len().checked_mul(words)?;
+        (rows <= MAX_WORDS / 4).then(|| flow.course(words))
+    }
+
+    /// Goes on to an instruction, not before the last one asked about.
+    pub fn go_to(&mut self, at: WasmOffset) {
+        let behind = self.starts[self.block..].partition_point(|(start, _)| *start <= at.get());
+        if behind > 0 {
+            self.block += behind;
+            let (start, block) = self.starts[self.block - 1];
+            self.row.copy_from_slice(&self.before[block * self.words..][..self.words]);
+            self.step += self.steps[self.step..].partition_point(|(offset, ..)| *offset < start);
+        }
+        while let Some(&(_, local, live)) =
+            self.steps.get(self.step).filter(|(offset, ..)| *offset < at.get())
+        {
+            set(&mut self.row, local, live);
+            self.step += 1;
+        }
+    }
+
+    /// Whether a local is live before the instruction.
+    pub fn is_live(&self, local: usize) -> bool {
+        get(&self.row, local)
     }
 }
 
@@ -50,8 +102,9 @@ fn set(row: &mut [u64], local: usize, live: bool) {
 
 /// What happens to locals, in order.
 enum Step {
-    Get(usize),
-    Set(usize),
+    /// The local, and the instruction.
+    Get(usize, u32),
+    Set(usize, u32),
     /// Liveness is asked for here.
     Mark(u32),
 }
@@ -59,6 +112,8 @@ enum Step {
 /// A run of instructions that ends where control may go elsewhere.
 #[derive(Default)]
 struct BasicBlock {
+    /// Its first instruction.
+    start: Option<u32>,
     steps: Vec<Step>,
     /// Labels that it may branch to.
     labels: Vec<usize>,
@@ -89,9 +144,13 @@ impl Flow {
         let mut operators = body.get_operators_reader().ok()?;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().ok()?;
+            let offset = u32::try_from(offset).ok()?;
+            if let Some(block) = flow.blocks.last_mut() {
+                block.start.get_or_insert(offset);
+            }
             let is_call = is_call(&operator);
             if std::mem::take(&mut mark) || is_call {
-                flow.step(Step::Mark(u32::try_from(offset).ok()?));
+                flow.step(Step::Mark(offset));
                 flow.marks += 1;
             }
             mark = is_call;
@@ -101,10 +160,10 @@ impl Flow {
             };
             match operator {
                 Operator::LocalGet { local_index } => {
-                    flow.step(Step::Get(in_range(local_index, locals)?));
+                    flow.step(Step::Get(in_range(local_index, locals)?, offset));
                 }
                 Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-                    flow.step(Step::Set(in_range(local_index, locals)?));
+                    flow.step(Step::Set(in_range(local_index, locals)?, offset));
                 }
                 Operator::Block { .. } => {
                     let label = flow.label();
@@ -204,15 +263,16 @@ impl Flow {
         self.labels[label] = self.blocks.len() - 1;
     }
 
-    fn solve(&self, words: usize) -> Live {
+    /// What is live before each block.
+    fn solve(&self, words: usize) -> Vec<u64> {
         // What each block reads before it sets it, and what it sets.
         let (mut reads, mut sets) = (self.rows(words), self.rows(words));
         for (at, block) in self.blocks.iter().enumerate() {
             let range = at * words..(at + 1) * words;
             for step in block.steps.iter().rev() {
                 match *step {
-                    Step::Get(local) => set(&mut reads[range.clone()], local, true),
-                    Step::Set(local) => {
+                    Step::Get(local, _) => set(&mut reads[range.clone()], local, true),
+                    Step::Set(local, _) => {
                         set(&mut reads[range.clone()], local, false);
                         set(&mut sets[range.clone()], local, true);
                     }
@@ -234,9 +294,14 @@ impl Flow {
                 }
             }
             if !changed {
-                break;
+                return before;
             }
         }
+    }
+
+    fn marked(&self, words: usize) -> Live {
+        let before = self.solve(words);
+        let mut row = vec![0; words];
         let mut rows = HashMap::with_capacity(self.marks);
         for (at, block) in self.blocks.iter().enumerate() {
             if !block.steps.iter().any(|step| matches!(step, Step::Mark(_))) {
@@ -245,8 +310,8 @@ impl Flow {
             self.after(block, at, &before, &mut row);
             for step in block.steps.iter().rev() {
                 match *step {
-                    Step::Get(local) => set(&mut row, local, true),
-                    Step::Set(local) => set(&mut row, local, false),
+                    Step::Get(local, _) => set(&mut row, local, true),
+                    Step::Set(local, _) => set(&mut row, local, false),
                     Step::Mark(offset) => {
                         rows.insert(offset, row.clone().into_boxed_slice());
                     }
@@ -254,6 +319,25 @@ impl Flow {
             }
         }
         Live { rows }
+    }
+
+    fn course(&self, words: usize) -> Course {
+        let before = self.solve(words);
+        let mut row = vec![0; words];
+        let (mut starts, mut steps) = (Vec::new(), Vec::new());
+        for (at, block) in self.blocks.iter().enumerate() {
+            starts.extend(block.start.map(|start| (start, at)));
+            self.after(block, at, &before, &mut row);
+            let first = steps.len();
+            for step in block.steps.iter().rev() {
+                if let Step::Get(local, offset) | Step::Set(local, offset) = *step {
+                    steps.push((offset, local, get(&row, local)));
+                    set(&mut row, local, matches!(step, Step::Get(..)));
+                }
+            }
+            steps[first..].reverse();
+        }
+        Course { words, starts, before, steps, block: 0, step: 0, row: vec![0; words] }
     }
 
     fn rows(&self, words: usize) -> Vec<u64> {

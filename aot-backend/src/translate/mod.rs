@@ -18,7 +18,8 @@
 //! slot; the store alone forces the value into a register until then.
 //!
 //! **Code as it ships** (`Anchors::Srcloc`) has none of this: no traps, nothing
-//! kept alive and nothing shown, only a source location on each instruction.
+//! kept alive and nothing shown, only a source location on each instruction. Of
+//! locals it is written down what the live ones are.
 //!
 //! **Showing what is free.** At opt speed that would defeat the purpose. But
 //! where the specification leaves the bits of a result open, whoever follows
@@ -51,11 +52,12 @@ use cranelift_codegen::ir::{
     StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
 };
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::packed_option::PackedOption;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dwarf_map::{InstanceLayout, StableKind, StablePoints};
 pub(crate) use exception::HandlerDraft;
 use exception::{LegacyEnds, Scope};
-use live::Live;
+use live::{Course, Live};
 pub(crate) use stable::{Keep, StableDraft, StablePart};
 use state::State;
 use std::collections::{HashMap, HashSet};
@@ -113,8 +115,8 @@ pub(crate) struct Translated {
     pub calls: Vec<CallDraft>,
     /// In the order of their tags.
     pub stable: Vec<StableDraft>,
-    /// Values of all boundaries and calls.
-    pub values: Vec<Value>,
+    /// Values of all boundaries and calls; none of what nobody asks for.
+    pub values: Vec<PackedOption<Value>>,
     /// Where values are that [`Keep`] names, by position in its lists.
     pub kept: Vec<StackSlot>,
     /// Where results are stored for the boundary behind their instruction.
@@ -129,6 +131,8 @@ pub(crate) struct Environment<'m> {
     pub stable: StablePoints,
     pub restorable: bool,
     pub anchors: Anchors,
+    /// Whether anyone will ask where values are.
+    pub maps: bool,
     pub isa: &'m dyn TargetIsa,
 }
 
@@ -183,6 +187,11 @@ pub(crate) fn translate(
         StablePoints::Off => None,
         _ => Live::compute(body, locals.len()),
     };
+    let course = match env.anchors {
+        Anchors::Trap => None,
+        Anchors::Srcloc if env.maps => Course::compute(body, locals.len()),
+        Anchors::Srcloc => None,
+    };
     let exit = builder.create_block();
     let restorable = env.restorable && env.stable != StablePoints::Off;
     let traps = env.anchors == Anchors::Trap;
@@ -211,6 +220,7 @@ pub(crate) fn translate(
         func,
         next_offset: WasmOffset::default(),
         live,
+        course,
         keep,
         kept: Vec::new(),
         open_loops: HashSet::new(),
@@ -505,13 +515,15 @@ struct Translator<'f, 'm> {
     /// The block that leads to the restore edges, and what it chooses by.
     restore: Option<(Block, Value)>,
     restorable: bool,
-    values: Vec<Value>,
+    values: Vec<PackedOption<Value>>,
     /// The function being translated.
     func: FuncIdx,
     /// Where the next instruction begins.
     next_offset: WasmOffset,
     /// Live locals; `None` if all are.
     live: Option<Live>,
+    /// Locals that are worth asking for; all if `None`.
+    course: Option<Course>,
     keep: &'f Keep,
     /// Stack slots of kept values.
     kept: Vec<StackSlot>,
@@ -600,6 +612,9 @@ impl Translator<'_, '_> {
             self.builder.func.debug_tags.set(marker, [DebugTag::User(tag)]);
             self.builder.ins().debugtrap();
         }
+        if let Some(course) = &mut self.course {
+            course.go_to(offset);
+        }
         let range = self.record_values()?;
         self.boundaries.push(BoundaryDraft {
             offset,
@@ -615,10 +630,15 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Writes down the values of all locals and operands.
+    /// Writes down the values of all locals, or of the live ones, and operands.
     fn record_values(&mut self) -> Result<Range<usize>, CompileError> {
         let start = self.values.len();
-        self.state.record(&mut self.builder, &mut self.values);
+        if !self.env.maps {
+            return Ok(start..start);
+        }
+        let course = self.course.as_ref();
+        let wanted = |local| course.is_none_or(|course| course.is_live(local));
+        self.state.record(&mut self.builder, wanted, &mut self.values);
         let range = start..self.values.len();
         *self.budget = self.budget.checked_sub(range.len()).ok_or_else(|| {
             CompileError::too_large(format!(

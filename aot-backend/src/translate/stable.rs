@@ -98,8 +98,7 @@ impl Translator<'_, '_> {
         if point >= STABLE_TAG >> StablePart::BITS {
             return Err(CompileError::too_large("a function has too many stable points"));
         }
-        let mut values = Vec::new();
-        self.state.record(&mut self.builder, &mut values);
+        let values = self.state.all(&mut self.builder);
         let slots = self.layout(offset, &values)?;
 
         self.mark(StablePart::Poll, point);
@@ -283,8 +282,7 @@ impl Translator<'_, '_> {
     }
 
     fn keep_values(&mut self, slots: &[usize]) {
-        let mut values = Vec::new();
-        self.state.record(&mut self.builder, &mut values);
+        let values = self.state.all(&mut self.builder);
         for (position, slot) in slots.iter().enumerate() {
             let Some(&value) = values.get(*slot) else { continue };
             let place = self.kept_slot(position);

@@ -8,6 +8,7 @@
 
 use crate::abi::native_type;
 use cranelift_codegen::ir::{Block, Type, Value, types};
+use cranelift_codegen::packed_option::PackedOption;
 use cranelift_frontend::{FunctionBuilder, Variable};
 use wasm_view::ValType;
 
@@ -186,15 +187,28 @@ impl State {
         }
     }
 
-    /// Appends the values of all locals, then of all operands.
-    pub fn record(&mut self, builder: &mut FunctionBuilder<'_>, into: &mut Vec<Value>) {
+    /// The values of all locals, then of all operands.
+    pub fn all(&mut self, builder: &mut FunctionBuilder<'_>) -> Vec<Value> {
+        let mut values = Vec::new();
+        self.record(builder, |_| true, &mut values);
+        values.into_iter().filter_map(PackedOption::expand).collect()
+    }
+
+    /// Appends the values of all locals, then of all operands: none for locals
+    /// that are not wanted.
+    pub fn record(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        wanted: impl Fn(usize) -> bool,
+        into: &mut Vec<PackedOption<Value>>,
+    ) {
         into.reserve(self.locals.len() + self.stack.len());
-        for (_, local) in &mut self.locals {
-            into.push(local.get(builder));
+        for (index, (_, local)) in self.locals.iter_mut().enumerate() {
+            into.push(wanted(index).then(|| local.get(builder)).into());
         }
         for depth in 0..self.stack.len() {
             let ty = self.stack[depth];
-            into.push(self.slot(builder, depth, ty).get(builder));
+            into.push(self.slot(builder, depth, ty).get(builder).into());
         }
     }
 }

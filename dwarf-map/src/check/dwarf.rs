@@ -2,11 +2,13 @@
 //!
 //! The comparison does not share the writer's idea of ranges. It asks of each
 //! code byte that a debugger may look up (an anchor, the byte after it, the
-//! last byte of a call instruction) what DWARF says there, and demands that it
-//! says nothing at any other byte.
+//! last byte of a call instruction) what DWARF says there. At any other byte
+//! DWARF may say something only between two of those at which it says the same,
+//! and only if the code from one to the other leaves that place alone.
 
 use super::{Findings, Rule, Violation};
 use crate::dwarf::points::Source;
+use crate::dwarf::quiet::Changes;
 use crate::dwarf::variables::{self, Stacks};
 use crate::expression::{BinaryOp, UnaryOp};
 use crate::locate::width_mask;
@@ -20,6 +22,7 @@ use gimli::{
     DW_TAG_variable, Dwarf, EndianSlice, Expression, LittleEndian, Operation, SectionId, Unit,
     UnitOffset,
 };
+use iced_x86::InstructionInfoFactory;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use wasm_view::{Cell, ValType};
@@ -65,6 +68,8 @@ struct Subprogram<'a> {
 
 struct Described<'a> {
     text: SubjectAddr,
+    /// The bytes at `text`.
+    code: &'a [u8],
     encoding: Option<gimli::Encoding>,
     /// By address.
     subprograms: BTreeMap<u64, Subprogram<'a>>,
@@ -83,6 +88,7 @@ impl<'a> Described<'a> {
         let dwarf: Dwarf<Slice<'a>> = Dwarf::load(load)?;
         let mut described = Described {
             text,
+            code: section(".text"),
             encoding: None,
             subprograms: BTreeMap::new(),
             lines: BTreeSet::new(),
@@ -218,6 +224,7 @@ impl<'a> Described<'a> {
         findings: &mut Findings,
     ) -> Result<(), String> {
         let bytes = lookups(function);
+        let between = self.between(function, &bytes);
         let known = Known::of(function);
         let stacks = Stacks::new(function);
         let expected = variables::of(function);
@@ -240,12 +247,16 @@ impl<'a> Described<'a> {
                 findings.add(Rule::DwarfVariable, Some(function.func), None, message);
                 continue;
             }
-            let said = self.expand(found, variable.ty, &known, bytes.len())?;
-            let meant = bytes.iter().filter_map(|&(pc, source)| {
-                known.located(stacks.location(variable, source)?, variable.ty).map(|at| (pc, at))
-            });
-            let meant: Vec<(u32, Location)> = meant.collect();
-            if let Some((pc, said, meant)) = first_difference(&said, &meant) {
+            let said = self.ranges(found, variable.ty, &known)?;
+            let meant = |at: usize| {
+                let &(_, source) = bytes.get(at)?;
+                known.located(stacks.location(variable, source)?, variable.ty)
+            };
+            let unfounded = |gap: usize, location| {
+                let changes = between.get(gap).and_then(Option::as_ref);
+                !changes.is_some_and(|changes| changes.leave(location, &function.expressions))
+            };
+            if let Some((pc, said, meant)) = first_difference(&said, &bytes, meant, unfounded) {
                 let message = format!(
                     "{} at {}: {said:?} by DWARF, {meant:?} by the map",
                     variable.name,
@@ -269,16 +280,34 @@ impl<'a> Described<'a> {
         Ok(())
     }
 
-    /// What DWARF says about a variable, byte by byte in ascending order. More
-    /// bytes than `most` cannot be right; what is beyond is cut.
-    fn expand(
+    /// What the code between each byte that is looked up and the next one changes;
+    /// `None` where it does not lead there.
+    fn between(&self, function: &FunctionMap, bytes: &[(u32, Source)]) -> Vec<Option<Changes>> {
+        let mut info = InstructionInfoFactory::new();
+        let pairs = bytes.iter().zip(bytes.iter().skip(1));
+        let changes = |(&(from, source), &(to, next)): (&(u32, Source), &(u32, Source))| {
+            let start = match source {
+                Source::CallSite(_) => from.checked_add(1)?,
+                Source::Boundary(at) => match function.boundaries.get(at)?.anchor {
+                    Anchor::Trap(pc) => pc.get().checked_add(1)?,
+                    _ => from,
+                },
+            };
+            // To the end of the call instruction, the last byte of which is looked up.
+            let end = to.checked_add(u32::from(matches!(next, Source::CallSite(_))))?;
+            Changes::of(self.code, start..end, function, &mut info)
+        };
+        pairs.map(changes).collect()
+    }
+
+    /// What DWARF says about a variable, in ascending order, nothing twice.
+    fn ranges(
         &self,
         variable: &DescribedVariable<'a>,
         ty: ValType,
         known: &Known<'_>,
-        most: usize,
-    ) -> Result<Vec<(u32, Location)>, String> {
-        let mut said = Vec::new();
+    ) -> Result<Vec<Said>, String> {
+        let mut said: Vec<Said> = Vec::new();
         for (range, expression) in &variable.ranges {
             let location = self.location(*expression, ty, known).map_err(|what| {
                 format!("{} at {:#x}..{:#x}: {what}", variable.name, range.start, range.end)
@@ -290,16 +319,18 @@ impl<'a> Described<'a> {
             let (Some(start), Some(end)) = (offset(range.start), offset(range.end)) else {
                 return Err(format!("{} is located outside the text", variable.name));
             };
-            let room = (most + 1).saturating_sub(said.len());
-            said.extend((start..end).take(room).map(|pc| (pc, location)));
-        }
-        said.sort_by_key(|(pc, _)| *pc);
-        said.dedup();
-        match said.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
-            Some([(pc, _), ..]) => {
-                Err(format!("{} is in two places at {}", variable.name, CodeOffset::new(*pc)))
+            if start < end {
+                said.push((start..end, location));
             }
-            _ => Ok(said),
+        }
+        said.sort_by_key(|(range, _)| (range.start, range.end));
+        said.dedup();
+        match said.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
+            Some(pair) => {
+                let pc = CodeOffset::new(pair[1].0.start);
+                Err(format!("{} is in two places at {pc}", variable.name))
+            }
+            None => Ok(said),
         }
     }
 
@@ -475,20 +506,47 @@ fn derivation(operations: &[Operation<Slice<'_>>]) -> Result<Derivation, String>
     Derivation::new(steps).map_err(|error| error.to_string())
 }
 
-/// The lowest byte about which two accounts, both in ascending order, differ,
-/// and what each says of it.
+/// A range of code and where DWARF says that a variable is there.
+type Said = (Range<u32>, Location);
+
+/// The lowest byte about which DWARF says something else than it should, and what
+/// each says of it. `bytes` are those that are looked up, of which `meant` knows
+/// by position what the map says; `unfounded` whether a location may not be given
+/// for what lies behind one of them, up to the next.
 fn first_difference(
-    said: &[(u32, Location)],
-    meant: &[(u32, Location)],
+    said: &[Said],
+    bytes: &[(u32, Source)],
+    meant: impl Fn(usize) -> Option<Location>,
+    unfounded: impl Fn(usize, Location) -> bool,
 ) -> Option<(u32, Option<Location>, Option<Location>)> {
-    let same = said.iter().zip(meant).take_while(|(said, meant)| said == meant).count();
-    match (said.get(same).copied(), meant.get(same).copied()) {
-        (None, None) => None,
-        (Some((pc, said)), None) => Some((pc, Some(said), None)),
-        (None, Some((pc, meant))) => Some((pc, None, Some(meant))),
-        (Some((a, said)), Some((b, meant))) => {
-            let pc = a.min(b);
-            Some((pc, (a == pc).then_some(said), (b == pc).then_some(meant)))
+    let mut ranges = said.iter().peekable();
+    // The byte after the last one that is accounted for.
+    let mut done = 0;
+    for (at, &(pc, _)) in bytes.iter().enumerate() {
+        // What begins before this byte and after the last one speaks of neither.
+        while let Some((range, location)) = ranges.next_if(|(range, _)| range.end <= pc) {
+            if range.end > done {
+                return Some((range.start.max(done), Some(*location), None));
+            }
         }
+        let here = ranges.peek().filter(|(range, _)| range.contains(&pc));
+        let here = here.map(|(range, location)| (range, *location));
+        let expected = meant(at);
+        if here.map(|(_, location)| location) != expected {
+            return Some((pc, here.map(|(_, location)| location), expected));
+        }
+        if let Some((range, location)) = here {
+            let came_from_before = at > 0 && range.start < done;
+            if range.start < pc && done < pc {
+                // It covers what lies between the byte before and this one.
+                if !came_from_before || unfounded(at - 1, location) {
+                    return Some((range.start.max(done), Some(location), None));
+                }
+            }
+        }
+        done = pc.saturating_add(1);
     }
+    ranges
+        .find(|(range, _)| range.end > done)
+        .map(|(range, location)| (range.start.max(done), Some(*location), None))
 }

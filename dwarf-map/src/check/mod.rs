@@ -106,7 +106,7 @@ rules! {
     DwarfReadable, "dwarf-readable", "The DWARF sections can be parsed, and every location is of a kind that the map has.";
     DwarfFunction, "dwarf-function", "Each function has a subprogram with the same code, and each such subprogram a function.";
     DwarfVariable, "dwarf-variable", "A subprogram has the variables of its function's slots, with their types.";
-    DwarfLocation, "dwarf-location", "At every boundary and call site, and nowhere else, a variable is where the map says.";
+    DwarfLocation, "dwarf-location", "At every boundary and call site a variable is where the map says; elsewhere only from one of them to the next, if it is in the same place at both and the code in between leaves that alone.";
     DwarfLine, "dwarf-line", "Each anchor is the address of a line, if the function has lines at all.";
 }
 

@@ -2,6 +2,7 @@
 
 use super::loclists::LocLists;
 use super::points::{self, Point};
+use super::quiet::Changes;
 use super::variables::{self, Stacks, Variable};
 use super::{DwarfError, DwarfInput};
 use crate::{CodeOffset, FunctionMap, Location, SubjectAddr, ThunkKind};
@@ -118,10 +119,11 @@ fn subprogram(
         entry.set(DW_AT_decl_line, AttributeValue::Udata(u64::from(*line)));
     }
     let points = points::of(function);
+    let gaps = points::gaps(function, &points, input.code);
     let stacks = Stacks::new(function);
     let mut places = Vec::new();
     for variable in variables::of(function) {
-        collect(&stacks, &variable, &points, &mut places);
+        collect(&stacks, &variable, function, &points, &gaps, &mut places);
         let list = loclists.add(variable.ty, function, &places)?;
         let name = string(unit, &variable.name);
         let tag = if variable.parameter { DW_TAG_formal_parameter } else { DW_TAG_variable };
@@ -143,28 +145,39 @@ fn subprogram(
     Ok(())
 }
 
-/// The points where a variable has a location, adjoining ones with the same
-/// location made one.
+/// The points where a variable has a location, neighbours made one where it has
+/// the same and nothing in between changes it.
 fn collect(
     stacks: &Stacks<'_>,
     variable: &Variable,
+    function: &FunctionMap,
     points: &[Point],
+    gaps: &[Option<Changes>],
     places: &mut Vec<(Point, Location)>,
 ) {
     places.clear();
-    for point in points {
+    // The point that the last of the places ends with.
+    let mut last_point = 0;
+    for (number, point) in points.iter().enumerate() {
         let Some(location) = stacks.location(variable, point.source) else {
             continue;
         };
         if let Location::Unavailable(_) = location {
             continue;
         }
+        let stays = || {
+            let gap = number.checked_sub(1).filter(|before| *before == last_point)?;
+            Some(gaps.get(gap)?.as_ref()?.leave(location, &function.expressions))
+        };
         match places.last_mut() {
-            Some((last, there)) if last.end == point.begin && *there == location => {
+            Some((last, there))
+                if *there == location && (last.end == point.begin || stays() == Some(true)) =>
+            {
                 last.end = point.end;
             }
             _ => places.push((*point, location)),
         }
+        last_point = number;
     }
 }
 

@@ -12,13 +12,15 @@
 //!
 //! What is claimed is what the map knows and no more: a variable has a
 //! location for the one or two bytes from a boundary's trap on (see
-//! [`points`]) and is otherwise "optimized out". A range that a debugger may
-//! look at in between would be a guess.
+//! [`points`]), and from there to the next point if it is there too and the code
+//! in between leaves the place alone ([`quiet`]). It is otherwise "optimized
+//! out": anything more would be a guess.
 
 mod entries;
 mod lines;
 mod loclists;
 pub mod points;
+pub mod quiet;
 mod source;
 pub mod variables;
 
@@ -63,6 +65,8 @@ pub struct DwarfInput<'a> {
     pub text: SubjectAddr,
     /// Bytes of `.text`.
     pub text_size: u32,
+    /// The bytes themselves. Of what is missing nothing is said but at the points.
+    pub code: &'a [u8],
     /// The module's file name, for the compilation unit's name.
     pub program: &'a str,
     /// Directory of the listing.

@@ -8,8 +8,13 @@
 //! it ships, they hold at its first byte only. In an outer frame debuggers look one byte
 //! before the return address, so as to find the call instruction: there, and
 //! only there, a call site's locations hold.
+//!
+//! Between two points what both say holds, if the code between them does not
+//! change it ([`gaps`]).
 
+use super::quiet::Changes;
 use crate::{Anchor, FunctionMap};
+use iced_x86::InstructionInfoFactory;
 
 /// Where the locations of a [`Point`] come from, as a position in the
 /// function's list.
@@ -76,4 +81,27 @@ pub fn of(function: &FunctionMap) -> Vec<Point> {
     points.sort_by_key(|point| point.begin);
     points.dedup_by_key(|point| point.begin);
     points
+}
+
+/// What the code between each point and the next one changes; `None` where it
+/// does not lead from one to the other.
+pub fn gaps(function: &FunctionMap, points: &[Point], text: &[u8]) -> Vec<Option<Changes>> {
+    let mut info = InstructionInfoFactory::new();
+    let pairs = points.iter().zip(points.iter().skip(1));
+    let gap = |(from, to): (&Point, &Point)| {
+        let start = match from.source {
+            // Behind the trap, which changes nothing.
+            Source::Boundary(at) => match function.boundaries.get(at)?.anchor {
+                Anchor::Trap(pc) => pc.get().checked_add(1)?,
+                _ => from.begin,
+            },
+            Source::CallSite(_) => from.end,
+        };
+        let end = match to.source {
+            Source::Boundary(_) => to.begin,
+            Source::CallSite(_) => to.end,
+        };
+        Changes::of(text, start..end, function, &mut info)
+    };
+    pairs.map(gap).collect()
 }

@@ -13,7 +13,9 @@
 //! Most bytes are spent on boundaries, of which there is one per Wasm
 //! instruction, so a boundary is coded as what changed since the one before:
 //! a flags byte, the distance in the module, the distance in the code, and
-//! only those parts of the operand stack and of the locations that differ.
+//! only those parts of the operand stack and of the locations that differ. One
+//! without anchor has no locations, and the next one that has an anchor goes on
+//! from those of the last.
 //!
 //! A model that the format's rules forbid (offsets that go backwards, a range
 //! that ends before it starts) is written without complaint, as differences
@@ -34,7 +36,7 @@ const MAGIC: [u8; 8] = *b"wasm_map";
 
 /// The version of the format that this module writes and reads, a little-endian
 /// u32 after the magic.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A boundary's first byte.
 mod flags {
@@ -58,11 +60,15 @@ mod flags {
     pub const STABLE: u8 = 0b111;
     /// The operand stack differs from the boundary before.
     pub const OPERANDS: u8 = 1 << 5;
-    /// Slots that both have are elsewhere than at the boundary before.
+    /// Slots that both have are elsewhere than at the boundary before; without an
+    /// anchor, that there are locations at all.
     pub const MOVED: u8 = 1 << 6;
     /// The number of locations is not that of the slots and follows.
     pub const COUNT: u8 = 1 << 7;
 }
+
+/// Where everything is at a boundary without anchor.
+const GONE: crate::Location = crate::Location::Unavailable(crate::Reason::NoLongerLive);
 
 /// Stable kinds in the order of their codes.
 const STABLE_KINDS: [crate::StableKind; 4] = [

@@ -6,7 +6,7 @@
 //! reader therefore has a budget of slots ([`slot_budget`]) and refuses a map
 //! that wants more.
 
-use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
+use super::{GONE, MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
 use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
@@ -388,6 +388,8 @@ impl<'a> Reader<'a> {
         let (mut offset, mut pc, mut first) = (body.get(), code.get(), true);
         let mut operands: Vec<ValType> = Vec::new();
         let mut locations: Vec<Location> = Vec::new();
+        // Of the operands that `locations` are of, those that are still there.
+        let mut still = 0;
         self.list("boundaries", |reader| {
             let head = reader.byte("a boundary")?;
             offset = reader.ascending(offset, first, "a boundary's offset")?;
@@ -413,20 +415,31 @@ impl<'a> Reader<'a> {
             if head & flags::OPERANDS != 0 {
                 kept = reader.operand_change(&mut operands)?;
             }
-            let inherited = locations.len().min(locals.len() + kept);
+            still = kept.min(still);
+            let inherited = locations.len().min(locals.len() + still);
             let slots = if head & flags::COUNT != 0 {
                 reader.location_count(inherited)?
             } else {
                 locals.len() + operands.len()
             };
             reader.spend(operands.len().saturating_add(slots))?;
-            reader.locations(&mut locations, inherited, slots, head & flags::MOVED != 0)?;
+            let moved = head & flags::MOVED != 0;
+            let found = if anchor.pc().is_none() && !moved {
+                if head & flags::COUNT != 0 {
+                    return Err(reader.malformed("a number of locations where there are none"));
+                }
+                vec![GONE; slots]
+            } else {
+                reader.locations(&mut locations, inherited, slots, moved)?;
+                still = operands.len();
+                locations.clone()
+            };
             Ok(BoundaryMap {
                 offset: WasmOffset::new(offset),
                 anchor,
                 stable,
                 operands: operands.clone(),
-                locations: locations.clone(),
+                locations: found,
             })
         })
     }

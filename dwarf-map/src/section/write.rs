@@ -1,6 +1,6 @@
 //! Model to bytes: see the parent module and `docs/wasm-map.md`.
 
-use super::{MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
+use super::{GONE, MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
 use crate::expression::{BinaryOp, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, Expression, FunctionMap, ImageMap, Input,
@@ -212,17 +212,23 @@ impl Writer {
         let mut pc = function.code.start.get();
         let mut operands: &[ValType] = &[];
         let mut locations: &[Location] = &[];
+        // Of the operands that `locations` are of, those that are still there.
+        let mut still = 0;
         for boundary in &function.boundaries {
             let BoundaryMap { offset: at, anchor, stable, operands: types, locations: slots } =
                 boundary;
             let kept = common_prefix(operands, types);
             let popped = operands.len() - kept;
             let pushed = &types[kept..];
+            still = still.min(kept);
             // What the reader can keep: the slots that both boundaries have
             // and whose type did not change.
-            let inherited = (function.locals.len() + kept).min(locations.len()).min(slots.len());
+            let inherited = (function.locals.len() + still).min(locations.len()).min(slots.len());
             let moved = moved(&locations[..inherited], slots);
             let expected = function.locals.len() + types.len();
+            let is_nowhere = anchor.pc().is_none()
+                && slots.len() == expected
+                && slots.iter().all(|location| *location == GONE);
 
             let mut head = match anchor {
                 Anchor::Trap(_) => flags::ANCHOR_TRAP,
@@ -237,7 +243,7 @@ impl Writer {
             if popped > 0 || !pushed.is_empty() {
                 head |= flags::OPERANDS;
             }
-            if !moved.is_empty() {
+            if !is_nowhere && (!moved.is_empty() || anchor.pc().is_none()) {
                 head |= flags::MOVED;
             }
             if slots.len() != expected {
@@ -263,12 +269,16 @@ impl Writer {
             if head & flags::MOVED != 0 {
                 self.moved(&moved);
             }
+            offset = at.get();
+            operands = types;
+            if is_nowhere {
+                continue;
+            }
             for &location in &slots[inherited..] {
                 self.location(location);
             }
-            offset = at.get();
-            operands = types;
             locations = slots;
+            still = types.len();
         }
     }
 

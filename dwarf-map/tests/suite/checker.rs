@@ -410,11 +410,16 @@ fn frame_sizes_agree_with_cfi() {
 type Sections = Vec<(&'static str, Vec<u8>)>;
 
 fn sections(map: &ImageMap) -> Sections {
+    sections_of(map, &fixture::text())
+}
+
+fn sections_of(map: &ImageMap, text: &[u8]) -> Sections {
     let lines = fixture::lines();
     let input = DwarfInput {
         map,
         text: TEXT,
         text_size: TEXT_SIZE,
+        code: text,
         program: "add.wasm",
         listing_dir: "/tmp",
         listing_file: "add.lst",
@@ -426,7 +431,14 @@ fn sections(map: &ImageMap) -> Sections {
 }
 
 fn compare(map: &ImageMap, sections: &Sections) -> Vec<Violation> {
+    compare_with(map, sections, &fixture::text())
+}
+
+fn compare_with(map: &ImageMap, sections: &Sections, text: &[u8]) -> Vec<Violation> {
     check_dwarf(map, TEXT, &|name| {
+        if name == ".text" {
+            return text;
+        }
         sections.iter().find(|(each, _)| *each == name).map_or(&[], |(_, bytes)| bytes.as_slice())
     })
 }
@@ -435,6 +447,23 @@ fn compare(map: &ImageMap, sections: &Sections) -> Vec<Violation> {
 fn dwarf_says_what_the_map_says() {
     let map = fixture::map();
     assert_eq!(compare(&map, &sections(&map)), []);
+}
+
+/// local1 is in the same place of the frame from the first boundary to the last.
+/// Code between two of them that writes there ends what may be said of it.
+#[test]
+fn what_the_code_changes_is_not_claimed() {
+    let map = fixture::map();
+    let claimed = sections(&map);
+    let mut text = fixture::text();
+    // mov [rsp + 8], edx; nop for mov esi, 7
+    text[25..30].copy_from_slice(&[0x89, 0x54, 0x24, 0x08, 0x90]);
+    let found = compare_with(&map, &claimed, &text);
+    assert!(matches!(found.as_slice(), [one] if one.rule == Rule::DwarfLocation), "{found:#?}");
+    let short = sections_of(&map, &text);
+    assert_ne!(short, claimed);
+    assert_eq!(compare_with(&map, &short, &text), []);
+    assert_eq!(compare(&map, &short).len(), 0, "less may be said than could be");
 }
 
 #[test]
@@ -509,6 +538,7 @@ fn arbitrary_maps_are_checked_without_harm() {
             map: &map,
             text: TEXT,
             text_size: u32::MAX,
+            code: &fixture::text(),
             program: "p",
             listing_dir: "d",
             listing_file: "l",

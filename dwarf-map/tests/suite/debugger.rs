@@ -112,6 +112,7 @@ fn build(name: &str) -> PathBuf {
         map: &map,
         text: TEXT,
         text_size: TEXT_SIZE,
+        code: &fixture::text(),
         program: "add.wasm",
         listing_dir: directory.to_str().expect("a path in UTF-8"),
         listing_file: "add.lst",

@@ -1,0 +1,155 @@
+//! What maps cost the compiler, and how large they are.
+//!
+//! Each module is compiled in one run, on one thread, as
+//!
+//! | line | what |
+//! |---|---|
+//! | code | nothing but the code |
+//! | map | with `.wasm_map` and call frame information |
+//! | dwarf | the same with DWARF for debuggers, and for it the listing |
+//!
+//! In each round all of them take their turn, in an order that rotates, so that
+//! whatever else the machine is doing weighs on all. Times are the processor's,
+//! not the clock's: the shortest of the rounds, and the medians of the ratios to
+//! the code's in the same round. Sizes are those of the functions' code, and of the
+//! sections that describe it, which the static checker must find right.
+//!
+//! `cargo bench --bench compile -- [--rounds N] [--opt none] [--anchors trap] FILE...`
+//!
+//! Run without `--bench`, as `cargo test` does, it compiles one small module once.
+
+use aot_backend::{Anchors, CompileOptions, Image, OptLevel};
+use clap::{Parser, ValueEnum};
+use object::{Object, ObjectSection};
+use rustix::time::{ClockId, clock_gettime};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds of measurement.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Level of optimisation.
+    #[arg(long, value_enum, default_value_t = Opt::Speed)]
+    opt: Opt,
+    /// Where execution can be halted.
+    #[arg(long, value_enum, default_value_t = At::Srcloc)]
+    anchors: At,
+    /// Given by `cargo bench`.
+    #[arg(long)]
+    bench: bool,
+    /// Modules in the binary format.
+    files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Opt {
+    None,
+    Speed,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum At {
+    Trap,
+    Srcloc,
+}
+
+/// What is made, in the order of the lines.
+const LINES: [&str; 3] = ["code", "map", "dwarf"];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::parse();
+    if arguments.files.is_empty() {
+        let own = "corpus/programs/quicksort/quicksort.wasm";
+        arguments.files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(own));
+    }
+    if !arguments.bench {
+        arguments.rounds = 1;
+    }
+    for file in &arguments.files {
+        if let Err(error) = measure(&arguments, file) {
+            eprintln!("{}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(arguments: &Arguments, file: &Path) -> Result<(), Box<dyn Error>> {
+    let wasm = std::fs::read(file)?;
+    let options = CompileOptions {
+        opt: match arguments.opt {
+            Opt::None => OptLevel::None,
+            Opt::Speed => OptLevel::Speed,
+        },
+        anchors: match arguments.anchors {
+            At::Trap => Anchors::Trap,
+            At::Srcloc => Anchors::Srcloc,
+        },
+        ..CompileOptions::default()
+    };
+    let with_dwarf = CompileOptions { debug_info: true, ..options.clone() };
+    let compile = |line: usize| -> Result<f64, Box<dyn Error>> {
+        let start = seconds();
+        match line {
+            0 => drop(aot_backend::code(&wasm, &options)?),
+            1 => drop(aot_backend::compile(&wasm, &options)?),
+            _ => drop(aot_backend::compile(&wasm, &with_dwarf)?),
+        }
+        Ok(seconds() - start)
+    };
+    let mut rounds = vec![[0.0; LINES.len()]; arguments.rounds.max(1)];
+    for (number, round) in rounds.iter_mut().enumerate() {
+        for turn in 0..LINES.len() {
+            let line = (turn + number) % LINES.len();
+            round[line] = compile(line)?;
+        }
+    }
+    println!("{}", file.display());
+    for (line, name) in LINES.iter().enumerate() {
+        let least = rounds.iter().map(|round| round[line]).fold(f64::INFINITY, f64::min);
+        let mut ratios: Vec<f64> = rounds.iter().map(|round| round[line] / round[0]).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!("  {name:<8} {:>9.1} ms {:>6.2}", least * 1000.0, ratios[ratios.len() / 2]);
+    }
+    sizes(&aot_backend::compile(&wasm, &with_dwarf)?)
+}
+
+/// Processor time of this process so far.
+fn seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn sizes(image: &Image) -> Result<(), Box<dyn Error>> {
+    let code: u64 = image
+        .map
+        .functions
+        .iter()
+        .map(|function| u64::from(function.code.end.get() - function.code.start.get()))
+        .sum();
+    let file = object::File::parse(&*image.elf)?;
+    let mut described = 0;
+    println!("  code of functions {code:>12} bytes");
+    for section in file.sections() {
+        let name = section.name()?;
+        if name == ".wasm_map" || name.starts_with(".debug") {
+            let size = section.size();
+            described += size;
+            println!("  {name:<17} {size:>12} bytes {:>6.2}", size as f64 / code as f64);
+        }
+    }
+    println!("  map and DWARF     {described:>12} bytes {:>6.2}", described as f64 / code as f64);
+    let boundaries = image.map.functions.iter().flat_map(|each| &each.boundaries);
+    let (all, anchored) = boundaries.fold((0, 0), |(all, anchored), boundary| {
+        (all + 1, anchored + usize::from(boundary.anchor.pc().is_some()))
+    });
+    println!("  {all} boundaries, {anchored} anchored");
+    let violations = wdiff::map::violations(image, true)?;
+    match violations.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} rules broken, first: {first}", violations.len()).into()),
+    }
+}
