@@ -51,12 +51,7 @@ pub(crate) struct Lowered {
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(
-        isa: &'a dyn TargetIsa,
-        maps: bool,
-        locate: bool,
-        chaos: Option<u64>,
-    ) -> Self {
+    pub fn new(isa: &'a dyn TargetIsa, maps: bool, locate: bool, chaos: Option<u64>) -> Self {
         Lowerer {
             isa,
             maps,

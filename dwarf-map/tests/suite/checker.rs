@@ -340,6 +340,7 @@ fn with_stable_point() -> Image {
         cold: CodeOffset::new(32),
         trap: CodeOffset::new(40),
         restore: None,
+        stores: true,
         slots: vec![(SlotIdx::new(0), 16), (SlotIdx::new(2), 24)],
     }];
     image.text[24..46].fill(0x90);
