@@ -159,7 +159,7 @@ impl<'a> Compiler<'a> {
             maps,
             layout: InstanceLayout::default(),
             thunks: Thunks::default(),
-            text: Text::default(),
+            text: Text::shifted(options.shift),
             functions: Vec::new(),
             budget: crate::MAX_SLOTS,
         };

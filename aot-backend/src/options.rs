@@ -149,6 +149,11 @@ pub struct CompileOptions {
     /// witness of it, though the map has it all. Code that is restorable or that
     /// traps at its boundaries does in any case.
     pub dump_state: bool,
+    /// Bytes by which all functions lie behind where they would, as far as the
+    /// alignment of their constants allows. What a place costs by itself (some
+    /// processors are slow where a branch meets a 32-byte line) can be told from
+    /// what code costs by measuring in several.
+    pub shift: u32,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.
