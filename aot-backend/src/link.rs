@@ -25,6 +25,9 @@ const MAX_TEXT: usize = i32::MAX as usize;
 /// Text under construction.
 #[derive(Default)]
 pub(crate) struct Text {
+    /// Bytes by which each piece lies behind where it would, as far as its own
+    /// alignment allows.
+    shift: u32,
     bytes: Vec<u8>,
     places: HashMap<Key, CodeOffset>,
     fixups: Vec<(u32, Target, i64)>,
@@ -47,9 +50,15 @@ impl From<Target> for Key {
 }
 
 impl Text {
+    /// Text whose pieces all lie some bytes behind where they would.
+    pub fn shifted(shift: u32) -> Text {
+        Text { shift, ..Text::default() }
+    }
+
     /// Appends a piece and says where it lies.
     pub fn add(&mut self, target: Target, piece: Piece) -> Result<Range<CodeOffset>, CompileError> {
-        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        let shift = self.shift - self.shift % piece.alignment.max(1);
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT).saturating_add(shift as usize);
         let end = start.saturating_add(piece.code.len());
         if end > MAX_TEXT {
             return Err(CompileError::too_large("over 2 GiB of machine code"));
