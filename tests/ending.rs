@@ -82,7 +82,7 @@ impl Running {
         let file = scratch.path().join("program.wat");
         std::fs::write(&file, program).expect("a file");
         let report = scratch.path().join("report.json");
-        let mut command = common::wdiff();
+        let mut command = common::wdiff_for_signals();
         command.args(["run", "--format", "json", "--output"]).arg(&report);
         command.args(options).arg(&file);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -330,7 +330,7 @@ fn nobody_need_read_what_is_printed() {
     let scratch = common::scratch();
     let args = common::arguments(&program, &scratch);
     let run = |close_stdout: bool, close_stderr: bool| {
-        let mut command = common::wdiff();
+        let mut command = common::wdiff_for_signals();
         command.arg("run").args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("wdiff starts");
         drop(child.stdout.take_if(|_| close_stdout));

@@ -20,6 +20,15 @@ pub fn wdiff() -> Command {
     command
 }
 
+/// The command, to be sent signals: whoever runs the tests in the background of a
+/// script has SIGINT ignored, in all that it starts.
+pub fn wdiff_for_signals() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT,TERM,HUP").arg(env!("CARGO_BIN_EXE_wdiff"));
+    command.stdin(Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
 /// What a run left behind.
 pub struct Ran {
     /// Exit code; `None` when killed.
