@@ -7,11 +7,12 @@
 //! | code | nothing but the code |
 //! | map | with `.wasm_map` and call frame information |
 //! | dwarf | the same with DWARF for debuggers, and for it the listing |
+//! | wasmtime | what Wasmtime makes of it at the same level, with cargo's `--features peer` |
 //!
 //! In each round all of them take their turn, in an order that rotates, so that
 //! whatever else the machine is doing weighs on all. Times are the processor's,
-//! not the clock's: the shortest of the rounds, and the medians of the ratios to
-//! the code's in the same round. Sizes are those of the functions' code, and of the
+//! not the clock's: the shortest of the rounds, and the medians of the ratios to the
+//! first line's, and to Wasmtime's, in the same round. Sizes are those of the functions' code, and of the
 //! sections that describe it, which the static checker must find right.
 //!
 //! `cargo bench --bench compile -- [--rounds N] [--opt none] [--anchors trap] FILE...`
@@ -57,7 +58,11 @@ enum At {
 }
 
 /// What is made, in the order of the lines.
-const LINES: [&str; 3] = ["code", "map", "dwarf"];
+const LINES: &[&str] = if cfg!(feature = "peer") {
+    &["code", "map", "dwarf", "wasmtime"]
+} else {
+    &["code", "map", "dwarf"]
+};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
@@ -96,11 +101,12 @@ fn measure(arguments: &Arguments, file: &Path) -> Result<(), Box<dyn Error>> {
         match line {
             0 => drop(aot_backend::code(&wasm, &options)?),
             1 => drop(aot_backend::compile(&wasm, &options)?),
-            _ => drop(aot_backend::compile(&wasm, &with_dwarf)?),
+            2 => drop(aot_backend::compile(&wasm, &with_dwarf)?),
+            _ => peer(&wasm, arguments.opt)?,
         }
         Ok(seconds() - start)
     };
-    let mut rounds = vec![[0.0; LINES.len()]; arguments.rounds.max(1)];
+    let mut rounds = vec![vec![0.0; LINES.len()]; arguments.rounds.max(1)];
     for (number, round) in rounds.iter_mut().enumerate() {
         for turn in 0..LINES.len() {
             let line = (turn + number) % LINES.len();
@@ -110,11 +116,35 @@ fn measure(arguments: &Arguments, file: &Path) -> Result<(), Box<dyn Error>> {
     println!("{}", file.display());
     for (line, name) in LINES.iter().enumerate() {
         let least = rounds.iter().map(|round| round[line]).fold(f64::INFINITY, f64::min);
-        let mut ratios: Vec<f64> = rounds.iter().map(|round| round[line] / round[0]).collect();
-        ratios.sort_by(f64::total_cmp);
-        println!("  {name:<8} {:>9.1} ms {:>6.2}", least * 1000.0, ratios[ratios.len() / 2]);
+        print!("  {name:<8} {:>9.1} ms", least * 1000.0);
+        for base in [Some(0), LINES.iter().position(|name| *name == "wasmtime")] {
+            let Some(base) = base else { continue };
+            let mut ratios: Vec<f64> =
+                rounds.iter().map(|round| round[line] / round[base]).collect();
+            ratios.sort_by(f64::total_cmp);
+            print!(" {:>6.2}", ratios[ratios.len() / 2]);
+        }
+        println!();
     }
     sizes(&aot_backend::compile(&wasm, &with_dwarf)?)
+}
+
+/// Wasmtime's way from the module to its image, on this thread.
+#[cfg(feature = "peer")]
+fn peer(wasm: &[u8], opt: Opt) -> Result<(), Box<dyn Error>> {
+    let mut config = wasmtime::Config::new();
+    config.cranelift_opt_level(match opt {
+        Opt::None => wasmtime::OptLevel::None,
+        Opt::Speed => wasmtime::OptLevel::Speed,
+    });
+    let engine = wasmtime::Engine::new(&config).map_err(|error| error.to_string())?;
+    engine.precompile_module(wasm).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+#[cfg(not(feature = "peer"))]
+fn peer(_: &[u8], _: Opt) -> Result<(), Box<dyn Error>> {
+    Err("built without Wasmtime".into())
 }
 
 /// Processor time of this process so far.
