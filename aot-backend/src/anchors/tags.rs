@@ -11,6 +11,7 @@ use cranelift_codegen::CompiledCode;
 use cranelift_codegen::FinalizedMachExceptionHandler;
 use cranelift_codegen::MachDebugTagPos;
 use cranelift_codegen::ir::DebugTag;
+use dwarf_map::{CodeOffset, Isa};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl};
 use std::collections::{HashMap, HashSet};
 
@@ -31,6 +32,7 @@ impl Tags {
     /// Reads the tags of a function with that many boundaries and stable
     /// points.
     pub fn of(
+        isa: Isa,
         code: &CompiledCode,
         boundaries: usize,
         drafts: &[CallDraft],
@@ -94,7 +96,10 @@ impl Tags {
                     let number = (tag & !crate::translate::CALL_TAG) as usize;
                     (tags.calls.get_mut(number), address.copied())
                 } else {
-                    let trap = trap_after(code.buffer.data(), list.offset);
+                    let trap = match isa {
+                        Isa::X86_64 => trap_after(code.buffer.data(), list.offset),
+                        isa => foreign_trap_after(isa, code.buffer.data(), list.offset),
+                    };
                     (tags.traps.get_mut(tag as usize), trap)
                 };
                 let (Some(place), Some(pc)) = (place, pc) else {
@@ -123,4 +128,36 @@ pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
         }
     }
     None
+}
+
+/// Likewise, for the instruction sets that say of each instruction how long it is.
+fn foreign_trap_after(isa: Isa, code: &[u8], start: u32) -> Option<u32> {
+    let mut at = start;
+    loop {
+        if isa.is_trap(code, CodeOffset::new(at)) {
+            return Some(at);
+        }
+        let rest = code.get(at as usize..)?;
+        let length = isa.instruction_length(rest)?;
+        let instruction = rest.get(..length)?;
+        at += match jump_ahead(isa, instruction) {
+            Some(distance) => distance,
+            None if isa.transfers_control(instruction) => return None,
+            None => length as u32,
+        };
+    }
+}
+
+/// Bytes to the target of a jump ahead, by which code passes an island of veneers:
+/// branches of riscv64 reach no further than 4 KiB, so islands lie anywhere.
+fn jump_ahead(isa: Isa, instruction: &[u8]) -> Option<u32> {
+    let word = u32::from_le_bytes(instruction.try_into().ok()?);
+    // jal zero, distance
+    if isa != Isa::Riscv64 || word & 0xfff != 0x06f {
+        return None;
+    }
+    let field = |from: u32, bits: u32, to: u32| (word >> from & ((1 << bits) - 1)) << to;
+    let forward = word >> 31 == 0;
+    let distance = field(12, 8, 12) | field(20, 1, 11) | field(21, 10, 1);
+    (forward && distance > 0).then_some(distance)
 }

@@ -1,12 +1,20 @@
 //! The rules about what is compiled in at stable points.
 
-use super::{Findings, Rule, byte_at, is_trap};
-use crate::{Anchor, BoundaryMap, CodeOffset, FunctionMap, Location, StablePoint, buffer_bytes};
+use super::{Findings, Rule, byte_at};
+use crate::{
+    Anchor, BoundaryMap, CodeOffset, FunctionMap, Isa, Location, StablePoint, buffer_bytes,
+};
 use std::collections::HashSet;
 use wasm_view::ValType;
 
 /// `compiled`: whether the image has stable points at all.
-pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], findings: &mut Findings) {
+pub(super) fn check(
+    function: &FunctionMap,
+    isa: Isa,
+    compiled: bool,
+    text: &[u8],
+    findings: &mut Findings,
+) {
     for boundary in &function.boundaries {
         if boundary.anchor == Anchor::Eliminated {
             continue;
@@ -42,7 +50,7 @@ pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], finding
         let own = function.code.contains(&point.cold)
             && function.code.contains(&point.trap)
             && point.cold < point.trap;
-        if !own || !is_trap(text, point.trap) || !traps.insert(point.trap) {
+        if !own || !isa.is_trap(text, point.trap) || !traps.insert(point.trap) {
             let message = format!("cold path {}, trap {}", point.cold, point.trap);
             broken(Rule::StableTrap, message);
         }
