@@ -38,9 +38,6 @@ pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
     if args.anchors == Anchors::Srcloc.name() {
         foreign("--anchors srcloc", isa)?;
     }
-    if args.stable != StablePoints::Off {
-        foreign("--stable", isa)?;
-    }
     Ok(())
 }
 
@@ -142,12 +139,11 @@ const fn emulated(isa: Isa) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Checks what a run asks of an image's instruction set, and the image of the
-/// emulator.
+/// Checks what an image asks of the emulator.
 ///
 /// # Errors
-/// What is built for x86-64 alone; CPU features that are not emulated.
-pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
+/// CPU features that are not emulated.
+pub fn image(producer: &Producer) -> Result<(), CommandError> {
     let isa = Isa::from_name(&producer.target).unwrap_or_default();
     let lacks = |name: &&String| emulated(isa).is_some_and(|known| !known.contains(&name.as_str()));
     if let Some(feature) = producer.cpu_features.iter().find(lacks) {
@@ -156,6 +152,17 @@ pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
             isa.name()
         )));
     }
+    Ok(())
+}
+
+/// Checks what a run asks of an image's instruction set, and the image of the
+/// emulator.
+///
+/// # Errors
+/// What is built for x86-64 alone; CPU features that are not emulated.
+pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
+    image(producer)?;
+    let isa = Isa::from_name(&producer.target).unwrap_or_default();
     if isa == Isa::X86_64 {
         return only("engine", &args.engine, &["int3"], &["probe", "rsp"]);
     }

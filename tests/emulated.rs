@@ -42,6 +42,19 @@ fn main() {
                 trials.push(Trial::test(name, move || runs(&program, isa, opt)));
             }
         }
+        for (program, opt, stable) in [
+            ("abort", "speed", "calls"),
+            ("control", "speed", "labels"),
+            ("typed-refs", "speed", "calls"),
+            ("throw-frames", "none", "labels"),
+            ("throw-loop", "speed", "labels"),
+        ] {
+            let name = format!("{} {opt} {stable} {program}", isa.name());
+            let program = corpus::program(program).expect("a program of the corpus");
+            trials.push(Trial::test(name, move || {
+                holds_its_stable_points(&program, isa, opt, stable)
+            }));
+        }
         trials.push(Trial::test(format!("{} wrong map", isa.name()), move || wrong_map(isa)));
         trials.push(Trial::test(format!("{} image", isa.name()), move || an_image_runs(isa)));
         trials.push(Trial::test(format!("{} refusals", isa.name()), move || refusals(isa)));
@@ -98,6 +111,31 @@ fn runs(program: &Program, isa: Isa, opt: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Live slots have locations at stable points, all frames unwind, and what the cold
+/// paths store is right.
+fn holds_its_stable_points(
+    program: &Program,
+    isa: Isa,
+    opt: &str,
+    stable: &str,
+) -> Result<(), Failed> {
+    let scratch = common::scratch();
+    let target = ["--target", isa.name(), "--opt", opt, "--stable", stable, "--paranoid"];
+    let mut args = target.map(OsString::from).to_vec();
+    args.extend(common::arguments(program, &scratch));
+    let ran = common::run(&args, scratch.path());
+    let Some(report) = &ran.report else {
+        return Err(format!("no report, exit {:?}: {}", ran.code, ran.stderr).into());
+    };
+    let points = &report.stable_points;
+    let is_full = points.full == points.executed && points.unavailable_live == 0;
+    if report.verdict != Verdict::Match || !is_full || points.witnessed == 0 || points.walks == 0 {
+        let text = reports::text::render(report, reports::Style::plain());
+        return Err(format!("{points:?}\n{text}\n{}", ran.stderr).into());
+    }
+    Ok(())
+}
+
 fn fib(isa: Isa, more: &[&str]) -> Result<common::Ran, Failed> {
     let program = corpus::program("fib")?;
     let scratch = common::scratch();
@@ -148,7 +186,7 @@ fn an_image_runs(isa: Isa) -> Result<(), Failed> {
 
 fn refusals(isa: Isa) -> Result<(), Failed> {
     for (args, name) in [
-        (&["--stable", "calls"][..], "--stable"),
+        (&["--anchors", "srcloc"][..], "--anchors srcloc"),
         (&["--break", "stable"], "--break"),
         (&["--core", "/nowhere/core", "--at", "fib:0x1"], "--core"),
         (&["--inject", "code:fib:0x1:condition"], "--inject"),

@@ -31,7 +31,13 @@ fn main() {
         for opt in ["none", "speed"] {
             for program in corpus::manifest() {
                 let name = format!("{} {opt} {}", isa.name(), program.name);
-                trials.push(Trial::test(name, move || passes_the_checker(&program, isa, opt)));
+                let checked = program.clone();
+                trials
+                    .push(Trial::test(name, move || passes_the_checker(&checked, isa, opt, "off")));
+                let name = format!("{} {opt} {} with stable points", isa.name(), program.name);
+                trials.push(Trial::test(name, move || {
+                    passes_the_checker(&program, isa, opt, "labels")
+                }));
             }
         }
         for (program, opt) in [
@@ -48,9 +54,14 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn passes_the_checker(program: &corpus::Program, isa: Isa, opt: &str) -> Result<(), Failed> {
+fn passes_the_checker(
+    program: &corpus::Program,
+    isa: Isa,
+    opt: &str,
+    stable: &str,
+) -> Result<(), Failed> {
     let mut command = common::wdiff();
-    command.arg("map").arg(program.wasm_path()).args(["--check", "--opt", opt]);
+    command.arg("map").arg(program.wasm_path()).args(["--check", "--opt", opt, "--stable", stable]);
     let output = command.args(["--target", isa.name()]).output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));

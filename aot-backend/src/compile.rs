@@ -71,12 +71,6 @@ fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
         if options.anchors == Anchors::Srcloc {
             return refused(format!("code as it ships on {name}"));
         }
-        if options.stable != dwarf_map::StablePoints::Off {
-            return refused(format!("stable points on {name}"));
-        }
-        if options.restorable {
-            return refused(format!("restoring on {name}"));
-        }
     }
     Ok(())
 }
@@ -332,7 +326,8 @@ impl<'a> Compiler<'a> {
         let code = &lowered.code;
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
         let tags = Tags::of(self.options.isa, code, boundaries, &translated.calls, points)?;
-        let polls = tags.stable.iter().map(|marks| Poll::find(code.buffer.data(), *marks));
+        let find = |marks: &_| Poll::find(self.options.isa, code.buffer.data(), *marks);
+        let polls = tags.stable.iter().map(find);
         let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
         let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
         if lost != Keep::default() {

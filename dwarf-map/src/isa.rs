@@ -318,6 +318,65 @@ impl Isa {
         }
     }
 
+    /// Bytes from a conditional branch to where it leads when it is taken; `None`
+    /// for what is none. Of x86-64 nothing is answered here.
+    pub fn conditional_branch(self, instruction: &[u8]) -> Option<i32> {
+        let word = little_word(instruction);
+        match (self, instruction) {
+            // b.cond, cbz, cbnz; tbz, tbnz
+            (Isa::Aarch64, _) if word? >> 24 == 0x54 || word? >> 25 & 0x3f == 0b01_1010 => {
+                Some(signed(word? >> 5, 19) * 4)
+            }
+            (Isa::Aarch64, _) if word? >> 25 & 0x3f == 0b01_1011 => {
+                Some(signed(word? >> 5, 14) * 4)
+            }
+            (Isa::Riscv64, _) if word? & 0x7f == 0x63 => {
+                let word = word?;
+                let field =
+                    |from: u32, bits: u32, to: u32| (word >> from & ((1 << bits) - 1)) << to;
+                let distance =
+                    field(31, 1, 12) | field(7, 1, 11) | field(25, 6, 5) | field(8, 4, 1);
+                Some(signed(distance, 13))
+            }
+            // brc and brcl but with the masks of never and of always; compare and branch
+            (Isa::S390x, &[0xa7, mask @ 0x10..=0xef, high, low]) if mask & 15 == 4 => {
+                Some(i32::from(i16::from_be_bytes([high, low])) * 2)
+            }
+            (Isa::S390x, &[0xc0, mask @ 0x10..=0xef, a, b, c, d]) if mask & 15 == 4 => {
+                i32::from_be_bytes([a, b, c, d]).checked_mul(2)
+            }
+            (Isa::S390x, &[0xec, _, high, low, _, 0x64 | 0x65 | 0x76 | 0x77 | 0x7c..=0x7f]) => {
+                Some(i32::from(i16::from_be_bytes([high, low])) * 2)
+            }
+            _ => None,
+        }
+    }
+
+    /// Likewise, of a direct jump that is always taken and is no call.
+    pub fn jump(self, instruction: &[u8]) -> Option<i32> {
+        let word = little_word(instruction);
+        match (self, instruction) {
+            // b
+            (Isa::Aarch64, _) if word? >> 26 == 0b00_0101 => Some(signed(word?, 26) * 4),
+            // jal zero
+            (Isa::Riscv64, _) if word? & 0xfff == 0x06f => {
+                let word = word?;
+                let field =
+                    |from: u32, bits: u32, to: u32| (word >> from & ((1 << bits) - 1)) << to;
+                let distance =
+                    field(31, 1, 20) | field(12, 8, 12) | field(20, 1, 11) | field(21, 10, 1);
+                Some(signed(distance, 21))
+            }
+            (Isa::S390x, &[0xa7, 0xf4, high, low]) => {
+                Some(i32::from(i16::from_be_bytes([high, low])) * 2)
+            }
+            (Isa::S390x, &[0xc0, 0xf4, a, b, c, d]) => {
+                i32::from_be_bytes([a, b, c, d]).checked_mul(2)
+            }
+            _ => None,
+        }
+    }
+
     /// How people call a register with a DWARF number; `None` for x86-64 and
     /// numbers that are no register's.
     pub fn register_name(self, register: DwarfReg) -> Option<String> {
@@ -340,6 +399,16 @@ impl Isa {
             _ => return None,
         })
     }
+}
+
+/// An instruction of four bytes, low ones first.
+fn little_word(instruction: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(instruction.try_into().ok()?))
+}
+
+/// The low bits of a word as a signed number.
+const fn signed(word: u32, bits: u32) -> i32 {
+    (word << (32 - bits)).cast_signed() >> (32 - bits)
 }
 
 impl crate::ImageMap {
@@ -405,6 +474,32 @@ mod tests {
             assert_eq!(after(isa, &code), Some(is_call), "{isa:?} {code:x?}");
         }
         assert_eq!(after(Isa::X86_64, &[0xe8, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn branches_have_targets() {
+        for (isa, code, conditional, always) in [
+            (Isa::Aarch64, &[0x40, 0x00, 0x00, 0x54][..], Some(8), None), // b.eq .+8
+            (Isa::Aarch64, &[0xe0, 0xff, 0xff, 0xb5], Some(-4), None),    // cbnz x0, .-4
+            (Isa::Aarch64, &[0x40, 0x00, 0x00, 0x35], Some(8), None),     // cbnz w0, .+8
+            (Isa::Aarch64, &[0x40, 0x00, 0x08, 0x37], Some(8), None),     // tbnz w0, #1, .+8
+            (Isa::Aarch64, &[0xff, 0xff, 0xff, 0x17], None, Some(-4)),    // b .-4
+            (Isa::Aarch64, &[0xff, 0xff, 0xff, 0x97], None, None),        // bl .-4
+            (Isa::Riscv64, &[0x63, 0x14, 0x05, 0x00], Some(8), None),     // bnez a0, .+8
+            (Isa::Riscv64, &[0xe3, 0x1e, 0x05, 0xfe], Some(-4), None),    // bnez a0, .-4
+            (Isa::Riscv64, &[0x6f, 0x00, 0x80, 0x00], None, Some(8)),     // j .+8
+            (Isa::Riscv64, &[0x6f, 0xf0, 0xdf, 0xff], None, Some(-4)),    // j .-4
+            (Isa::Riscv64, &[0xef, 0x00, 0x80, 0x00], None, None),        // jal ra, .+8
+            (Isa::S390x, &[0xa7, 0x74, 0x00, 0x04], Some(8), None),       // jne .+8
+            (Isa::S390x, &[0xc0, 0x74, 0xff, 0xff, 0xff, 0xfe], Some(-4), None), // jgne .-4
+            (Isa::S390x, &[0xc0, 0xf4, 0, 0, 0, 4], None, Some(8)),       // jg .+8
+            (Isa::S390x, &[0xec, 0x23, 0, 4, 0x80, 0x64], Some(8), None), // cgrje
+            (Isa::S390x, &[0xc0, 0x04, 0, 0, 0, 4], None, None),          // never
+            (Isa::X86_64, &[0x75, 0x02], None, None),
+        ] {
+            assert_eq!(isa.conditional_branch(code), conditional, "{isa:?} {code:x?}");
+            assert_eq!(isa.jump(code), always, "{isa:?} {code:x?}");
+        }
     }
 
     #[test]

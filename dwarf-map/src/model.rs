@@ -231,14 +231,17 @@ pub struct BoundaryMap {
 ///   the Wasm instruction  <------         int3
 /// ```
 /// In the code as it is loaded the poll is silent: its bytes are NOPs. Writing
-/// [`StablePoint::armed`] over them makes it look at the flag.
+/// [`StablePoint::armed`] over them makes it look at the flag. Elsewhere than on x86-64
+/// it always does: that code is emulated, and what has been translated cannot be
+/// written over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StablePoint {
     /// The boundary.
     pub offset: WasmOffset,
     /// First byte of the poll.
     pub poll: CodeOffset,
-    /// The poll's bytes when it is armed; they end with the branch.
+    /// The poll's bytes when it is armed; they end with the branch. Elsewhere than on
+    /// x86-64 they are those of the code.
     pub armed: Vec<u8>,
     /// First byte of the cold path.
     pub cold: CodeOffset,

@@ -96,10 +96,7 @@ impl Tags {
                     let number = (tag & !crate::translate::CALL_TAG) as usize;
                     (tags.calls.get_mut(number), address.copied())
                 } else {
-                    let trap = match isa {
-                        Isa::X86_64 => trap_after(code.buffer.data(), list.offset),
-                        isa => foreign_trap_after(isa, code.buffer.data(), list.offset),
-                    };
+                    let trap = trap_after(isa, code.buffer.data(), list.offset);
                     (tags.traps.get_mut(tag as usize), trap)
                 };
                 let (Some(place), Some(pc)) = (place, pc) else {
@@ -115,7 +112,10 @@ impl Tags {
 }
 
 /// The first trap instruction at or after `start`, straight ahead.
-pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
+pub(crate) fn trap_after(isa: Isa, code: &[u8], start: u32) -> Option<u32> {
+    if isa != Isa::X86_64 {
+        return foreign_trap_after(isa, code, start);
+    }
     let bytes = code.get(start as usize..)?;
     let mut decoder = Decoder::with_ip(64, bytes, u64::from(start), DecoderOptions::NONE);
     while decoder.can_decode() {
@@ -133,31 +133,42 @@ pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
 /// Likewise, for the instruction sets that say of each instruction how long it is.
 fn foreign_trap_after(isa: Isa, code: &[u8], start: u32) -> Option<u32> {
     let mut at = start;
-    loop {
-        if isa.is_trap(code, CodeOffset::new(at)) {
-            return Some(at);
+    while !isa.is_trap(code, CodeOffset::new(at)) {
+        let next = next_ahead(isa, code, at)?;
+        // Around islands; only ahead, so that this comes to an end.
+        if next <= at {
+            return None;
         }
-        let rest = code.get(at as usize..)?;
-        let length = isa.instruction_length(rest)?;
-        let instruction = rest.get(..length)?;
-        at += match jump_ahead(isa, instruction) {
-            Some(distance) => distance,
-            None if isa.transfers_control(instruction) => return None,
-            None => length as u32,
-        };
+        at = next;
     }
+    Some(at)
 }
 
-/// Bytes to the target of a jump ahead, by which code passes an island of veneers:
-/// branches of riscv64 reach no further than 4 KiB, so islands lie anywhere.
-fn jump_ahead(isa: Isa, instruction: &[u8]) -> Option<u32> {
-    let word = u32::from_le_bytes(instruction.try_into().ok()?);
-    // jal zero, distance
-    if isa != Isa::Riscv64 || word & 0xfff != 0x06f {
+/// Where execution goes from the instruction at `at`, if that is one place: behind
+/// it, or where it jumps. (Conditional branches reach no further than 4 KiB on riscv64,
+/// some of aarch64 32 KiB. Behind any instruction Cranelift may put an island of
+/// veneers for them, and a jump around it before.)
+pub(crate) fn next_ahead(isa: Isa, code: &[u8], at: u32) -> Option<u32> {
+    let rest = code.get(at as usize..)?;
+    let length = isa.instruction_length(rest)?;
+    let instruction = rest.get(..length)?;
+    if let Some(distance) = isa.jump(instruction).or_else(|| long_jump(isa, rest)) {
+        return at.checked_add_signed(distance);
+    }
+    if isa.transfers_control(instruction) {
         return None;
     }
-    let field = |from: u32, bits: u32, to: u32| (word >> from & ((1 << bits) - 1)) << to;
-    let forward = word >> 31 == 0;
-    let distance = field(12, 8, 12) | field(20, 1, 11) | field(21, 10, 1);
-    (forward && distance > 0).then_some(distance)
+    at.checked_add(u32::try_from(length).ok()?)
+}
+
+/// A jump of riscv64 that reaches anywhere: `auipc t, high; jalr zero, low(t)`.
+fn long_jump(isa: Isa, code: &[u8]) -> Option<i32> {
+    let (&upper, rest) = code.split_first_chunk()?;
+    let (upper, jump) = (u32::from_le_bytes(upper), u32::from_le_bytes(*rest.first_chunk()?));
+    let is_pair = isa == Isa::Riscv64
+        && upper & 0x7f == 0x17
+        && jump & 0x7fff == 0x0067
+        && jump >> 15 & 31 == upper >> 7 & 31;
+    let high = (upper & 0xffff_f000).cast_signed();
+    is_pair.then(|| high.wrapping_add(jump.cast_signed() >> 20))
 }

@@ -35,8 +35,8 @@ use crate::error::CompileError;
 use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
-    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, MemFlagsData, SourceLoc, StackSlot,
-    StackSlotData, StackSlotKind, Value, types,
+    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, SourceLoc, StackSlot, StackSlotData,
+    StackSlotKind, Value, types,
 };
 use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ impl Translator<'_, '_> {
         let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
         let name = u64::from(self.func.get()) | u64::from(offset.get()) << 32;
         let name = self.builder.ins().iconst(types::I64, name.cast_signed());
-        let flags = MemFlagsData::trusted();
+        let flags = super::instance_flags(false);
         self.builder.ins().store(flags, name, buffer, 0);
         for &(slot, place) in &slots {
             let value = values[slot.index()];
@@ -205,7 +205,7 @@ impl Translator<'_, '_> {
         for (slot, ty) in all.into_iter().enumerate() {
             values.push(match stored.next_if(|(stored, _)| stored.index() == slot) {
                 Some((_, place)) => {
-                    let flags = MemFlagsData::trusted();
+                    let flags = super::instance_flags(false);
                     self.builder.ins().load(abi::native_type(ty), flags, buffer, field(place)?)
                 }
                 None => super::zero(&mut self.builder, ty),
