@@ -124,6 +124,9 @@ fn holds_its_stable_points(
     let mut args = target.map(OsString::from).to_vec();
     args.extend(common::arguments(program, &scratch));
     let ran = common::run(&args, scratch.path());
+    if ran.code == Some(3) && ran.stderr.contains(&format!("SIMD on {}", isa.name())) {
+        return Ok(());
+    }
     let Some(report) = &ran.report else {
         return Err(format!("no report, exit {:?}: {}", ran.code, ran.stderr).into());
     };
