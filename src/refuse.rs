@@ -6,7 +6,7 @@
 use crate::cli::{BackendArgs, Format, MigrateArgs, Opt, RunArgs, WastArgs};
 use crate::error::CommandError;
 use aot_backend::{Anchors, Isa, StablePoints};
-use dwarf_map::Producer;
+use dwarf_map::{ImageMap, Producer};
 
 /// Accepts the one value that is built, refuses the contract's other values as
 /// unsupported and anything else as a usage error.
@@ -77,6 +77,19 @@ pub fn paranoid(asked: bool, stable: &str) -> Result<(), CommandError> {
         ));
     }
     Ok(())
+}
+
+/// Checks that the cold paths of an image store what `--paranoid` compares.
+pub fn paranoid_image(asked: bool, map: &ImageMap) -> Result<(), CommandError> {
+    let mut points = map.functions.iter().flat_map(|function| &function.stable_points);
+    match points.find(|point| !point.stores) {
+        Some(point) if asked => Err(CommandError::input(format_args!(
+            "--paranoid compares what cold paths store, and the one of {} in this image stores only \
+             what its map could not tell without; give the program instead of the image",
+            point.offset
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the options of a self-test: its faults are found with a trap at every

@@ -65,6 +65,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         Some(image) => image,
         None => {
             let mut options = options(&program, &args.backend, args.core.is_some())?;
+            options.dump_state = args.paranoid;
             if let Some(core) = &args.core {
                 compile::set_listing(&mut options, &CoreRequest::listing_path(core));
             }
@@ -76,6 +77,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
     };
     refuse::run_of(args, &image.map.producer)?;
     refuse::paranoid(args.paranoid, &image.map.producer.stable)?;
+    refuse::paranoid_image(args.paranoid, &image.map)?;
     if let Some(text) = &args.inject {
         let fault = Fault::parse(text, &program.module, &image)?;
         let injected = fault.inject(&mut image)?;

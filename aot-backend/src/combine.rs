@@ -190,7 +190,7 @@ fn move_trap(site: &TrapSite, by: u32) -> TrapSite {
 }
 
 fn move_stable(point: &StablePoint, by: u32) -> StablePoint {
-    let StablePoint { offset, poll, armed, cold, trap, restore, slots } = point;
+    let StablePoint { offset, poll, armed, cold, trap, restore, stores, slots } = point;
     StablePoint {
         offset: *offset,
         poll: moved(*poll, by),
@@ -198,6 +198,7 @@ fn move_stable(point: &StablePoint, by: u32) -> StablePoint {
         cold: moved(*cold, by),
         trap: moved(*trap, by),
         restore: *restore,
+        stores: *stores,
         slots: slots.clone(),
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Compiler<'a> {
             maps,
             layout: InstanceLayout::default(),
             thunks: Thunks::default(),
-            text: Text::new(options.isa),
+            text: Text::new(options.isa, options.shift),
             functions: Vec::new(),
             budget: crate::MAX_SLOTS,
         };
@@ -283,6 +283,7 @@ impl<'a> Compiler<'a> {
             opt: self.options.opt,
             stable: self.options.stable,
             restorable: self.options.restorable,
+            dumps: self.options.dumps(),
             anchors: self.options.anchors,
             maps: self.maps,
             isa: self.lowerer.isa,
@@ -393,8 +394,16 @@ impl<'a> Compiler<'a> {
             let slots = slots.filter(|slot| !kept.contains(slot) && Some(*slot) != shown);
             let slots: Vec<usize> =
                 slots.filter(|slot| unavailable(values[*slot], pc, false)).collect();
-            if !slots.is_empty() {
-                lost.boundaries.insert(number, slots);
+            // Storing on the cold path costs nobody who does not go there.
+            let (again, first) = match keep.cold.get(&number) {
+                _ if self.options.dumps() => (slots, Vec::new()),
+                None => (Vec::new(), slots),
+                Some(cold) => slots.into_iter().partition(|slot| cold.contains(slot)),
+            };
+            for (lost, slots) in [(&mut lost.boundaries, again), (&mut lost.cold, first)] {
+                if !slots.is_empty() {
+                    lost.insert(number, slots);
+                }
             }
         }
         for (number, draft) in (0_u32..).zip(&translated.calls) {
@@ -465,6 +474,7 @@ impl<'a> Compiler<'a> {
                     cold: at(poll.cold),
                     trap: at(poll.trap),
                     restore: restore.and_then(NonZeroU32::new),
+                    stores: self.options.dumps(),
                     slots: draft.slots,
                 })
             })

@@ -23,6 +23,9 @@ const MAX_TEXT: usize = i32::MAX as usize;
 #[derive(Default)]
 pub(crate) struct Text {
     isa: Isa,
+    /// Bytes by which each piece lies behind where it would, as far as its own
+    /// alignment allows.
+    shift: u32,
     bytes: Vec<u8>,
     places: HashMap<Key, CodeOffset>,
     fixups: Vec<(u32, Target, i64, FixupForm)>,
@@ -45,9 +48,9 @@ impl From<Target> for Key {
 }
 
 impl Text {
-    /// An empty text.
-    pub fn new(isa: Isa) -> Text {
-        Text { isa, ..Text::default() }
+    /// An empty text, whose pieces all lie some bytes behind where they would.
+    pub fn new(isa: Isa, shift: u32) -> Text {
+        Text { isa, shift, ..Text::default() }
     }
 
     /// Fills up to an offset with traps: running into one stops at once.
@@ -58,7 +61,8 @@ impl Text {
 
     /// Appends a piece and says where it lies.
     pub fn add(&mut self, target: Target, piece: Piece) -> Result<Range<CodeOffset>, CompileError> {
-        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        let shift = self.shift - self.shift % piece.alignment.max(1);
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT).saturating_add(shift as usize);
         let end = start.saturating_add(piece.code.len());
         if end > MAX_TEXT {
             return Err(CompileError::too_large("over 2 GiB of machine code"));

@@ -238,6 +238,8 @@ pub(crate) enum FixupForm {
 /// A piece of text: machine code ready to be placed.
 pub(crate) struct Piece {
     pub code: Vec<u8>,
+    /// Of its constants, in bytes.
+    pub alignment: u32,
     pub fixups: Vec<Fixup>,
     pub unwind: systemv::UnwindInfo,
     /// Bytes by which the frame lies lower than it was entered, to make room for
@@ -264,7 +266,8 @@ impl Lowered {
         let Some(UnwindInfo::SystemV(unwind)) = unwind else {
             return Err(CompileError::bug("no call frame information"));
         };
-        Ok(Piece { code: self.code.buffer.data().to_vec(), fixups, unwind, moved: 0 })
+        let alignment = self.code.buffer.alignment;
+        Ok(Piece { code: self.code.buffer.data().to_vec(), alignment, fixups, unwind, moved: 0 })
     }
 
     fn target(

@@ -150,6 +150,15 @@ pub struct CompileOptions {
     /// Whether the code can be entered at each of them with a state that was
     /// stored elsewhere.
     pub restorable: bool,
+    /// Whether the cold paths of stable points store the whole state, as another
+    /// witness of it, though the map has it all. Code that is restorable or that
+    /// traps at its boundaries does in any case.
+    pub dump_state: bool,
+    /// Bytes by which all functions lie behind where they would, as far as the
+    /// alignment of their constants allows. What a place costs by itself (some
+    /// processors are slow where a branch meets a 32-byte line) can be told from
+    /// what code costs by measuring in several.
+    pub shift: u32,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
     /// The program's name, for DWARF.
@@ -158,6 +167,13 @@ pub struct CompileOptions {
     pub listing_dir: String,
     /// File name of the listing.
     pub listing_file: String,
+}
+
+impl CompileOptions {
+    /// Whether cold paths store the whole state.
+    pub(crate) fn dumps(&self) -> bool {
+        self.dump_state || self.restorable || self.anchors == Anchors::Trap
+    }
 }
 
 /// The features that x86-64 code for this CPU may use, by Cranelift's names without

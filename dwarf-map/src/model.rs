@@ -253,24 +253,27 @@ pub struct StablePoint {
     ///
     /// [`InstanceLayout::RESTORE`]: crate::InstanceLayout::RESTORE
     pub restore: Option<NonZeroU32>,
-    /// What the cold path stores: slots of the boundary, ascending, each with
-    /// its offset in the state buffer. What is not among them is dead.
+    /// Whether the cold path stores all of `slots` before its trap: another
+    /// witness of the state, beside the boundary's locations. Otherwise it stores
+    /// what those could not tell without, if anything, and no header.
+    pub stores: bool,
+    /// Slots of the boundary that are live, ascending, each with its offset in the
+    /// state buffer. What is not among them is dead.
     pub slots: Vec<(SlotIdx, u32)>,
 }
 
 impl StablePoint {
     /// Bytes at the start of the state buffer that say what is in it: the
-    /// function's index and the boundary's offset, four bytes each, then eight
-    /// that are 0.
-    pub const HEADER: u32 = 16;
+    /// boundary's offset in four bytes, then four that are 0.
+    pub const HEADER: u32 = 8;
 
-    /// Bytes of the state buffer that it needs, `types` being those of the
-    /// boundary's slots.
+    /// Bytes of the state buffer that it needs, in words of eight, `types` being
+    /// those of the boundary's slots.
     pub fn buffer_size(&self, types: impl Fn(SlotIdx) -> Option<ValType>) -> u32 {
         let end = |&(slot, offset): &(SlotIdx, u32)| {
             offset.saturating_add(types(slot).map_or(8, buffer_bytes))
         };
-        self.slots.iter().map(end).max().unwrap_or(0).max(Self::HEADER)
+        self.slots.iter().map(end).max().unwrap_or(0).max(Self::HEADER).next_multiple_of(8)
     }
 }
 
@@ -278,6 +281,7 @@ impl StablePoint {
 /// aligned to there.
 pub const fn buffer_bytes(ty: ValType) -> u32 {
     match ty {
+        ValType::I32 | ValType::F32 => 4,
         ValType::V128 => 16,
         _ => 8,
     }

@@ -62,6 +62,7 @@ pub fn run_case(
         cpu: case.cpu.parse().map_err(CommandError::input)?,
         stable: case.stable,
         chaos: case.chaos,
+        dump_state: case.paranoid,
         // DWARF takes longer than the rest.
         debug_info: case.seed.is_multiple_of(8),
         ..CompileOptions::default()

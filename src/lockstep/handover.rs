@@ -35,7 +35,7 @@ use super::plan::{BoundaryId, Site};
 use super::space::Space;
 use super::throw::Exception;
 use crate::error::CommandError;
-use dwarf_map::{FunctionMap, InstanceLayout, Isa, StablePoint, SubjectAddr, erased};
+use dwarf_map::{FunctionMap, InstanceLayout, Isa, StablePoint, SubjectAddr, buffer_bytes, erased};
 use oracle_interp::Event;
 use reports::{DivergenceKind, InconclusiveReason, Slot};
 use tracer::{RegionId, Stop};
@@ -619,7 +619,7 @@ impl Lockstep<'_> {
         for &(slot, offset) in &point.slots {
             let bits = values.get(slot.index()).copied().unwrap_or_default();
             let ty = function.locals.iter().chain(operands).nth(slot.index());
-            let width = if ty == Some(&ValType::V128) { 16 } else { 8 };
+            let width = ty.map_or(8, |ty| buffer_bytes(*ty)) as usize;
             data.write(space.state_offset(offset), &bits.to_le_bytes()[..width])
                 .map_err(CommandError::bug)?;
         }
@@ -648,7 +648,10 @@ impl Lockstep<'_> {
         let space = &self.spaces[frame.boundary.instance.index()];
         let before: Vec<u128> = carried
             .iter()
-            .map(|(_, offset)| space.state_word(&self.subject, *offset).map(u128::from))
+            .map(|(slot, offset)| {
+                let word = space.state_word(&self.subject, *offset)?;
+                Ok(u128::from(word) & u128::MAX >> (128 - width(*slot)))
+            })
             .collect::<Result<_, _>>()?;
         let what = fault.spoil(&mut chosen, |slot| before.get(slot).copied().unwrap_or_default());
         if let Some(what) = what {

@@ -353,7 +353,7 @@ impl Lockstep<'_> {
         self.spaces[owner].put(&self.subject, InstanceLayout::FLAG, 0)?;
         self.stats.witnessed += 1;
         let header = self.spaces[owner].state_word(&self.subject, 0)?;
-        let expected = u64::from(function.func.get()) | u64::from(boundary.offset.get()) << 32;
+        let expected = u64::from(boundary.offset.get());
         if header != expected {
             let what = format!("the state buffer begins with {header:#x}, not {expected:#x}");
             return self.diverged(DivergenceKind::StablePoint, what, Vec::new()).map(Some);

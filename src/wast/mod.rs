@@ -60,7 +60,8 @@ fn lockstep(
     for path in &args.files {
         let text = read(path)?;
         let file = path.display().to_string();
-        let options = run::options_for(path, &args.backend, false)?;
+        let mut options = run::options_for(path, &args.backend, false)?;
+        options.dump_state = args.paranoid;
         control.enter(Phase::Preparing);
         let plan = plan::plan(&options, features, &file, &text, injection.as_ref())?;
         let script = drive::Script {

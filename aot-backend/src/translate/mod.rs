@@ -130,6 +130,8 @@ pub(crate) struct Environment<'m> {
     pub opt: OptLevel,
     pub stable: StablePoints,
     pub restorable: bool,
+    /// Whether cold paths store the whole state.
+    pub dumps: bool,
     pub anchors: Anchors,
     /// Whether anyone will ask where values are.
     pub maps: bool,
@@ -217,7 +219,6 @@ pub(crate) fn translate(
         restore: None,
         restorable,
         values: Vec::new(),
-        func,
         next_offset: WasmOffset::default(),
         live,
         course,
@@ -516,8 +517,6 @@ struct Translator<'f, 'm> {
     restore: Option<(Block, Value)>,
     restorable: bool,
     values: Vec<PackedOption<Value>>,
-    /// The function being translated.
-    func: FuncIdx,
     /// Where the next instruction begins.
     next_offset: WasmOffset,
     /// Live locals; `None` if all are.

@@ -6,7 +6,7 @@
 //!   brif load(flag), cold, next
 //! next:                               cold:
 //!   the Wasm instruction                sequence_point             (COLD)
-//!                                       buffer := function, offset, live slots
+//!                                       buffer := offset, live slots
 //!                                       sequence_point, debugtrap  (EXIT)
 //!                                       jump next
 //! ```
@@ -15,7 +15,8 @@
 //!
 //! What the cold path stores it must be able to reach, so that every live value
 //! is somewhere at the trap or poll: in a register, on the stack, or in what it is
-//! computed from. The sequence point before each poll keeps Cranelift from
+//! computed from. In code as it ships nothing is stored that is somewhere anyway,
+//! which is nearly all, unless another witness of the state is asked for. The sequence point before each poll keeps Cranelift from
 //! merging the loads of the flag; without, 81 polls became one.
 //!
 //! **Restore edges**, where they are asked for, are the way back: see
@@ -27,7 +28,9 @@
 //! path and once more where it is needed, and not have it at the trap. Mostly
 //! the map can derive it. Where it cannot, the function is translated again
 //! with the value stored to a stack slot right before the trap, or before the
-//! call for a value that a suspended frame needs. Few are: only those pay.
+//! call for a value that a suspended frame needs. Few are: only those pay. (Where
+//! the cold path does not store everything, it is first translated again with
+//! the value stored there.)
 
 use super::{Outcome, STABLE_TAG, Translator};
 use crate::abi::{self, POINTER};
@@ -46,18 +49,25 @@ use wasm_view::{SlotIdx, ValType, WasmOffset};
 /// call site, in the order of translation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keep {
+    /// Stored before the trap or poll of a boundary.
     pub boundaries: BTreeMap<u32, Vec<usize>>,
+    /// Stored before a call.
     pub calls: BTreeMap<u32, Vec<usize>>,
+    /// Stored on the cold path of a boundary, which is enough for most to be
+    /// somewhere at the poll.
+    pub cold: BTreeMap<u32, Vec<usize>>,
 }
 
 impl Keep {
     /// Adds others, behind those of the same boundary or call.
     pub fn extend(&mut self, more: Keep) {
-        for (number, slots) in more.boundaries {
-            self.boundaries.entry(number).or_default().extend(slots);
-        }
-        for (number, slots) in more.calls {
-            self.calls.entry(number).or_default().extend(slots);
+        let Keep { boundaries, calls, cold } = more;
+        for (mine, more) in
+            [(&mut self.boundaries, boundaries), (&mut self.calls, calls), (&mut self.cold, cold)]
+        {
+            for (number, slots) in more {
+                mine.entry(number).or_default().extend(slots);
+            }
         }
     }
 }
@@ -110,14 +120,24 @@ impl Translator<'_, '_> {
         self.builder.switch_to_block(cold);
 
         self.mark(StablePart::Cold, point);
-        let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
-        let name = u64::from(self.func.get()) | u64::from(offset.get()) << 32;
-        let name = self.builder.ins().iconst(types::I64, name.cast_signed());
-        let flags = super::instance_flags(false);
-        self.builder.ins().store(flags, name, buffer, 0);
-        for &(slot, place) in &slots {
-            let value = values[slot.index()];
-            self.builder.ins().store(flags, value, buffer, field(place)?);
+        let kept = self.keep.cold.get(&boundary).map_or(&[][..], Vec::as_slice);
+        let dumps = self.env.dumps;
+        let mut stored =
+            slots.iter().filter(|(slot, _)| dumps || kept.contains(&slot.index())).peekable();
+        if dumps || stored.peek().is_some() {
+            let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
+            let flags = super::instance_flags(false);
+            if dumps {
+                // The offset names the function too; and four bytes can be
+                // stored without a register for them.
+                let name = i64::from(offset.get().cast_signed());
+                let name = self.builder.ins().iconst(types::I32, name);
+                self.builder.ins().store(flags, name, buffer, 0);
+            }
+            for &(slot, place) in stored {
+                let value = values[slot.index()];
+                self.builder.ins().store(flags, value, buffer, field(place)?);
+            }
         }
         self.mark(StablePart::Exit, point);
         self.builder.ins().debugtrap();

@@ -49,7 +49,8 @@ pub(super) fn check(
         }
         let own = function.code.contains(&point.cold)
             && function.code.contains(&point.trap)
-            && point.cold < point.trap;
+            // What stores nothing may be the trap alone.
+            && (point.cold < point.trap || !point.stores && point.cold == point.trap);
         if !own || !isa.is_trap(text, point.trap) || !traps.insert(point.trap) {
             let message = format!("cold path {}, trap {}", point.cold, point.trap);
             broken(Rule::StableTrap, message);

@@ -598,11 +598,15 @@ impl<'a> Reader<'a> {
             let cold = reader.either_way(pc, "a cold path")?;
             let trap = reader.forward(cold, "the trap of a cold path")?;
             let restore = NonZeroU32::new(reader.u32("a restore edge")?);
+            let stores = match reader.byte("whether a cold path stores")? {
+                stores @ 0..=1 => stores == 1,
+                _ => return Err(reader.malformed("a cold path stores or does not")),
+            };
             let (mut slot, mut place) = (0, StablePoint::HEADER);
             let slots = reader.list("stored slots", |reader| {
                 let this = reader.forward(slot, "a stored slot")?;
                 let offset = reader.forward(place, "an offset in the state buffer")?;
-                let after = this.checked_add(1).zip(offset.checked_add(8));
+                let after = this.checked_add(1).zip(offset.checked_add(4));
                 let limit = || reader.malformed("a stored slot has more than 32 bits");
                 (slot, place) = after.ok_or_else(limit)?;
                 Ok((SlotIdx::new(this), offset))
@@ -614,6 +618,7 @@ impl<'a> Reader<'a> {
                 cold: CodeOffset::new(cold),
                 trap: CodeOffset::new(trap),
                 restore,
+                stores,
                 slots,
             })
         })

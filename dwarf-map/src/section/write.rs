@@ -382,7 +382,7 @@ impl Writer {
         self.count(function.stable_points.len());
         let mut offset = function.body.start.get();
         let mut pc = function.code.start.get();
-        for StablePoint { offset: at, poll, armed, cold, trap, restore, slots } in
+        for StablePoint { offset: at, poll, armed, cold, trap, restore, stores, slots } in
             &function.stable_points
         {
             self.forward(offset, at.get());
@@ -392,12 +392,13 @@ impl Writer {
             self.either_way(poll.get(), cold.get());
             self.forward(cold.get(), trap.get());
             self.unsigned(u64::from(restore.map_or(0, NonZeroU32::get)));
+            self.bytes.push(u8::from(*stores));
             self.count(slots.len());
             let (mut next, mut place) = (0, StablePoint::HEADER);
             for &(slot, offset) in slots {
                 self.forward(next, slot.get());
                 self.forward(place, offset);
-                (next, place) = (slot.get().wrapping_add(1), offset.wrapping_add(8));
+                (next, place) = (slot.get().wrapping_add(1), offset.wrapping_add(4));
             }
             offset = at.get();
             pc = poll.get();

@@ -203,7 +203,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             place += random.u32(20);
             let stored = (SlotIdx::new(slot), place);
             slot += 1;
-            place += 8;
+            place += 4;
             stored
         });
         StablePoint {
@@ -213,6 +213,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             cold: CodeOffset::new(cold),
             trap: CodeOffset::new(cold + random.u32(1 << 16)),
             restore: NonZeroU32::new(random.u32(3)),
+            stores: random.below(2) == 0,
             slots,
         }
     });

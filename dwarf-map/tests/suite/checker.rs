@@ -340,6 +340,7 @@ fn with_stable_point() -> Image {
         cold: CodeOffset::new(32),
         trap: CodeOffset::new(40),
         restore: None,
+        stores: true,
         slots: vec![(SlotIdx::new(0), 16), (SlotIdx::new(2), 24)],
     }];
     image.text[24..46].fill(0x90);
@@ -374,13 +375,17 @@ fn what_is_compiled_in_at_stable_points_is_checked() {
         }),
         (Rule::StableTrap, "no trap", &|image| image.text[40] = 0x90),
         (Rule::StableTrap, "a boundary's trap", &|image| point(image).trap = CodeOffset::new(23)),
+        (Rule::StableTrap, "nothing before it", &|image| {
+            point(image).cold = CodeOffset::new(40);
+            point(image).armed[5] = 10;
+        }),
         (Rule::StableTrap, "elsewhere", &|image| point(image).cold = CodeOffset::new(69)),
         (Rule::StableLayout, "no such slot", &|image| {
             point(image).slots.push((SlotIdx::new(3), 32));
         }),
-        (Rule::StableLayout, "over the header", &|image| point(image).slots[0].1 = 8),
+        (Rule::StableLayout, "over the header", &|image| point(image).slots[0].1 = 4),
         (Rule::StableLayout, "over each other", &|image| point(image).slots[1].1 = 16),
-        (Rule::StableLayout, "unaligned", &|image| point(image).slots[1].1 = 28),
+        (Rule::StableLayout, "unaligned", &|image| point(image).slots[1].1 = 26),
         (Rule::StableLayout, "twice", &|image| point(image).slots[1].0 = SlotIdx::new(0)),
     ];
     for (rule, what, damage) in damages {
