@@ -336,7 +336,7 @@ pub struct MigrateArgs {
     /// The program: .wasm or .wat
     #[arg(value_name = "PROG")]
     pub program: PathBuf,
-    /// Who executes it in turn: oracle, x86_64:none, x86_64:speed
+    /// Who executes it in turn: oracle, or TARGET:LEVEL as in x86_64:speed
     #[arg(long, value_name = "A,B,..", value_delimiter = ',', required = true)]
     pub relay: Vec<String>,
     /// Hand over at every Nth stable point (default: at every one)

@@ -1,7 +1,9 @@
 //! Native code as text, around a PC.
 
 use aot_backend::Image;
-use dwarf_map::{CodeOffset, FunctionMap, SubjectAddr};
+use capstone::Capstone;
+use capstone::arch::{self, BuildsCapstone, BuildsCapstoneExtraMode};
+use dwarf_map::{CodeOffset, FunctionMap, Isa, SubjectAddr};
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 use std::ops::Range;
 
@@ -12,7 +14,7 @@ const AROUND: usize = 6;
 pub struct Line {
     /// Its address in the subject.
     pub address: SubjectAddr,
-    /// Its text, Intel syntax.
+    /// Its text; of x86-64 in Intel syntax.
     pub text: String,
 }
 
@@ -20,6 +22,9 @@ pub struct Line {
 pub fn disassemble(image: &Image, range: Range<CodeOffset>) -> Vec<Line> {
     let bytes = image.text.get(range.start.get() as usize..range.end.get() as usize);
     let start = range.start.at(image.text_address).get();
+    if image.map.isa() != Isa::X86_64 {
+        return foreign(image.map.isa(), bytes.unwrap_or_default(), start);
+    }
     let mut decoder = Decoder::with_ip(64, bytes.unwrap_or_default(), start, DecoderOptions::NONE);
     let mut formatter = IntelFormatter::new();
     formatter.options_mut().set_space_after_operand_separator(true);
@@ -33,6 +38,39 @@ pub fn disassemble(image: &Image, range: Range<CodeOffset>) -> Vec<Line> {
         let mut text = String::new();
         formatter.format(&instruction, &mut text);
         lines.push(Line { address: SubjectAddr::new(instruction.ip()), text });
+    }
+    lines
+}
+
+/// Likewise, of another instruction set. What is no instruction (constants lie among
+/// the code) is shown as bytes.
+fn foreign(isa: Isa, code: &[u8], start: u64) -> Vec<Line> {
+    let capstone = match isa {
+        Isa::X86_64 => return Vec::new(),
+        Isa::Aarch64 => Capstone::new().arm64().mode(arch::arm64::ArchMode::Arm).build(),
+        Isa::Riscv64 => Capstone::new()
+            .riscv()
+            .mode(arch::riscv::ArchMode::RiscV64)
+            .extra_mode([arch::riscv::ArchExtraMode::RiscVC].into_iter())
+            .build(),
+        Isa::S390x => Capstone::new().sysz().mode(arch::sysz::ArchMode::Default).build(),
+    };
+    let mut lines = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = code.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = isa.instruction_length(rest).unwrap_or(rest.len());
+        let bytes = rest.get(..length).unwrap_or(rest);
+        let address = start + at as u64;
+        let found = capstone.as_ref().ok().and_then(|it| it.disasm_count(bytes, address, 1).ok());
+        let text = match found.as_ref().and_then(|found| found.iter().next()) {
+            Some(instruction) => {
+                let (name, operands) = (instruction.mnemonic(), instruction.op_str());
+                format!("{} {}", name.unwrap_or("?"), operands.unwrap_or("")).trim().to_owned()
+            }
+            None => format!(".byte {bytes:02x?}"),
+        };
+        lines.push(Line { address: SubjectAddr::new(address), text });
+        at += length;
     }
     lines
 }

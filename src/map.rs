@@ -8,7 +8,7 @@ use crate::{disasm, program, run};
 use aot_backend::Image;
 use dwarf_map::check::Violation;
 use dwarf_map::unwind::Unwinder;
-use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Handler, Location};
+use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Handler, Isa, Location};
 use object::{Object, ObjectSection};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -47,8 +47,9 @@ pub fn main(args: &MapArgs) -> Result<u8, CommandError> {
 /// # Errors
 /// Call frame information that cannot be read.
 pub fn violations(image: &Image, has_dwarf: bool) -> Result<Vec<Violation>, CommandError> {
-    let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
-        .map_err(CommandError::input)?;
+    let (isa, size) = (image.map.isa(), image.text.len() as u32);
+    let unwinder =
+        Unwinder::of(isa, &image.frames, image.text_address, size).map_err(CommandError::input)?;
     let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
     violations.extend(dwarf_map::check::check_module(&image.map, &image.wasm));
     if has_dwarf {
@@ -70,6 +71,10 @@ fn check(image: &Image) -> Result<u8, CommandError> {
         image.map.functions.len(),
         violations.len()
     );
+    for (rule, places) in dwarf_map::check::undecided(&image.map) {
+        let isa = image.map.isa().name();
+        let _ = writeln!(out, "{rule}: not decided at {places} places, {isa} code is not followed");
+    }
     Ok(u8::from(!violations.is_empty()))
 }
 
@@ -145,6 +150,7 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
             handlers.entry(pc.at(text).get()).or_default().push(what);
         }
     }
+    let isa = image.map.isa();
     for line in disasm::disassemble(image, function.code.clone()) {
         for boundary in anchors.get(&line.address.get()).into_iter().flatten() {
             let stable = boundary.stable.map(|kind| format!("  ; stable: {kind:?}").to_lowercase());
@@ -158,7 +164,7 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
             let types = function.locals.iter().chain(&boundary.operands);
             for (slot, (ty, location)) in types.zip(&boundary.locations).enumerate() {
                 let name = crate::lockstep::follow::slot_name(slot, function.locals.len());
-                writeln!(out, "    {name} {ty} {}", show(function, *location, *ty))?;
+                writeln!(out, "    {name} {ty} {}", show(isa, function, *location, *ty))?;
             }
         }
         for handler in handlers.get(&line.address.get()).into_iter().flatten() {
@@ -169,10 +175,12 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
     Ok(())
 }
 
-fn show(function: &FunctionMap, location: Location, ty: ValType) -> String {
+fn show(isa: Isa, function: &FunctionMap, location: Location, ty: ValType) -> String {
     match location {
-        Location::Register(register) => describe_register(register),
-        Location::Derived(index) => describe_expression(function.expressions.get(index.index())),
+        Location::Register(register) => describe_register(isa, register),
+        Location::Derived(index) => {
+            describe_expression(isa, function.expressions.get(index.index()))
+        }
         Location::CfaOffset(offset) => format!("[CFA{offset:+}]"),
         Location::Constant(cell) => format!("constant {}", Value::from_cell(ty, cell)),
         Location::Unavailable(reason) => format!("unavailable ({})", reason.key()),

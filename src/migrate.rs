@@ -27,7 +27,7 @@ use crate::session::{Instantiated, Session, limits};
 use crate::watch;
 use crate::witness::Called;
 use crate::world::{self, OracleMemory};
-use aot_backend::{Image, StablePoints};
+use aot_backend::{Image, Isa, StablePoints};
 use dwarf_map::check::stable_kinds;
 use oracle_interp::{Event, Liveness, Oracle, StopSet};
 use reports::{
@@ -52,37 +52,33 @@ const FUEL: u64 = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Side {
     Oracle,
-    Native(Opt),
+    Native(Isa, Opt),
 }
 
 impl Side {
     fn parse(text: &str) -> Result<Side, CommandError> {
-        match text {
-            "oracle" => return Ok(Side::Oracle),
-            "x86_64:none" => return Ok(Side::Native(Opt::None)),
-            "x86_64:speed" => return Ok(Side::Native(Opt::Speed)),
-            "x86_64:speed_and_size" => return Ok(Side::Native(Opt::SpeedAndSize)),
-            _ => {}
+        if text == "oracle" {
+            return Ok(Side::Oracle);
         }
-        let foreign = ["aarch64", "riscv64", "s390x"];
-        match text.split_once(':') {
-            Some((target, "none" | "speed")) if foreign.contains(&target) => {
-                Err(CommandError::unsupported(format_args!(
-                    "--relay {text} is not built yet; this version has oracle, x86_64:none, x86_64:speed"
-                )))
-            }
-            _ => Err(CommandError::input(format_args!(
-                "--relay {text}: no such side; expected oracle or TARGET:none|speed"
-            ))),
-        }
+        let native = text.split_once(':').and_then(|(target, opt)| {
+            let isa = Isa::from_name(target)?;
+            let opt = [Opt::None, Opt::Speed, Opt::SpeedAndSize]
+                .into_iter()
+                .find(|each| each.as_str() == opt)?;
+            Some(Side::Native(isa, opt))
+        });
+        native.ok_or_else(|| {
+            let targets = Isa::ALL.map(Isa::name).join("|");
+            CommandError::input(format_args!(
+                "--relay {text}: no such side; expected oracle or TARGET:none|speed, TARGET one of {targets}"
+            ))
+        })
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> String {
         match self {
-            Side::Oracle => "oracle",
-            Side::Native(Opt::None) => "x86_64:none",
-            Side::Native(Opt::Speed) => "x86_64:speed",
-            Side::Native(Opt::SpeedAndSize) => "x86_64:speed_and_size",
+            Side::Oracle => "oracle".to_owned(),
+            Side::Native(isa, opt) => format!("{}:{}", isa.name(), opt.as_str()),
         }
     }
 }
@@ -160,18 +156,21 @@ fn execute(
     let run_args = args.as_run();
     let mut images = Vec::new();
     for side in &sides {
-        let Side::Native(opt) = side else {
+        let Side::Native(isa, opt) = side else {
             images.push(None);
             continue;
         };
         let mut backend = args.backend.clone();
         backend.opt = *opt;
+        backend.target = isa.name().to_owned();
         let mut options = run::options(&program, &backend, false)?;
         if options.stable == StablePoints::Off {
             options.stable = StablePoints::Calls;
         }
         options.restorable = true;
-        images.push(Some(run::compile_with(&program, &options)?));
+        let image = run::compile_with(&program, &options)?;
+        refuse::image(&image.map.producer)?;
+        images.push(Some(image));
     }
     let stable = match args.backend.stable {
         StablePoints::Off => StablePoints::Calls,
@@ -200,7 +199,7 @@ fn execute(
         gaps: Gaps::of(args),
         liveness: HashMap::new(),
         figures: Migration {
-            relay: sides.iter().map(|side| side.name().to_owned()).collect(),
+            relay: sides.iter().map(|side| side.name()).collect(),
             stable: stable.name().to_owned(),
             ..Migration::default()
         },
@@ -277,7 +276,7 @@ impl Relay<'_> {
         for side in (0..self.sides.len()).cycle() {
             let turn = match &self.sides[side] {
                 Side::Oracle => self.alone(standing)?,
-                Side::Native(_) => self.native(side, standing)?,
+                Side::Native(..) => self.native(side, standing)?,
             };
             standing = match turn {
                 Turn::Over(ending) => return Ok(ending),
@@ -361,7 +360,7 @@ impl Relay<'_> {
             Err(ending) => Turn::Over(ending),
             Ok(captured) => {
                 let snapshot = Snapshot {
-                    taken_by: taken_by.to_owned(),
+                    taken_by,
                     modules: vec![self.program.sha256],
                     store: captured.view,
                     dead: captured.dead,
@@ -449,7 +448,7 @@ impl Relay<'_> {
             dead.push(flags);
         }
         Ok(Snapshot {
-            taken_by: Side::Oracle.name().to_owned(),
+            taken_by: Side::Oracle.name(),
             modules: vec![self.program.sha256],
             store,
             dead,

@@ -5,8 +5,8 @@
 
 use crate::cli::{BackendArgs, Format, MigrateArgs, Opt, RunArgs, WastArgs};
 use crate::error::CommandError;
-use aot_backend::StablePoints;
-use dwarf_map::ImageMap;
+use aot_backend::{Anchors, Isa, StablePoints};
+use dwarf_map::{ImageMap, Producer};
 
 /// Accepts the one value that is built, refuses the contract's other values as
 /// unsupported and anything else as a usage error.
@@ -31,7 +31,42 @@ fn only(option: &str, value: &str, built: &[&str], contract: &[&str]) -> Result<
 pub fn backend(args: &BackendArgs) -> Result<(), CommandError> {
     only("backend", &args.backend, &["cranelift"], &["wasmtime", "wamr", "wanco", "llvm"])?;
     only("anchors", &args.anchors, &["trap", "srcloc"], &[])?;
-    only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])
+    let isa = target(args)?;
+    if isa == Isa::X86_64 {
+        return Ok(());
+    }
+    if args.anchors == Anchors::Srcloc.name() {
+        foreign("--anchors srcloc", isa)?;
+    }
+    Ok(())
+}
+
+/// The instruction set that `--target` names.
+///
+/// # Errors
+/// Any other name.
+pub fn target(args: &BackendArgs) -> Result<Isa, CommandError> {
+    Isa::from_name(&args.target).ok_or_else(|| {
+        let known = Isa::ALL.map(Isa::name).join(", ");
+        CommandError::input(format_args!(
+            "--target {}: no such value; expected one of {known}",
+            args.target
+        ))
+    })
+}
+
+/// Refuses what is made for x86-64 alone.
+///
+/// # Errors
+/// Any other instruction set.
+pub fn foreign(what: &str, isa: Isa) -> Result<(), CommandError> {
+    if isa == Isa::X86_64 {
+        return Ok(());
+    }
+    Err(CommandError::unsupported(format_args!(
+        "{what} for {} is not built yet; this version has it for x86_64",
+        isa.name()
+    )))
 }
 
 /// Checks that there is something for `--paranoid` to run.
@@ -61,6 +96,7 @@ pub fn paranoid_image(asked: bool, map: &ImageMap) -> Result<(), CommandError> {
 /// boundary.
 pub fn selftest(args: &BackendArgs) -> Result<(), CommandError> {
     backend(args)?;
+    foreign("selftest", target(args)?)?;
     only("anchors", &args.anchors, &["trap"], &["srcloc"])
 }
 
@@ -98,15 +134,69 @@ pub fn migrate(args: &MigrateArgs) -> Result<(), CommandError> {
 /// What is not built.
 pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
+    foreign("wast", target(&args.backend)?)?;
     paranoid(args.paranoid, args.backend.stable.name())?;
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])
 }
 
+/// CPU features that the emulator has and code may be compiled for, by
+/// Cranelift's names; `None`: all that there are.
+const fn emulated(isa: Isa) -> Option<&'static [&'static str]> {
+    match isa {
+        Isa::X86_64 | Isa::Aarch64 => None,
+        Isa::Riscv64 => {
+            Some(&["m", "a", "f", "d", "zicsr", "zifencei", "zba", "zbb", "zbc", "zbs"])
+        }
+        Isa::S390x => Some(&["mie2", "vxrs_ext2"]),
+    }
+}
+
+/// Checks what an image asks of the emulator.
+///
+/// # Errors
+/// CPU features that are not emulated.
+pub fn image(producer: &Producer) -> Result<(), CommandError> {
+    let isa = Isa::from_name(&producer.target).unwrap_or_default();
+    let lacks = |name: &&String| emulated(isa).is_some_and(|known| !known.contains(&name.as_str()));
+    if let Some(feature) = producer.cpu_features.iter().find(lacks) {
+        return Err(CommandError::unsupported(format_args!(
+            "code with the CPU feature {feature} cannot be run: the emulator of {} lacks it",
+            isa.name()
+        )));
+    }
+    Ok(())
+}
+
+/// Checks what a run asks of an image's instruction set, and the image of the
+/// emulator.
+///
+/// # Errors
+/// What is built for x86-64 alone; CPU features that are not emulated.
+pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
+    image(producer)?;
+    let isa = Isa::from_name(&producer.target).unwrap_or_default();
+    if isa == Isa::X86_64 {
+        return only("engine", &args.engine, &["int3"], &["probe", "rsp"]);
+    }
+    // A foreign target implies the engine; the default is not asked for.
+    only("engine", &args.engine, &["int3", "rsp"], &["probe"])?;
+    let code = args.inject.as_ref().is_some_and(|fault| !fault.starts_with("map:"));
+    for (option, given) in [
+        ("--break", !args.breaks.is_empty()),
+        ("--core", args.core.is_some()),
+        ("--inject of faults other than map:FUNC:OFFSET:SLOT", code),
+    ] {
+        if given {
+            foreign(option, isa)?;
+        }
+    }
+    Ok(())
+}
+
 /// Checks the options of a run.
 pub fn run(args: &RunArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
-    only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])?;
     if args.sample.is_some() {
         return Err(CommandError::unsupported(

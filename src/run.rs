@@ -18,7 +18,7 @@ use crate::session::{Executed, Session, Traced};
 use crate::watch;
 use crate::witness;
 use crate::world;
-use aot_backend::{Anchors, CompileError, CompileOptions, CpuSpec, Image};
+use aot_backend::{Anchors, CompileError, CompileOptions, CpuSpec, Image, Isa};
 use dwarf_map::Producer;
 use reports::{Inconclusive, InconclusiveReason, Outcome, Report, Witness, WitnessVerdict};
 use std::fs::File;
@@ -75,6 +75,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
             image
         }
     };
+    refuse::run_of(args, &image.map.producer)?;
     refuse::paranoid(args.paranoid, &image.map.producer.stable)?;
     refuse::paranoid_image(args.paranoid, &image.map)?;
     if let Some(text) = &args.inject {
@@ -209,6 +210,7 @@ pub fn options_for(
     debug_info: bool,
 ) -> Result<CompileOptions, CommandError> {
     Ok(CompileOptions {
+        isa: refuse::target(args)?,
         opt: args.opt.level(),
         anchors: anchors(&args.anchors)?,
         cpu: args
@@ -390,6 +392,9 @@ pub fn tool(producer: &Producer) -> reports::Tool {
 
 /// What was verified, as reports name it.
 pub fn subject(producer: &Producer, engine: &str) -> reports::Subject {
+    // What another instruction set's code is run by.
+    let foreign = producer.target != Isa::X86_64.name();
+    let (engine, sandbox) = if foreign { ("rsp", "none") } else { (engine, "seccomp") };
     reports::Subject {
         backend: producer.backend.clone(),
         opt: producer.opt.clone(),
@@ -397,7 +402,7 @@ pub fn subject(producer: &Producer, engine: &str) -> reports::Subject {
         target: producer.target.clone(),
         engine: engine.to_string(),
         anchors: producer.anchors.clone(),
-        sandbox: "seccomp".to_string(),
+        sandbox: sandbox.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@
 
 use cranelift_codegen::ir::{AbiParam, Signature, TrapCode, Type, types};
 use cranelift_codegen::isa::CallConv;
+use dwarf_map::Isa;
 use wasm_view::{FuncType, Trap, ValType};
 
 /// Type of addresses and of native references.
@@ -39,32 +40,46 @@ pub(crate) fn signature(ty: &FuncType) -> Signature {
     signature
 }
 
-/// Registers that pass parameters, by class: general ones and vector ones.
-const PARAMETER_REGISTERS: [usize; 2] = [6, 8];
-/// Registers that return results, by class.
-const RESULT_REGISTERS: [usize; 2] = [8, 8];
+/// Registers that pass parameters, and those that return results, by class:
+/// general ones and vector ones.
+const fn registers(isa: Isa) -> ([usize; 2], [usize; 2]) {
+    match isa {
+        Isa::X86_64 => ([6, 8], [8, 8]),
+        Isa::Aarch64 => ([6, 8], [6, 8]),
+        Isa::Riscv64 => ([8, 8], [2, 2]),
+        // Never asked for: see `stack_arguments_of`.
+        Isa::S390x => ([6, 4], [6, 4]),
+    }
+}
 /// Alignment of what is passed on the stack.
 const STACK_ALIGNMENT: u32 = 16;
 
 /// Bytes of arguments that a caller of a function of this type has on the
 /// stack. This is what Cranelift does, said again: it keeps the figure for
 /// itself. The code is held against it where it says so, in its returns.
-pub(crate) fn stack_arguments(ty: &FuncType) -> u32 {
-    stack_arguments_of(&signature(ty))
+pub(crate) fn stack_arguments(ty: &FuncType, isa: Isa) -> u32 {
+    stack_arguments_of(&signature(ty), isa)
 }
 
 /// Likewise, of a function with this native signature.
-pub(crate) fn stack_arguments_of(signature: &Signature) -> u32 {
+pub(crate) fn stack_arguments_of(signature: &Signature, isa: Isa) -> u32 {
+    // There they lie in the callee's frame, below the frame address.
+    if isa == Isa::S390x {
+        return 0;
+    }
+    let (parameter_registers, result_registers) = registers(isa);
     let mut used = [0, 0];
     let in_registers =
-        |returned: &AbiParam| takes_register(returned.value_type, &mut used, RESULT_REGISTERS);
+        |returned: &AbiParam| takes_register(returned.value_type, &mut used, result_registers);
     // The pointer to results that find no register.
-    let hidden = usize::from(!signature.returns.iter().all(in_registers));
+    let hidden = !signature.returns.iter().all(in_registers);
+    // On aarch64 it has a register of its own.
+    let hidden = usize::from(hidden && isa != Isa::Aarch64);
     let mut used = [hidden, 0];
     let mut bytes = 0_u32;
     for param in &signature.params {
         let ty = param.value_type;
-        if !takes_register(ty, &mut used, PARAMETER_REGISTERS) {
+        if !takes_register(ty, &mut used, parameter_registers) {
             let size = ty.bytes().max(8);
             bytes = bytes.next_multiple_of(size) + size;
         }

@@ -9,17 +9,17 @@
 
 use crate::error::CompileError;
 use crate::image::{FRAME_SECTION, Image};
+use dwarf_map::unwind::endian;
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
     InstanceLayout, StablePoint, ThunkMap, TrapSite,
 };
+use gimli::RunTimeEndian;
 use gimli::write::{Address, DebugFrame, EndianVec, FrameTable};
 use std::ops::Range;
 
 /// Alignment of each image's text: that of a cache line.
 const ALIGNMENT: usize = 64;
-/// Fills the gaps: running into one stops at once.
-const FILLER: u8 = 0xcc;
 
 /// What became of one of the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Part {
 /// Images without readable call frame information; too much code.
 pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
     let mut text: Vec<u8> = Vec::new();
-    let mut frames = DebugFrame::from(EndianVec::new(gimli::LittleEndian));
+    let isa = images.first().map(|image| image.map.isa()).unwrap_or_default();
+    let mut frames = DebugFrame::from(EndianVec::new(endian(isa)));
     let mut map = ImageMap {
         functions: Vec::new(),
         thunks: Vec::new(),
@@ -67,7 +68,11 @@ pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
     };
     let mut parts = Vec::with_capacity(images.len());
     for image in images {
-        text.resize(text.len().next_multiple_of(ALIGNMENT), FILLER);
+        if image.map.isa() != isa {
+            return Err(CompileError::bug("images of different instruction sets in one"));
+        }
+        let aligned = text.len().next_multiple_of(ALIGNMENT);
+        text.extend(isa.filler(aligned - text.len()));
         let start = text.len();
         text.extend_from_slice(&image.text);
         let too_large = |_| CompileError::too_large("over 4 GiB of machine code");
@@ -95,9 +100,9 @@ pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
 fn move_frames(
     image: &Image,
     by: u32,
-    into: &mut DebugFrame<EndianVec<gimli::LittleEndian>>,
+    into: &mut DebugFrame<EndianVec<RunTimeEndian>>,
 ) -> Result<(), CompileError> {
-    let mut section = gimli::DebugFrame::new(&image.frames, gimli::LittleEndian);
+    let mut section = gimli::DebugFrame::new(&image.frames, endian(image.map.isa()));
     section.set_address_size(8);
     let moved = |address: u64| Some(Address::Constant(address.wrapping_add(u64::from(by))));
     let table = FrameTable::from(&section, &moved).map_err(CompileError::bug)?;

@@ -21,7 +21,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
     Anchor, BoundaryMap, COPY_BYTES, CallSite, CodeOffset, EntryMap, FunctionMap, Handler,
-    ImageMap, InstanceLayout, Location, Producer, Reason, StablePoint, ThunkMap, TrapSite,
+    ImageMap, InstanceLayout, Isa, Location, Producer, Reason, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
 use std::num::NonZeroU32;
@@ -38,14 +38,14 @@ use wasmparser::{
 /// machine) give the same image. Any input is answered with an image or an
 /// error.
 pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileError> {
-    let isa = options::target(options.opt, &options.cpu)?;
+    let isa = options::target(options.isa, options.opt, &options.cpu)?;
     Compiler::of(wasm, options, &*isa, true)?.finish(wasm)
 }
 
 /// Compiles a module's functions and keeps nothing but their code: what
 /// [`compile`] is measured against.
 pub fn code(wasm: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
-    let isa = options::target(options.opt, &options.cpu)?;
+    let isa = options::target(options.isa, options.opt, &options.cpu)?;
     let mut compiler = Compiler::of(wasm, options, &*isa, false)?;
     compiler.helpers()?;
     compiler.text.finish()
@@ -61,9 +61,16 @@ fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
                 .to_owned();
         return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     }
+    let refused =
+        |feature: String| Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
     if options.anchors == Anchors::Srcloc && options.restorable {
-        let feature = "restoring code as it ships".to_owned();
-        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+        return refused("restoring code as it ships".to_owned());
+    }
+    if options.isa != Isa::X86_64 {
+        let name = options.isa.name();
+        if options.anchors == Anchors::Srcloc {
+            return refused(format!("code as it ships on {name}"));
+        }
     }
     Ok(())
 }
@@ -84,9 +91,20 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::LEGACY_EXCEPTIONS
 }
 
+/// What a module may use that is compiled for an instruction set.
+fn features_of(isa: Isa) -> WasmFeatures {
+    match isa {
+        Isa::X86_64 => features(),
+        // The translation uses instructions of x86-64.
+        Isa::Aarch64 | Isa::S390x => features() - WasmFeatures::RELAXED_SIMD,
+        // Vectors are an extension there.
+        Isa::Riscv64 => features() - WasmFeatures::RELAXED_SIMD - WasmFeatures::SIMD,
+    }
+}
+
 /// Says whether a module that does not pass with our features is invalid or
 /// only ahead of us.
-fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
+fn classify(wasm: &[u8], isa: Isa, error: &wasmparser::Error) -> CompileError {
     let offset = module::offset(error.offset());
     match Validator::new_with_features(WasmFeatures::all()).validate_all(wasm) {
         Ok(_) => {
@@ -94,7 +112,10 @@ fn classify(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
             let name = [" support is not enabled", " is not enabled", " not supported"]
                 .iter()
                 .find_map(|end| message.strip_suffix(end));
-            let feature = name.unwrap_or(message).to_owned();
+            let feature = match isa {
+                Isa::X86_64 => name.unwrap_or(message).to_owned(),
+                isa => format!("{} on {}", name.unwrap_or(message), isa.name()),
+            };
             CompileError::Unsupported { offset, feature }
         }
         Err(_) => CompileError::Invalid { offset, message: error.message().to_owned() },
@@ -153,26 +174,32 @@ impl<'a> Compiler<'a> {
         check(wasm, options)?;
         let mut compiler = Compiler {
             module: Module::default(),
-            lowerer: Lowerer::new(isa, maps, options.anchors == Anchors::Srcloc, options.chaos),
+            lowerer: Lowerer::new(
+                isa,
+                options.isa,
+                maps,
+                options.anchors == Anchors::Srcloc,
+                options.chaos,
+            ),
             context: FunctionBuilderContext::new(),
             options,
             maps,
             layout: InstanceLayout::default(),
             thunks: Thunks::default(),
-            text: Text::shifted(options.shift),
+            text: Text::new(options.isa, options.shift),
             functions: Vec::new(),
             budget: crate::MAX_SLOTS,
         };
         compiler.functions(wasm).map_err(|error| match error {
             BodyError::Compile(error) => error,
-            BodyError::Wasm(error) => classify(wasm, &error),
+            BodyError::Wasm(error) => classify(wasm, options.isa, &error),
         })?;
         Ok(compiler)
     }
 
     /// Validates the module and compiles its functions as they pass.
     fn functions(&mut self, wasm: &[u8]) -> Result<(), BodyError> {
-        let mut validator = Validator::new_with_features(features());
+        let mut validator = Validator::new_with_features(features_of(self.options.isa));
         let mut allocations = FuncValidatorAllocations::default();
         let mut prepared = false;
         for payload in Parser::new(0).parse_all(wasm) {
@@ -299,8 +326,9 @@ impl<'a> Compiler<'a> {
         }
         let code = &lowered.code;
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
-        let tags = Tags::of(code, boundaries, &translated.calls, points)?;
-        let polls = tags.stable.iter().map(|marks| Poll::find(code.buffer.data(), *marks));
+        let tags = Tags::of(self.options.isa, code, boundaries, &translated.calls, points)?;
+        let find = |marks: &_| Poll::find(self.options.isa, code.buffer.data(), *marks);
+        let polls = tags.stable.iter().map(find);
         let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
         let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
         if lost != Keep::default() {
@@ -311,7 +339,10 @@ impl<'a> Compiler<'a> {
         for poll in polls.iter().flatten() {
             poll.silence(&mut piece.code)?;
         }
-        let own = self.module.function_type(func).map_or(0, abi::stack_arguments);
+        let own = self
+            .module
+            .function_type(func)
+            .map_or(0, |ty| abi::stack_arguments(ty, self.options.isa));
         let argument_area = lowered.tail_call_arguments().max(own);
         piece.moved = argument_area - own;
         let code = self.text.add(Target::Symbol(Symbol::Function(func)), piece)?;
@@ -406,7 +437,8 @@ impl<'a> Compiler<'a> {
         let Translated { locals, boundaries, calls, stable, values, kept, .. } = translated;
         lowered.check_argument_area(argument_area)?;
         let stack_arguments =
-            abi::stack_arguments(self.module.function_type(func).ok_or_else(missing)?);
+            self.module.function_type(func).map(|ty| abi::stack_arguments(ty, self.options.isa));
+        let stack_arguments = stack_arguments.ok_or_else(missing)?;
         let kept: Vec<i32> =
             kept.into_iter().map(|slot| lowered.slot_offset(slot)).collect::<Result<_, _>>()?;
         // Those without another location are where they were stored.
@@ -552,7 +584,8 @@ impl<'a> Compiler<'a> {
         function: Function,
     ) -> Result<(Range<CodeOffset>, Option<CodeOffset>), CompileError> {
         let lowered = self.lowerer.lower(function, &mut [])?;
-        let tags = Tags::of(&lowered.code, thunks::KERNEL_TAG as usize + 1, &[], 0)?;
+        let isa = self.options.isa;
+        let tags = Tags::of(isa, &lowered.code, thunks::KERNEL_TAG as usize + 1, &[], 0)?;
         let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
         let code = self.text.add(target, piece)?;
         let trap = tags.traps.first().copied().flatten();
@@ -608,7 +641,7 @@ impl<'a> Compiler<'a> {
         let sections = if self.options.debug_info {
             debug_sections(&map, &text, frames, self.options, wasm)?
         } else {
-            vec![(FRAME_SECTION, frame_section(&frames)?)]
+            vec![(FRAME_SECTION, frame_section(&frames, self.options.isa)?)]
         };
         Image::build(map, text, labels, &sections, wasm)
     }
@@ -657,13 +690,13 @@ fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
         opt: options.opt.name().to_owned(),
         stable: options.stable.name().to_owned(),
         anchors: options.anchors.name().to_owned(),
-        target: "x86_64".to_owned(),
+        target: options.isa.name().to_owned(),
         cpu_features: options::enabled_features(isa),
     }
 }
 
-fn frame_section(frames: &FrameTable) -> Result<Vec<u8>, CompileError> {
-    let mut section = DebugFrame::from(EndianVec::new(gimli::LittleEndian));
+fn frame_section(frames: &FrameTable, isa: Isa) -> Result<Vec<u8>, CompileError> {
+    let mut section = DebugFrame::from(EndianVec::new(dwarf_map::unwind::endian(isa)));
     frames.write_debug_frame(&mut section).map_err(CompileError::bug)?;
     Ok(section.0.into_vec())
 }

@@ -199,11 +199,16 @@ impl Search<'_, '_> {
             Location::Register(register) => {
                 return Some(Word::of(Step::Input(Input::Register(register))));
             }
-            Location::CfaOffset(offset) => {
+            // With the high byte first, four bytes of a float are not the low ones.
+            Location::CfaOffset(offset)
+                if !self.places.lowered.isa.is_big_endian()
+                    || self.places.lowered.function.dfg.value_type(value)
+                        != cranelift_codegen::ir::types::F32 =>
+            {
                 return Some(Word::of(Step::Input(Input::Frame(offset))));
             }
             Location::Constant(cell) => return Some(Word::number(cell.0 & mask(bits))),
-            Location::Derived(_) | Location::Unavailable(_) => {}
+            Location::CfaOffset(_) | Location::Derived(_) | Location::Unavailable(_) => {}
         }
         let depth = depth.checked_sub(1)?;
         let places = self.places;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0x400000  ELF header and program headers
-//!   0x401000  gadget page: int3 .. syscall; int3      one segment,
+//!   0x401000  gadget page: trap .. system call; trap  one segment,
 //!   0x402000  .text                                   readable and executable
 //!   (unloaded) .wasm_map  .wasm  .debug_*  .symtab  .strtab
 //! ```
@@ -12,7 +12,7 @@
 
 use crate::error::{CompileError, ImageError};
 use crate::listing::Listing;
-use dwarf_map::{ImageMap, SubjectAddr, section};
+use dwarf_map::{ImageMap, Isa, SubjectAddr, section};
 use object::elf;
 use object::read::elf::ElfFile64;
 use object::write::StringId;
@@ -30,11 +30,31 @@ const TEXT: u64 = GADGET_PAGE + PAGE;
 
 /// Where the subject starts: a trap instruction.
 const START: SubjectAddr = SubjectAddr::new(GADGET_PAGE);
-/// `syscall; int3`, with which the tracer makes the subject's system calls.
+/// A system call and a trap instruction, with which the tracer makes the subject's system calls.
 const SYSCALL: SubjectAddr = SubjectAddr::new(GADGET_PAGE + GADGET_OFFSET);
 const GADGET_OFFSET: u64 = 16;
-const INT3: u8 = 0xcc;
-const SYSCALL_CODE: [u8; 3] = [0x0f, 0x05, INT3];
+
+/// The instruction that makes a system call.
+const fn system_call(isa: Isa) -> &'static [u8] {
+    match isa {
+        Isa::X86_64 => &[0x0f, 0x05],
+        // svc #0
+        Isa::Aarch64 => &[0x01, 0x00, 0x00, 0xd4],
+        // ecall
+        Isa::Riscv64 => &[0x73, 0x00, 0x00, 0x00],
+        // svc 0
+        Isa::S390x => &[0x0a, 0x00],
+    }
+}
+
+const fn machine(isa: Isa) -> u16 {
+    match isa {
+        Isa::X86_64 => elf::EM_X86_64,
+        Isa::Aarch64 => elf::EM_AARCH64,
+        Isa::Riscv64 => elf::EM_RISCV,
+        Isa::S390x => elf::EM_S390,
+    }
+}
 
 const TEXT_SECTION: &str = ".text";
 const MAP_SECTION: &str = ".wasm_map";
@@ -55,7 +75,7 @@ pub struct Image {
     pub text_address: SubjectAddr,
     /// Where the subject starts: at a trap instruction.
     pub start: SubjectAddr,
-    /// A `syscall` instruction followed by a trap instruction.
+    /// A system call's instruction followed by a trap instruction.
     pub syscall: SubjectAddr,
     /// The program as text; made when first looked at.
     pub listing: Listing,
@@ -93,7 +113,7 @@ impl Image {
         contents.push((MAP_SECTION, &encoded));
         contents.push((WASM_SECTION, &wasm));
         contents.extend(sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
-        let elf = write_elf(&text, &labels, &contents).map_err(CompileError::bug)?;
+        let elf = write_elf(map.isa(), &text, &labels, &contents).map_err(CompileError::bug)?;
         let frames = sections.iter().find(|(name, _)| *name == FRAME_SECTION);
         let frames = frames.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
         Ok(Image {
@@ -112,9 +132,12 @@ impl Image {
     /// Reads an image back from its file. The bytes may be anyone's.
     pub fn from_elf(bytes: &[u8]) -> Result<Image, ImageError> {
         let file = ElfFile64::<Endianness>::parse(bytes)?;
-        if file.elf_header().e_machine.get(file.endian()) != elf::EM_X86_64 {
-            return Err(ImageError::NotAnImage("it is not for x86-64"));
-        }
+        let is_for = file.elf_header().e_machine.get(file.endian());
+        let isa = Isa::ALL.into_iter().find(|isa| machine(*isa) == is_for);
+        let isa = isa.filter(|isa| isa.is_big_endian() == (file.endian() == Endianness::Big));
+        let isa = isa.ok_or(ImageError::NotAnImage(
+            "it is for none of x86_64, aarch64, riscv64 and s390x",
+        ))?;
         if file.elf_header().e_type.get(file.endian()) != elf::ET_EXEC {
             return Err(ImageError::NotAnImage("it is no static executable"));
         }
@@ -127,13 +150,17 @@ impl Image {
         if text.address() != TEXT {
             return Err(ImageError::NotAnImage("its code lies elsewhere"));
         }
-        if gadgets(&file) != Some(()) {
+        if gadgets(&file, isa) != Some(()) {
             return Err(ImageError::NotAnImage("its gadget page is not ours"));
         }
         let wasm: Arc<[u8]> = find(WASM_SECTION)?.data()?.into();
+        let map = section::read(find(MAP_SECTION)?.data()?)?;
+        if Isa::from_name(&map.producer.target) != Some(isa) {
+            return Err(ImageError::NotAnImage("its map is for another instruction set"));
+        }
         Ok(Image {
             elf: bytes.to_vec(),
-            map: section::read(find(MAP_SECTION)?.data()?)?,
+            map,
             text: text.data()?.to_vec(),
             text_address: text_address(),
             start: START,
@@ -146,21 +173,26 @@ impl Image {
 }
 
 /// Whether the gadgets are where they belong.
-fn gadgets(file: &ElfFile64<'_, Endianness>) -> Option<()> {
+fn gadgets(file: &ElfFile64<'_, Endianness>, isa: Isa) -> Option<()> {
     let section = file.section_by_name(".gadget")?;
     let code = section.data().ok()?;
     let at = usize::try_from(GADGET_OFFSET).ok()?;
     let as_written = section.address() == GADGET_PAGE
-        && code.first() == Some(&INT3)
-        && code.get(at..)?.starts_with(&SYSCALL_CODE);
+        && code.starts_with(isa.trap())
+        && code.get(at..)?.starts_with(&gadget(isa));
     as_written.then_some(())
 }
 
 /// The gadget page's code.
-fn gadget_code() -> Vec<u8> {
-    let mut code = vec![INT3; GADGET_OFFSET as usize];
-    code.extend(SYSCALL_CODE);
+fn gadget_code(isa: Isa) -> Vec<u8> {
+    let mut code: Vec<u8> = isa.filler(GADGET_OFFSET as usize).collect();
+    code.extend(gadget(isa));
     code
+}
+
+/// A system call, and the trap that ends it.
+fn gadget(isa: Isa) -> Vec<u8> {
+    [system_call(isa), isa.trap()].concat()
 }
 
 /// One section to write: name, where it is in the file and in memory.
@@ -172,14 +204,17 @@ struct Placed<'a> {
 }
 
 fn write_elf(
+    isa: Isa,
     text: &[u8],
     labels: &[Label],
     sections: &[(&'static str, &[u8])],
 ) -> object::write::Result<Vec<u8>> {
     let page = PAGE as usize;
-    let gadget = gadget_code();
+    let size = gadget(isa).len() as u64;
+    let gadget = gadget_code(isa);
     let mut buffer = Vec::new();
-    let mut writer = Writer::new(Endianness::Little, true, &mut buffer);
+    let endian = if isa.is_big_endian() { Endianness::Big } else { Endianness::Little };
+    let mut writer = Writer::new(endian, true, &mut buffer);
 
     // Sections: null, gadget, text, the unloaded ones, then the tables.
     writer.reserve_null_section_index();
@@ -194,7 +229,7 @@ fn write_elf(
 
     let mut symbols = vec![
         (writer.add_string(b"_start"), gadget_index, START.get(), 1),
-        (writer.add_string(b"gadget"), gadget_index, SYSCALL.get(), SYSCALL_CODE.len() as u64),
+        (writer.add_string(b"gadget"), gadget_index, SYSCALL.get(), size),
     ];
     for label in labels {
         let name = writer.add_string(label.name.as_bytes());
@@ -225,9 +260,10 @@ fn write_elf(
         os_abi: elf::ELFOSABI_NONE,
         abi_version: 0,
         e_type: elf::ET_EXEC,
-        e_machine: elf::EM_X86_64,
+        e_machine: machine(isa),
         e_entry: START.get(),
-        e_flags: 0,
+        // LP64D.
+        e_flags: if isa == Isa::Riscv64 { elf::EF_RISCV_FLOAT_ABI_DOUBLE } else { 0 },
     })?;
     writer.write_align_program_headers();
     let loaded_size = TEXT - LOAD_ADDRESS + text.len() as u64;

@@ -50,7 +50,7 @@ mod translate;
 
 pub use combine::{Part, combine};
 pub use compile::{code, compile, features};
-pub use dwarf_map::StablePoints;
+pub use dwarf_map::{Isa, StablePoints};
 pub use error::{CompileError, ImageError};
 pub use image::Image;
 pub use listing::Listing;

@@ -5,19 +5,16 @@
 use crate::abi::Symbol;
 use crate::cfi;
 use crate::error::CompileError;
-use crate::lower::{Piece, Target};
+use crate::lower::{FixupForm, Piece, Target};
 use cranelift_codegen::isa::unwind::systemv::UnwindInfo;
-use dwarf_map::{CodeOffset, SubjectAddr};
-use gimli::X86_64;
+use dwarf_map::{CodeOffset, Isa, SubjectAddr};
+use gimli::Register;
 use gimli::write::{Address, CallFrameInstruction, FrameTable};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Alignment of functions: what Cranelift prefers on x86-64.
+/// Alignment of functions: what Cranelift prefers on x86-64, and enough elsewhere.
 const ALIGNMENT: usize = 16;
-
-/// Fills the gaps: running into one stops at once.
-const FILLER: u8 = 0xcc;
 
 /// Most bytes of text; displacements reach no further.
 const MAX_TEXT: usize = i32::MAX as usize;
@@ -25,12 +22,13 @@ const MAX_TEXT: usize = i32::MAX as usize;
 /// Text under construction.
 #[derive(Default)]
 pub(crate) struct Text {
+    isa: Isa,
     /// Bytes by which each piece lies behind where it would, as far as its own
     /// alignment allows.
     shift: u32,
     bytes: Vec<u8>,
     places: HashMap<Key, CodeOffset>,
-    fixups: Vec<(u32, Target, i64)>,
+    fixups: Vec<(u32, Target, i64, FixupForm)>,
     unwind: Vec<(CodeOffset, Target, UnwindInfo, u32)>,
 }
 
@@ -50,9 +48,15 @@ impl From<Target> for Key {
 }
 
 impl Text {
-    /// Text whose pieces all lie some bytes behind where they would.
-    pub fn shifted(shift: u32) -> Text {
-        Text { shift, ..Text::default() }
+    /// An empty text, whose pieces all lie some bytes behind where they would.
+    pub fn new(isa: Isa, shift: u32) -> Text {
+        Text { isa, shift, ..Text::default() }
+    }
+
+    /// Fills up to an offset with traps: running into one stops at once.
+    fn fill(&mut self, end: usize) {
+        let missing = end.saturating_sub(self.bytes.len());
+        self.bytes.extend(self.isa.filler(missing));
     }
 
     /// Appends a piece and says where it lies.
@@ -64,10 +68,11 @@ impl Text {
             return Err(CompileError::too_large("over 2 GiB of machine code"));
         }
         let [start, end] = [start, end].map(|at| at as u32);
-        self.bytes.resize(start as usize, FILLER);
+        self.fill(start as usize);
         self.bytes.extend_from_slice(&piece.code);
         let fixups = piece.fixups.into_iter();
-        self.fixups.extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend)));
+        self.fixups
+            .extend(fixups.map(|fixup| (start + fixup.at, fixup.target, fixup.addend, fixup.form)));
         self.unwind.push((CodeOffset::new(start), target, piece.unwind, piece.moved));
         self.places.insert(target.into(), CodeOffset::new(start));
         Ok(CodeOffset::new(start)..CodeOffset::new(end))
@@ -78,7 +83,7 @@ impl Text {
         if end as usize > MAX_TEXT {
             return Err(CompileError::too_large("over 2 GiB of machine code"));
         }
-        self.bytes.resize(self.bytes.len().max(end as usize), FILLER);
+        self.fill(end as usize);
         Ok(())
     }
 
@@ -87,7 +92,7 @@ impl Text {
         let mut used: Vec<usize> = self
             .fixups
             .iter()
-            .filter_map(|&(_, target, _)| match target {
+            .filter_map(|&(_, target, ..)| match target {
                 Target::Library(index) => Some(index),
                 Target::Symbol(_) => None,
             })
@@ -111,7 +116,8 @@ impl Text {
             .create_systemv_cie()
             .ok_or_else(|| CompileError::bug("no common frame information"))?;
         let mut outermost = common.clone();
-        outermost.add_instruction(CallFrameInstruction::Undefined(X86_64::RA));
+        let column = Register(self.isa.return_column());
+        outermost.add_instruction(CallFrameInstruction::Undefined(column));
         let plain = common.clone();
         let [common, outermost] = [common, outermost].map(|cie| table.add_cie(cie));
         for (start, target, unwind, moved) in &self.unwind {
@@ -121,8 +127,12 @@ impl Text {
             };
             let address = Address::Constant(start.at(text).get());
             let entry = unwind.to_fde(address);
-            let entry =
-                if *moved == 0 { entry } else { cfi::moved(entry, address, &plain, *moved)? };
+            // The other instruction sets count from where the frame has moved.
+            let entry = if *moved == 0 || self.isa != Isa::X86_64 {
+                entry
+            } else {
+                cfi::moved(entry, address, &plain, *moved)?
+            };
             table.add_fde(cie, entry);
         }
         Ok(table)
@@ -130,20 +140,81 @@ impl Text {
 
     /// Resolves everything.
     pub fn finish(mut self) -> Result<Vec<u8>, CompileError> {
-        for (at, target, addend) in self.fixups {
+        for (at, target, addend, form) in self.fixups {
             let place = self
                 .places
                 .get(&target.into())
                 .ok_or_else(|| CompileError::bug(format!("{target:?} was not compiled")))?;
             let displacement = i64::from(place.get()) + addend - i64::from(at);
             let displacement = i32::try_from(displacement).map_err(CompileError::bug)?;
-            let field = self
-                .bytes
-                .get_mut(at as usize..)
-                .and_then(|bytes| bytes.first_chunk_mut::<4>())
-                .ok_or_else(|| CompileError::bug("a relocation beyond the code"))?;
-            *field = displacement.to_le_bytes();
+            let code = self.bytes.get_mut(at as usize..).unwrap_or_default();
+            fill_in(code, form, displacement).ok_or_else(|| {
+                CompileError::bug(format!("a displacement of {displacement} as {form:?}"))
+            })?;
         }
         Ok(self.bytes)
+    }
+}
+
+/// Writes a displacement into the code; `None` where it does not fit.
+fn fill_in(code: &mut [u8], form: FixupForm, displacement: i32) -> Option<()> {
+    let word = code.first_chunk_mut::<4>()?;
+    match form {
+        FixupForm::Bytes => *word = displacement.to_le_bytes(),
+        FixupForm::Words26 => {
+            let words = displacement / 4;
+            if displacement % 4 != 0 || !(-(1 << 25)..1 << 25).contains(&words) {
+                return None;
+            }
+            let old = u32::from_le_bytes(*word) & !0x03ff_ffff;
+            *word = (old | words.cast_unsigned() & 0x03ff_ffff).to_le_bytes();
+        }
+        FixupForm::Pair => {
+            // The lower part is signed: the upper one makes up for it.
+            let upper = displacement.checked_add(0x800)? & !0xfff;
+            let old = u32::from_le_bytes(*word) & 0xfff;
+            *word = (old | upper.cast_unsigned()).to_le_bytes();
+            let second = code.get_mut(4..)?.first_chunk_mut::<4>()?;
+            let old = u32::from_le_bytes(*second) & 0x000f_ffff;
+            let lower = displacement.wrapping_sub(upper).cast_unsigned() << 20;
+            *second = (old | lower).to_le_bytes();
+        }
+        FixupForm::Halfwords => {
+            (displacement % 2 == 0).then_some(())?;
+            *word = (displacement / 2).to_be_bytes();
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn displacements_are_written_in_each_form() {
+        let filled = |form, code: &[u8], displacement| {
+            let mut code = code.to_vec();
+            fill_in(&mut code, form, displacement).map(|()| code)
+        };
+        let bl = 0x9400_0000_u32.to_le_bytes();
+        assert_eq!(filled(FixupForm::Words26, &bl, -4), Some(0x97ff_ffff_u32.to_le_bytes().into()));
+        assert_eq!(filled(FixupForm::Words26, &bl, 2), None);
+        assert_eq!(filled(FixupForm::Words26, &bl, 1 << 27), None);
+        // auipc ra, 0; jalr ra, 0(ra)
+        let pair = [0x0000_0097_u32.to_le_bytes(), 0x0000_80e7_u32.to_le_bytes()].concat();
+        for (displacement, upper, lower) in
+            [(0x1234, 0x1000, 0x234), (0x1800, 0x2000, -0x800), (-4, 0, -4)]
+        {
+            let code = filled(FixupForm::Pair, &pair, displacement).expect("fits");
+            let word = |at: usize| u32::from_le_bytes(*code[at..].first_chunk().expect("there"));
+            assert_eq!((word(0) & 0xfff, word(4) & 0xf_ffff), (0x97, 0x80e7));
+            let parts = ((word(0) & !0xfff).cast_signed(), word(4).cast_signed() >> 20);
+            assert_eq!(parts, (upper, lower), "{displacement:#x}");
+        }
+        assert_eq!(filled(FixupForm::Halfwords, &[0; 4], 0x204), Some(vec![0, 0, 1, 2]));
+        assert_eq!(filled(FixupForm::Halfwords, &[0; 4], 3), None);
+        assert_eq!(filled(FixupForm::Bytes, &[0; 4], -2), Some(vec![0xfe, 0xff, 0xff, 0xff]));
+        assert_eq!(filled(FixupForm::Bytes, &[0; 3], 0), None);
     }
 }

@@ -18,13 +18,9 @@ use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value, Valu
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
-use dwarf_map::{DwarfReg, Expression, Location, Reason};
+use dwarf_map::{DwarfReg, Expression, Isa, Location, Reason};
 use std::collections::HashSet;
 use wasm_view::Cell;
-
-/// Registers that a System V callee hands back unchanged, by DWARF number:
-/// rbx, rbp, r12-r15.
-const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
 
 /// Which registers a location may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,9 +35,9 @@ impl Registers {
     const ALL: Registers = Registers { preserved_only: false, general_only: false };
     const SUSPENDED: Registers = Registers { preserved_only: true, general_only: false };
 
-    fn hold(self, register: DwarfReg) -> bool {
-        (!self.preserved_only || CALLEE_SAVED.contains(&register.0))
-            && (!self.general_only || register.0 < 16)
+    fn hold(self, isa: Isa, register: DwarfReg) -> bool {
+        (!self.preserved_only || isa.is_callee_saved(register))
+            && (!self.general_only || isa.is_general(register))
     }
 }
 
@@ -187,6 +183,7 @@ impl<'a> Locator<'a> {
             let derived = deriver.derive(&self.places, value, pc, registers, &mut span);
             found = derived.unwrap_or(found);
         }
+        found = self.places.seen(value, found);
         if let Some(known) = known {
             *known = Some((span, found));
         }
@@ -270,7 +267,9 @@ impl Places<'_> {
             }
             for place in ranges.covering(pc) {
                 match self.translate(place) {
-                    Some(Location::Register(register)) if !registers.hold(register) => {
+                    Some(Location::Register(register))
+                        if !registers.hold(self.lowered.isa, register) =>
+                    {
                         reason = reason_max(reason, Reason::Clobbered);
                     }
                     Some(location @ Location::Register(_)) => return location,
@@ -287,6 +286,21 @@ impl Places<'_> {
             .unwrap_or(Location::Unavailable(reason))
     }
 
+    /// A location as a reader of the value sees it: where words have their high
+    /// byte first, a number of four bytes is at the end of the eight it was spilled
+    /// to. (A float is at their start, as it is in its register.)
+    fn seen(&self, value: Value, location: Location) -> Location {
+        let ty = self.lowered.function.dfg.value_type(value);
+        match location {
+            Location::CfaOffset(offset)
+                if self.lowered.isa.is_big_endian() && ty.is_int() && ty.bytes() < 8 =>
+            {
+                Location::CfaOffset(offset + (8 - ty.bytes()).cast_signed())
+            }
+            other => other,
+        }
+    }
+
     /// A place in the map's terms.
     fn translate(&self, place: LabelValueLoc) -> Option<Location> {
         match place {
@@ -298,7 +312,8 @@ impl Places<'_> {
             // canonical frame address, on x86-64 rbp + 16 in the body, before the
             // frame moved.
             LabelValueLoc::CFAOffset(offset) => {
-                let offset = i32::try_from(offset + i64::from(self.moved));
+                let offset = offset + i64::from(self.moved) - self.lowered.isa.cfa_above_stack();
+                let offset = i32::try_from(offset);
                 offset.ok().map(Location::CfaOffset)
             }
         }

@@ -24,12 +24,15 @@ use cranelift_codegen::isa::unwind::systemv;
 use cranelift_codegen::packed_option::PackedOption;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
+use dwarf_map::Isa;
 use std::collections::{BTreeMap, HashSet};
 use wasm_view::{Trap, WasmOffset};
 
 /// Reusable storage for compiling one function after the other.
 pub(crate) struct Lowerer<'a> {
     pub isa: &'a dyn TargetIsa,
+    /// The same, as maps name it.
+    pub kind: Isa,
     /// Whether anyone will ask where values are.
     maps: bool,
     /// Whether the source locations must name every instruction that may fault.
@@ -48,12 +51,21 @@ pub(crate) struct Lowered {
     pub function: Function,
     /// Which of its values are equal.
     pub classes: Classes,
+    /// What it was compiled for.
+    pub isa: Isa,
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(isa: &'a dyn TargetIsa, maps: bool, locate: bool, chaos: Option<u64>) -> Self {
+    pub fn new(
+        isa: &'a dyn TargetIsa,
+        kind: Isa,
+        maps: bool,
+        locate: bool,
+        chaos: Option<u64>,
+    ) -> Self {
         Lowerer {
             isa,
+            kind,
             maps,
             locate,
             chaos,
@@ -76,7 +88,7 @@ impl<'a> Lowerer<'a> {
         self.context.func = function;
         let code = self.run(values).map_err(codegen_error)?;
         let function = std::mem::replace(&mut self.context.func, Function::new());
-        Ok(Lowered { code: code.0, function, classes: code.1 })
+        Ok(Lowered { code: code.0, function, classes: code.1, isa: self.kind })
     }
 
     fn run(
@@ -207,6 +219,20 @@ pub(crate) struct Fixup {
     pub at: u32,
     pub target: Target,
     pub addend: i64,
+    pub form: FixupForm,
+}
+
+/// How a displacement is written into the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FixupForm {
+    /// x86-64: 32 bits of bytes.
+    Bytes,
+    /// aarch64: the low 26 bits of an instruction, of words.
+    Words26,
+    /// riscv64: the upper 20 bits of an `auipc`, the lower 12 of the `jalr` behind.
+    Pair,
+    /// s390x: 32 bits of halfwords, big-endian.
+    Halfwords,
 }
 
 /// A piece of text: machine code ready to be placed.
@@ -226,11 +252,15 @@ impl Lowered {
     pub fn piece(&self, isa: &dyn TargetIsa, offset: WasmOffset) -> Result<Piece, CompileError> {
         let mut fixups = Vec::new();
         for reloc in self.code.buffer.relocs() {
-            if !matches!(reloc.kind, Reloc::X86CallPCRel4 | Reloc::X86PCRel4) {
-                return Err(CompileError::bug(format!("relocation {:?}", reloc.kind)));
-            }
+            let form = match reloc.kind {
+                Reloc::X86CallPCRel4 | Reloc::X86PCRel4 => FixupForm::Bytes,
+                Reloc::Arm64Call => FixupForm::Words26,
+                Reloc::RiscvCallPlt => FixupForm::Pair,
+                Reloc::S390xPCRel32Dbl | Reloc::S390xPLTRel32Dbl => FixupForm::Halfwords,
+                other => return Err(CompileError::bug(format!("relocation {other:?}"))),
+            };
             let target = self.target(&reloc.target, offset)?;
-            fixups.push(Fixup { at: reloc.offset, target, addend: reloc.addend });
+            fixups.push(Fixup { at: reloc.offset, target, addend: reloc.addend, form });
         }
         let unwind = self.code.create_unwind_info(isa).map_err(codegen_error)?;
         let Some(UnwindInfo::SystemV(unwind)) = unwind else {
@@ -305,14 +335,20 @@ impl Lowered {
                 }) => sig_ref,
                 _ => continue,
             };
-            most = most.max(stack_arguments_of(&function.dfg.signatures[signature]));
+            most = most.max(stack_arguments_of(&function.dfg.signatures[signature], self.isa));
         }
         most
     }
 
     /// Holds the bytes of arguments that the function removes from the stack,
-    /// as `abi` has them, against its return instructions.
+    /// as `abi` has them, against its return instructions. Elsewhere than on
+    /// x86-64 and aarch64 only running the code tells.
     pub fn check_argument_area(&self, expected: u32) -> Result<(), CompileError> {
+        match self.isa {
+            Isa::X86_64 => {}
+            Isa::Aarch64 => return self.check_argument_area_aarch64(expected),
+            Isa::Riscv64 | Isa::S390x => return Ok(()),
+        }
         // mov rsp, rbp; pop rbp; and then one of two returns.
         const EPILOGUE: [u8; 4] = [0x48, 0x89, 0xec, 0x5d];
         let code = self.code.buffer.data();
@@ -322,6 +358,31 @@ impl Lowered {
                 [0xc3, ..] => 0,
                 [0xc2, low, high, ..] => u32::from(u16::from_le_bytes([low, high])),
                 // A tail call.
+                _ => continue,
+            };
+            if removed != expected {
+                let what = format!("{removed} bytes of arguments removed, {expected} expected");
+                return Err(CompileError::bug(what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_argument_area_aarch64(&self, expected: u32) -> Result<(), CompileError> {
+        // ldp x29, x30, [sp], #16
+        const EPILOGUE: u32 = 0xa8c1_7bfd;
+        const RET: u32 = 0xd65f_03c0;
+        // add sp, sp, #imm12
+        const ADD: u32 = 0x9100_03ff;
+        let (words, _) = self.code.buffer.data().as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        for at in
+            words.iter().enumerate().filter_map(|(at, word)| (*word == EPILOGUE).then_some(at))
+        {
+            let removed = match words.get(at + 1..).unwrap_or_default() {
+                [RET, ..] => 0,
+                [add, RET, ..] if add & !0x003f_fc00 == ADD => add >> 10 & 0xfff,
+                // A tail call, or more than one instruction can add.
                 _ => continue,
             };
             if removed != expected {
@@ -343,12 +404,16 @@ impl Lowered {
     }
 
     /// Bytes from the stack pointer in the body to the canonical frame
-    /// address, which on x86-64 lies above the saved rbp and return address.
+    /// address, which lies above the saved frame pointer and return address, on
+    /// s390x above the caller's register save area.
     pub fn frame_size(&self) -> Result<u32, CompileError> {
-        const SAVED: u32 = 16;
+        let saved = match self.isa {
+            Isa::X86_64 | Isa::Aarch64 | Isa::Riscv64 => 16,
+            Isa::S390x => 160,
+        };
         let layout = self.code.buffer.frame_layout();
         let layout = layout.ok_or_else(|| CompileError::bug("no frame layout"))?;
-        Ok(layout.frame_to_fp_offset + SAVED)
+        Ok(layout.frame_to_fp_offset + saved)
     }
 }
 

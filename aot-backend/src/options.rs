@@ -6,8 +6,9 @@
 use crate::error::CompileError;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use dwarf_map::StablePoints;
+use dwarf_map::{Isa, StablePoints};
 use std::str::FromStr;
+use wasm_view::WasmOffset;
 
 /// Version of the compiler that makes the code.
 pub const CRANELIFT_VERSION: &str = cranelift_codegen::VERSION;
@@ -69,9 +70,11 @@ impl Anchors {
 /// Which instructions the code may use.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum CpuSpec {
-    /// x86-64 with SSE2 and nothing more.
+    /// What every CPU of the instruction set has that Cranelift makes code for: on
+    /// x86-64 SSE2 and nothing more.
     Baseline,
-    /// Whatever this machine has.
+    /// Whatever this machine has; of another instruction set's CPUs, which this
+    /// machine is not, the baseline.
     #[default]
     Native,
     /// One of those, with single features switched.
@@ -130,6 +133,8 @@ impl FromStr for CpuSpec {
 /// How to compile a module.
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
+    /// Which instruction set to compile for.
+    pub isa: Isa,
     /// How hard the compiler tries.
     pub opt: OptLevel,
     /// Where execution can be halted.
@@ -171,11 +176,11 @@ impl CompileOptions {
     }
 }
 
-/// The features that code for this CPU may use, by Cranelift's names without
+/// The features that x86-64 code for this CPU may use, by Cranelift's names without
 /// `has_`, in alphabetical order. Empty when the description is not valid;
 /// [`crate::compile()`] says why.
 pub fn cpu_features(cpu: &CpuSpec) -> Vec<String> {
-    target(OptLevel::None, cpu).map(|isa| enabled_features(&*isa)).unwrap_or_default()
+    target(Isa::X86_64, OptLevel::None, cpu).map(|isa| enabled_features(&*isa)).unwrap_or_default()
 }
 
 /// The enabled features of a target.
@@ -191,14 +196,24 @@ pub(crate) fn enabled_features(isa: &dyn isa::TargetIsa) -> Vec<String> {
 }
 
 /// The Cranelift target for these options.
-pub(crate) fn target(opt: OptLevel, cpu: &CpuSpec) -> Result<OwnedTargetIsa, CompileError> {
+pub(crate) fn target(
+    isa: Isa,
+    opt: OptLevel,
+    cpu: &CpuSpec,
+) -> Result<OwnedTargetIsa, CompileError> {
     let (native, edits) = match cpu {
         CpuSpec::Baseline => (false, &[][..]),
         CpuSpec::Native => (true, &[][..]),
         CpuSpec::Edited { native, edits } => (*native, &edits[..]),
     };
-    let mut builder = isa::lookup_by_name("x86_64-unknown-linux-gnu").map_err(CompileError::bug)?;
-    if native {
+    let triple = match isa {
+        Isa::X86_64 => "x86_64-unknown-linux-gnu",
+        Isa::Aarch64 => "aarch64-unknown-linux-gnu",
+        Isa::Riscv64 => "riscv64gc-unknown-linux-gnu",
+        Isa::S390x => "s390x-unknown-linux-gnu",
+    };
+    let mut builder = isa::lookup_by_name(triple).map_err(CompileError::bug)?;
+    if native && isa == Isa::X86_64 {
         cranelift_native::infer_native_flags(&mut builder).map_err(CompileError::bug)?;
     }
     for CpuEdit { feature, enable } in edits {
@@ -218,7 +233,13 @@ pub(crate) fn target(opt: OptLevel, cpu: &CpuSpec) -> Result<OwnedTargetIsa, Com
             .set(&format!("has_{feature}"), if *enable { "true" } else { "false" })
             .map_err(CompileError::bug)?;
     }
-    builder.finish(flags(opt)?).map_err(CompileError::bug)
+    let finished = builder.finish(flags(opt)?).map_err(CompileError::bug)?;
+    // Traps of two bytes, and instructions at odd halves of words.
+    if isa == Isa::Riscv64 && enabled_features(&*finished).iter().any(|name| name == "zca") {
+        let feature = "compressed instructions (zca) on riscv64".to_owned();
+        return Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
+    }
+    Ok(finished)
 }
 
 /// Target-independent settings.
@@ -275,7 +296,7 @@ mod tests {
         assert_eq!(cpu_features(&spec), ["bmi1"]);
         let unknown = "baseline,+sse5".parse().expect("well formed");
         assert!(matches!(
-            target(OptLevel::None, &unknown),
+            target(Isa::X86_64, OptLevel::None, &unknown),
             Err(CompileError::UnknownCpuFeature { name, .. }) if name == "sse5"
         ));
     }

@@ -8,11 +8,14 @@
 //!
 //! Where the cold path follows the branch, which then skips it, the silent
 //! branch is one that always does.
+//!
+//! In the code of other instruction sets than x86-64 polls stay armed: it is
+//! emulated, and an emulator has translated it long before anybody could arm them.
 
-use crate::anchors::trap_after;
+use crate::anchors::{next_ahead, trap_after};
 use crate::error::CompileError;
 use crate::translate::StablePart;
-use dwarf_map::InstanceLayout;
+use dwarf_map::{InstanceLayout, Isa};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// A stable point in the code of a function; offsets count from its start.
@@ -39,7 +42,11 @@ pub(crate) struct Poll {
 
 impl Poll {
     /// Finds the poll whose parts are marked there; `None` if it has no code.
-    pub fn find(code: &[u8], marks: [Option<u32>; 3]) -> Result<Option<Poll>, CompileError> {
+    pub fn find(
+        isa: Isa,
+        code: &[u8],
+        marks: [Option<u32>; 3],
+    ) -> Result<Option<Poll>, CompileError> {
         let bug = |what: &str| CompileError::bug(format!("a poll {what}, {marks:x?}"));
         let part = |part: StablePart| marks[part as usize];
         let (start, inner, exit) =
@@ -48,7 +55,10 @@ impl Poll {
                 (None, None, None) => return Ok(None),
                 _ => return Err(bug("without one of its parts")),
             };
-        let trap = trap_after(code, exit).ok_or_else(|| bug("whose path has no trap"))?;
+        let trap = trap_after(isa, code, exit).ok_or_else(|| bug("whose path has no trap"))?;
+        if isa != Isa::X86_64 {
+            return foreign(isa, code, (start, inner, trap)).map(Some).map_err(bug);
+        }
         let mut silent = Silent::default();
         let mut looks = None;
         for instruction in decode(code, start) {
@@ -101,6 +111,60 @@ impl Poll {
             .copy_from_slice(&self.silent);
         Ok(())
     }
+}
+
+/// A poll between its mark and the conditional branch behind, in code of another
+/// instruction set than x86-64. It stays as it is.
+fn foreign(
+    isa: Isa,
+    code: &[u8],
+    (start, inner, trap): (u32, u32, u32),
+) -> Result<Poll, &'static str> {
+    let mut start = start;
+    let mut branch = start;
+    let distance = loop {
+        let rest = code.get(branch as usize..).unwrap_or_default();
+        let length = isa.instruction_length(rest).ok_or("without a branch")?;
+        let instruction = rest.get(..length).unwrap_or_default();
+        if let Some(distance) = isa.conditional_branch(instruction) {
+            break distance;
+        }
+        let next = next_ahead(isa, code, branch).filter(|next| *next > branch);
+        let next = next.ok_or("that goes elsewhere")?;
+        // What is before an island of veneers is left out.
+        if (next - branch) as usize != length {
+            start = next;
+        }
+        branch = next;
+    };
+    let rest = code.get(branch as usize..).unwrap_or_default();
+    let end = branch + isa.instruction_length(rest).unwrap_or_default() as u32;
+    let target = branch.checked_add_signed(distance).ok_or("with an odd branch")?;
+    let (cold, next) = if runs_to(isa, code, target, inner) {
+        (target, end)
+    } else if runs_to(isa, code, end, inner) {
+        (end, target)
+    } else {
+        return Err("that does not lead to its path");
+    };
+    let armed = code.get(start as usize..end as usize).unwrap_or_default().to_vec();
+    Ok(Poll { start, silent: armed.clone(), armed, looks: start, branch, next, cold, trap })
+}
+
+/// Most instructions from a branch to the mark of a cold path: jumps over islands of
+/// veneers, and what the register allocator put there.
+const MOST_BEFORE_MARK: usize = 1000;
+
+/// Whether execution comes from `from` to `to` without a choice.
+fn runs_to(isa: Isa, code: &[u8], from: u32, to: u32) -> bool {
+    let mut at = Some(from);
+    for _ in 0..MOST_BEFORE_MARK {
+        match at {
+            Some(here) if here != to => at = next_ahead(isa, code, here),
+            here => return here.is_some(),
+        }
+    }
+    false
 }
 
 fn decode(code: &[u8], from: u32) -> impl Iterator<Item = Instruction> + '_ {
@@ -248,7 +312,9 @@ mod tests {
     fn a_branch_to_the_path_becomes_a_nop() {
         // nop; ret | mov eax, eax; int3
         let code = code(0x85, 2, &[0x90, 0xc3, 0x89, 0xc0, 0xcc]);
-        let poll = Poll::find(&code, [Some(0), Some(14), Some(14)]).expect("found").expect("code");
+        let poll = Poll::find(Isa::X86_64, &code, [Some(0), Some(14), Some(14)])
+            .expect("found")
+            .expect("code");
         assert_eq!((poll.start, poll.cold, poll.trap), (0, 12, 14));
         assert_eq!((poll.looks, poll.branch, poll.next), (0, 4, 10));
         assert_eq!(poll.armed, code[..10]);
@@ -263,7 +329,9 @@ mod tests {
     fn a_branch_around_the_path_becomes_a_jump() {
         // int3 | ret
         let code = code(0x84, 1, &[0xcc, 0xc3]);
-        let poll = Poll::find(&code, [Some(0), Some(10), Some(10)]).expect("found").expect("code");
+        let poll = Poll::find(Isa::X86_64, &code, [Some(0), Some(10), Some(10)])
+            .expect("found")
+            .expect("code");
         assert_eq!((poll.cold, poll.trap, poll.next), (10, 10, 11));
         let mut silent = code.clone();
         poll.silence(&mut silent).expect("in the code");
@@ -274,14 +342,52 @@ mod tests {
     #[test]
     fn what_is_no_poll_is_refused() {
         let ret = [0xc3];
-        assert!(Poll::find(&ret, [Some(0), Some(0), Some(0)]).is_err());
-        assert!(Poll::find(&ret, [Some(0), None, None]).is_err());
-        assert!(matches!(Poll::find(&ret, [None; 3]), Ok(None)));
+        assert!(Poll::find(Isa::X86_64, &ret, [Some(0), Some(0), Some(0)]).is_err());
+        assert!(Poll::find(Isa::X86_64, &ret, [Some(0), None, None]).is_err());
+        assert!(matches!(Poll::find(Isa::X86_64, &ret, [None; 3]), Ok(None)));
         // A branch that leads elsewhere.
         let code = code(0x85, 1, &[0x90, 0xcc, 0x90, 0xcc]);
-        assert!(Poll::find(&code, [Some(0), Some(13), Some(13)]).is_err());
+        assert!(Poll::find(Isa::X86_64, &code, [Some(0), Some(13), Some(13)]).is_err());
         // An addition before the branch.
-        assert!(Poll::find(&[0x01, 0xc0, 0x75, 0, 0xcc], [Some(0), Some(4), Some(4)]).is_err());
+        assert!(
+            Poll::find(Isa::X86_64, &[0x01, 0xc0, 0x75, 0, 0xcc], [Some(0), Some(4), Some(4)])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn polls_of_other_instruction_sets_stay_as_they_are() {
+        let words = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
+        // ldr w1, [x0, #8]; cbnz w1, +12; ret; nop | mov x0, x1; brk
+        let mut code = words(&[0xb940_0801, 0x3500_0061, 0xd65f_03c0, 0xd503_201f, 0xaa01_03e0]);
+        code.extend(Isa::Aarch64.trap());
+        let find = |isa, code: &[u8], marks: [u32; 3]| Poll::find(isa, code, marks.map(Some));
+        let poll = find(Isa::Aarch64, &code, [0, 20, 20]).expect("found").expect("code");
+        assert_eq!((poll.start, poll.branch, poll.next, poll.cold, poll.trap), (0, 4, 8, 16, 20));
+        assert_eq!(poll.armed, code[..8]);
+        let mut silent = code.clone();
+        poll.silence(&mut silent).expect("in the code");
+        assert_eq!(silent, code);
+        // Through a veneer: lw a1, 8(a0); bnez a1, +8; ret; auipc t0, 0; jr 12(t0); ret | ebreak
+        let mut code =
+            words(&[0x0085_2583, 0x0005_9463, 0x0000_8067, 0x0000_0297, 0x00c2_8067, 0x0000_8067]);
+        code.extend(Isa::Riscv64.trap());
+        let poll = find(Isa::Riscv64, &code, [0, 24, 24]).expect("found").expect("code");
+        assert_eq!((poll.cold, poll.trap, poll.next), (12, 24, 8));
+        // An island between load and branch: lw; j +12; two words; bnez a1, +4; ebreak
+        let mut code = words(&[0x0085_2583, 0x00c0_006f, 0, 0, 0x0005_9263]);
+        code.extend(Isa::Riscv64.trap());
+        let poll = find(Isa::Riscv64, &code, [0, 20, 20]).expect("found").expect("code");
+        assert_eq!((poll.start, poll.branch, poll.cold, poll.trap), (16, 16, 20, 20));
+        let mut code =
+            words(&[0x0085_2583, 0x0005_9463, 0x0000_8067, 0x0000_0297, 0x00c2_8067, 0x0000_8067]);
+        code.extend(Isa::Riscv64.trap());
+        // A branch that leads elsewhere, a return before the branch, no branch.
+        assert!(find(Isa::Riscv64, &code, [0, 20, 24]).is_err());
+        assert!(find(Isa::Riscv64, &code, [8, 24, 24]).is_err());
+        assert!(find(Isa::Aarch64, Isa::Aarch64.trap(), [0, 0, 0]).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | [`addr`] | offsets in code and addresses in the subject, as types |
 //! | [`model`] | boundaries, anchors, slots, locations, call sites, traps, thunks |
 //! | [`expression`] | values that follow from others, as programs |
+//! | [`isa`] | what is different about instruction sets |
 //! | [`layout`] | instance data: what native code finds behind its instance pointer |
 //! | [`section`] | the model as the bytes of `.wasm_map` and back |
 //! | [`dwarf`] | the model as DWARF 5, for debuggers |
@@ -36,6 +37,7 @@ pub mod addr;
 pub mod check;
 pub mod dwarf;
 pub mod expression;
+pub mod isa;
 pub mod layout;
 pub mod locate;
 pub mod model;
@@ -44,5 +46,6 @@ pub mod unwind;
 
 pub use addr::{CodeOffset, SubjectAddr};
 pub use expression::{Expression, ExpressionIdx, Input, Step};
+pub use isa::Isa;
 pub use layout::{InstanceCounts, InstanceLayout};
 pub use model::*;

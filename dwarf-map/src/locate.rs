@@ -7,9 +7,6 @@
 use crate::{DwarfReg, Expression, ExpressionIdx, Input, Location, Reason, SubjectAddr};
 use wasm_view::ValType;
 
-/// DWARF number of xmm0.
-const XMM0: u16 = 17;
-
 /// What a frame of the subject looks like to the evaluation of locations.
 pub trait FrameState {
     /// A register, zero-extended; `None` when it is not known.
@@ -47,14 +44,6 @@ pub const fn width_mask(ty: ValType) -> u64 {
 /// Whether values of this type live in vector registers.
 pub const fn in_vector_register(ty: ValType) -> bool {
     matches!(ty, ValType::F32 | ValType::F64 | ValType::V128)
-}
-
-/// The vector register of a DWARF number: 0-15 for 17-32.
-pub const fn vector_register(register: DwarfReg) -> Option<u16> {
-    match register.0.checked_sub(XMM0) {
-        Some(number) if number < 16 => Some(number),
-        _ => None,
-    }
 }
 
 /// Reads the value of a slot of type `ty`, in a function with these

@@ -17,8 +17,9 @@ use wasm_view::{
     TypeIdx, ValType, WasmOffset,
 };
 
-/// A register by its DWARF number (System V x86-64 psABI, figure 3.36):
-/// 0-15 are rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8-r15; 17-32 are xmm0-15.
+/// A register by the DWARF number that the psABI of the image's instruction set
+/// gives it ([`crate::Isa`]). On x86-64 (System V psABI, figure 3.36) 0-15 are
+/// rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8-r15; 17-32 are xmm0-15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DwarfReg(pub u16);
 
@@ -230,14 +231,17 @@ pub struct BoundaryMap {
 ///   the Wasm instruction  <------         int3
 /// ```
 /// In the code as it is loaded the poll is silent: its bytes are NOPs. Writing
-/// [`StablePoint::armed`] over them makes it look at the flag.
+/// [`StablePoint::armed`] over them makes it look at the flag. Elsewhere than on x86-64
+/// it always does: that code is emulated, and what has been translated cannot be
+/// written over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StablePoint {
     /// The boundary.
     pub offset: WasmOffset,
     /// First byte of the poll.
     pub poll: CodeOffset,
-    /// The poll's bytes when it is armed; they end with the branch.
+    /// The poll's bytes when it is armed; they end with the branch. Elsewhere than on
+    /// x86-64 they are those of the code.
     pub armed: Vec<u8>,
     /// First byte of the cold path.
     pub cold: CodeOffset,
@@ -299,7 +303,7 @@ pub struct CallSite {
 
 /// A place at which a function goes on when a call ends with an exception. The
 /// frame is as its body has it, registers other than the stack and the frame
-/// pointer are lost. `rax` holds the reference to the exception (in the form of
+/// pointer are lost. `rax` ([`crate::Isa::payload`]) holds the reference to the exception (in the form of
 /// [`wasm_view::ExnId`]'s cell), the argument area its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handler {
@@ -511,7 +515,7 @@ pub struct ThunkMap {
 
 /// The code through which the tracer calls functions of one type. Entered with
 /// the instance data's address in `rdi`, the callee's code address in `rsi`
-/// and the callee's instance data in `rdx`, the parameters in the argument
+/// and the callee's instance data in `rdx` (elsewhere [`crate::Isa::parameters`]), the parameters in the argument
 /// area of the instance in `rdi`; ends at a trap instruction with the results
 /// in that same area.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -553,7 +557,7 @@ pub struct Producer {
     pub stable: String,
     /// `trap` or `srcloc`.
     pub anchors: String,
-    /// `x86_64`.
+    /// `x86_64`, `aarch64`, `riscv64` or `s390x`.
     pub target: String,
     /// CPU features that the code may use.
     pub cpu_features: Vec<String>,

@@ -12,26 +12,16 @@
 //! in registers) are refused by name when it is made, and a walk cannot go
 //! round in circles, because each step must raise the stack pointer.
 //!
-//! This is x86-64 System V: DWARF registers 0-15, the return address in column
-//! 16, and rbx, rbp, r12-r15 the caller's unless the rules say otherwise.
+//! Which registers are the caller's unless the rules say otherwise, and which one
+//! a call leaves the return address in, is the instruction set's to say
+//! ([`Isa`]).
 
-use crate::{CodeOffset, DwarfReg, SubjectAddr};
+use crate::{CodeOffset, DwarfReg, Isa, SubjectAddr};
 use gimli::{
-    BaseAddresses, CieOrFde, DebugFrame, LittleEndian, RegisterRule, UnwindContext, UnwindSection,
+    BaseAddresses, CieOrFde, DebugFrame, Register, RegisterRule, RunTimeEndian, UnwindContext,
+    UnwindSection,
 };
 use std::ops::Range;
-
-/// DWARF number of rsp.
-const RSP: u16 = 7;
-/// DWARF number of the return address column.
-const RETURN_ADDRESS: u16 = 16;
-/// Registers that a function leaves as it found them.
-pub(crate) const CALLEE_SAVED: [u16; 6] = [3, 6, 12, 13, 14, 15];
-
-/// Whether a general register keeps its value across a call.
-pub fn is_callee_saved(register: DwarfReg) -> bool {
-    CALLEE_SAVED.contains(&register.0)
-}
 
 /// Why call frame information cannot be read, or a stack not be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,14 +103,18 @@ pub struct Registers {
     /// before it, and rules are looked up one byte lower.
     pub is_return_address: bool,
     /// Registers by DWARF number, `None` where the value is lost.
-    pub gpr: [Option<u64>; 16],
+    pub gpr: [Option<u64>; Isa::MOST_GENERAL],
 }
 
 impl Registers {
     /// Those of a stopped process: everything is known and `pc` is where it
     /// will go on.
-    pub fn innermost(pc: SubjectAddr, gpr: [u64; 16]) -> Self {
-        Registers { pc, is_return_address: false, gpr: gpr.map(Some) }
+    pub fn innermost<const N: usize>(pc: SubjectAddr, gpr: [u64; N]) -> Self {
+        let mut known = [None; Isa::MOST_GENERAL];
+        for (place, value) in known.iter_mut().zip(gpr) {
+            *place = Some(value);
+        }
+        Registers { pc, is_return_address: false, gpr: known }
     }
 }
 
@@ -135,15 +129,24 @@ pub enum Saved {
     Same,
 }
 
+/// Where a return address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnAddress {
+    /// In memory at the frame address plus this.
+    At(i64),
+    /// In the register that the call left it in.
+    InRegister,
+    /// Nowhere: there is no caller.
+    None,
+}
+
 /// Rules for `start..end`, offsets in the text.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     start: u32,
     end: u32,
     cfa: CfaRule,
-    /// Offset of the return address from the frame address; `None` where the
-    /// information says that there is no caller.
-    return_address: Option<i64>,
+    return_address: ReturnAddress,
     /// Rules for registers, in `Unwinder::saved`.
     saved: (usize, usize),
 }
@@ -151,6 +154,7 @@ struct Row {
 /// Call frame information of an image, ready for use.
 #[derive(Clone, Debug)]
 pub struct Unwinder {
+    isa: Isa,
     text: SubjectAddr,
     text_size: u32,
     rows: Vec<Row>,
@@ -158,17 +162,33 @@ pub struct Unwinder {
 }
 
 impl Unwinder {
-    /// Reads the content of `.debug_frame` for a text of `text_size` bytes
-    /// loaded at `text`.
+    /// Reads the content of `.debug_frame` for an x86-64 text of `text_size`
+    /// bytes loaded at `text`.
+    ///
+    /// # Errors
+    /// Bytes that are malformed; rules that are not supported.
     pub fn new(
         debug_frame: &[u8],
         text: SubjectAddr,
         text_size: u32,
     ) -> Result<Unwinder, UnwindError> {
-        let mut section = DebugFrame::new(debug_frame, LittleEndian);
+        Self::of(Isa::X86_64, debug_frame, text, text_size)
+    }
+
+    /// Likewise, for a text of any instruction set.
+    ///
+    /// # Errors
+    /// As [`Unwinder::new`].
+    pub fn of(
+        isa: Isa,
+        debug_frame: &[u8],
+        text: SubjectAddr,
+        text_size: u32,
+    ) -> Result<Unwinder, UnwindError> {
+        let mut section = DebugFrame::new(debug_frame, endian(isa));
         section.set_address_size(8);
         let bases = BaseAddresses::default();
-        let mut unwinder = Unwinder { text, text_size, rows: Vec::new(), saved: Vec::new() };
+        let mut unwinder = Unwinder { isa, text, text_size, rows: Vec::new(), saved: Vec::new() };
         let mut context = UnwindContext::new();
         let mut entries = section.entries(&bases);
         while let Some(entry) = entries.next().map_err(UnwindError::Malformed)? {
@@ -194,6 +214,11 @@ impl Unwinder {
         Ok(unwinder)
     }
 
+    /// The instruction set that it unwinds.
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+
     fn text_range(&self, start: u64, end: u64) -> Result<Range<u32>, UnwindError> {
         let (start, end) = (SubjectAddr::new(start), SubjectAddr::new(end));
         let offset = |address: SubjectAddr| {
@@ -216,17 +241,28 @@ impl Unwinder {
         let gimli::CfaRule::RegisterAndOffset { register, offset } = *row.cfa() else {
             return Err(unsupported("a frame address given by an expression"));
         };
-        if register.0 >= 16 {
+        if !self.isa.general_registers().contains(&register.0) {
             return Err(unsupported("a frame address by a register that is not general"));
         }
         let first = self.saved.len();
         // Without a rule the return address would be nowhere.
-        let mut return_address = Err(unsupported("no rule for the return address"));
+        let mut return_address = match self.isa {
+            Isa::X86_64 => Err(unsupported("no rule for the return address")),
+            _ => Ok(ReturnAddress::InRegister),
+        };
+        let column = self.isa.return_column();
         for &(register, ref rule) in row.registers() {
             let saved = match *rule {
                 RegisterRule::Offset(offset) => Saved::At(offset),
                 RegisterRule::Undefined => Saved::Lost,
                 RegisterRule::SameValue => Saved::Same,
+                // What is so by definition of the frame address.
+                RegisterRule::ValOffset(offset)
+                    if register == Register(self.isa.stack_pointer().0)
+                        && offset == -self.isa.cfa_above_stack() =>
+                {
+                    continue;
+                }
                 RegisterRule::ValOffset(_) => return Err(unsupported("a register's value offset")),
                 RegisterRule::Register(_) => return Err(unsupported("a register in a register")),
                 RegisterRule::Expression(_) | RegisterRule::ValExpression(_) => {
@@ -235,10 +271,16 @@ impl Unwinder {
                 _ => return Err(unsupported("a rule of an unknown kind")),
             };
             match (register.0, saved) {
-                (RETURN_ADDRESS, Saved::At(offset)) => return_address = Ok(Some(offset)),
-                (RETURN_ADDRESS, Saved::Lost) => return_address = Ok(None),
-                (RETURN_ADDRESS, Saved::Same) => {}
-                (0..16, saved) => self.saved.push((register.0, saved)),
+                (number, Saved::At(offset)) if number == column => {
+                    return_address = Ok(ReturnAddress::At(offset));
+                }
+                (number, Saved::Lost) if number == column => {
+                    return_address = Ok(ReturnAddress::None);
+                }
+                (number, Saved::Same) if number == column => {}
+                (number, saved) if self.isa.general_registers().contains(&number) => {
+                    self.saved.push((number, saved));
+                }
                 // Vector registers: nobody keeps values there across a call.
                 _ => {}
             }
@@ -265,12 +307,11 @@ impl Unwinder {
         self.row(pc).map(|row| row.cfa)
     }
 
-    /// Where the return address is, counted from the frame address; `None`
-    /// where there is no caller.
+    /// Where the return address is.
     ///
     /// # Errors
     /// No rule is for this PC.
-    pub fn return_address(&self, pc: CodeOffset) -> Result<Option<i64>, UnwindError> {
+    pub fn return_address(&self, pc: CodeOffset) -> Result<ReturnAddress, UnwindError> {
         self.row(pc).map(|row| row.return_address)
     }
 
@@ -285,7 +326,7 @@ impl Unwinder {
         let rule = rules.iter().rev().find(|(number, _)| *number == register.0);
         Ok(match rule {
             Some((_, saved)) => *saved,
-            None if is_callee_saved(register) => Saved::Same,
+            None if self.isa.is_callee_saved(register) => Saved::Same,
             None => Saved::Lost,
         })
     }
@@ -333,31 +374,40 @@ impl Unwinder {
         };
         let row = self.row(pc)?;
         let cfa = frame_address(pc, row, registers)?;
-        if let Some(from) = register(registers, RSP)
-            && cfa.get() <= from
+        let stack_pointer = self.isa.stack_pointer().0;
+        // What a function leaves behind lies above what it has itself.
+        let behind = cfa.offset(-self.isa.cfa_above_stack());
+        if let Some(from) = register(registers, stack_pointer)
+            && behind.get() <= from
         {
-            return Err(UnwindError::NoProgress { pc, from, to: cfa.get() });
+            return Err(UnwindError::NoProgress { pc, from, to: behind.get() });
         }
         let mut load = |offset: i64| {
             let address = cfa.offset(offset);
             read_u64(address).ok_or(UnwindError::NoStack { pc, address })
         };
-        let Some(return_address) = row.return_address else {
-            return Ok(None);
+        let return_address = match row.return_address {
+            ReturnAddress::None => return Ok(None),
+            ReturnAddress::At(offset) => load(offset)?,
+            ReturnAddress::InRegister => {
+                let column = self.isa.return_column();
+                let unknown = UnwindError::UnknownRegister { pc, register: DwarfReg(column) };
+                register(registers, column).ok_or(unknown)?
+            }
         };
         let mut caller = Registers {
-            pc: SubjectAddr::new(load(return_address)?),
+            pc: SubjectAddr::new(return_address),
             is_return_address: true,
-            gpr: [None; 16],
+            gpr: [None; Isa::MOST_GENERAL],
         };
         if self.code_of(&caller).is_none() {
             return Ok(None);
         }
-        for number in CALLEE_SAVED {
+        for &number in self.isa.callee_saved() {
             set(&mut caller, number, register(registers, number));
         }
-        // By definition of the canonical frame address on x86-64.
-        set(&mut caller, RSP, Some(cfa.get()));
+        // By definition of the canonical frame address.
+        set(&mut caller, stack_pointer, Some(behind.get()));
         let (first, end) = row.saved;
         for &(number, saved) in self.saved.get(first..end).unwrap_or(&[]) {
             let value = match saved {
@@ -368,11 +418,18 @@ impl Unwinder {
             set(&mut caller, number, value);
         }
         // A rule may say otherwise, but never that the stack shrinks.
-        match register(&caller, RSP) {
-            Some(to) if to < cfa.get() => Err(UnwindError::NoProgress { pc, from: cfa.get(), to }),
+        match register(&caller, stack_pointer) {
+            Some(to) if to < behind.get() => {
+                Err(UnwindError::NoProgress { pc, from: behind.get(), to })
+            }
             _ => Ok(Some(caller)),
         }
     }
+}
+
+/// The order of bytes in DWARF for an instruction set.
+pub const fn endian(isa: Isa) -> RunTimeEndian {
+    if isa.is_big_endian() { RunTimeEndian::Big } else { RunTimeEndian::Little }
 }
 
 fn register(registers: &Registers, number: u16) -> Option<u64> {

@@ -11,7 +11,7 @@ use super::space::{Space, read_u128};
 use super::stops::Selection;
 use crate::error::CommandError;
 use dwarf_map::expression::formula;
-use dwarf_map::{DwarfReg, Expression, Input, Location, SubjectAddr};
+use dwarf_map::{DwarfReg, Expression, Input, Isa, Location, SubjectAddr};
 use oracle_interp::{AdoptError, Choice, ChoiceKind};
 use reports::{Slot, SlotName, SlotType};
 use tracer::{SharedRegion, Subject, VectorRegs};
@@ -26,7 +26,8 @@ const LISTED_BYTES: u64 = 16;
 
 /// Reads the slots of one boundary at which the subject stands.
 pub struct SlotReader<'a> {
-    general: [u64; 16],
+    general: [u64; Isa::MOST_GENERAL],
+    isa: Isa,
     /// Fetched only for boundaries that need them: a system call.
     vectors: Option<&'a VectorRegs>,
     stack: &'a SharedRegion,
@@ -46,10 +47,11 @@ impl<'a> SlotReader<'a> {
         index: u32,
         cfa: SubjectAddr,
     ) -> Self {
-        let vectors = plan.needs_vectors(index);
+        let vectors = plan.vectors(index);
         SlotReader {
             general: subject.regs().general(),
-            vectors: if vectors { subject.vectors().ok() } else { None },
+            isa: plan.isa,
+            vectors: if vectors != 0 { subject.vectors_among(vectors).ok() } else { None },
             stack: subject.region(space.stack),
             space,
             constants: &plan.constants,
@@ -63,15 +65,18 @@ impl<'a> SlotReader<'a> {
     #[inline]
     pub fn read(&self, check: Check) -> Result<Option<(u64, Width)>, SubjectAddr> {
         Ok(Some(match check {
-            Check::Gpr(reg, width) => (self.general[usize::from(reg & 15)], width),
+            Check::Gpr(reg, width) => (self.general[usize::from(reg & 31)], width),
             Check::Xmm(reg, width) => match self.vectors {
-                Some(vectors) => (vectors.low(reg), width),
+                Some(vectors) => {
+                    let bytes = if width == Width::Word { 4 } else { 8 };
+                    (vectors.float(reg, bytes).ok_or(SubjectAddr::new(0))?, width)
+                }
                 None => return Err(SubjectAddr::new(0)),
             },
             Check::Cfa(offset, width) => {
                 let address = self.cfa.offset(i64::from(offset));
                 let at = self.space.stack_offset(address).ok_or(address)?;
-                (self.stack.read_u64(at).map_err(|_| address)?, width)
+                (native_word(self.stack, at, width, self.isa).map_err(|_| address)?, width)
             }
             Check::Constant(index, width) => match self.constants.get(index as usize) {
                 Some(value) => (*value, width),
@@ -95,7 +100,7 @@ impl<'a> SlotReader<'a> {
             Check::Cfa(offset, Width::Vector) => {
                 let address = self.cfa.offset(i64::from(offset));
                 let at = self.space.stack_offset(address).ok_or(address)?;
-                read_u128(self.stack, at).map_err(|_| address)?
+                native_vector(self.stack, at, self.isa).map_err(|_| address)?
             }
             narrow => return Ok(self.read(narrow)?.map(|(bits, _)| u128::from(bits))),
         }))
@@ -111,10 +116,40 @@ impl<'a> SlotReader<'a> {
             Input::Frame(offset) => {
                 let address = self.cfa.offset(i64::from(offset));
                 let at = self.space.stack_offset(address).ok_or(address)?;
-                self.stack.read_u64(at).map_err(|_| address)
+                native_word(self.stack, at, Width::Double, self.isa).map_err(|_| address)
             }
         })
     }
+}
+
+/// A slot of the native stack that is no vector, with bits that do not count above
+/// its width.
+#[inline]
+pub(super) fn native_word(
+    stack: &SharedRegion,
+    at: u64,
+    width: Width,
+    isa: Isa,
+) -> Result<u64, tracer::OutOfRegion> {
+    if !isa.is_big_endian() {
+        return stack.read_u64(at);
+    }
+    if width == Width::Word {
+        let mut bytes = [0; 4];
+        stack.read(at, &mut bytes)?;
+        return Ok(u64::from(u32::from_be_bytes(bytes)));
+    }
+    stack.read_u64(at).map(u64::swap_bytes)
+}
+
+/// A vector on the native stack.
+pub(super) fn native_vector(
+    stack: &SharedRegion,
+    at: u64,
+    isa: Isa,
+) -> Result<u128, tracer::OutOfRegion> {
+    let bits = read_u128(stack, at)?;
+    Ok(if isa.is_big_endian() { bits.swap_bytes() } else { bits })
 }
 
 impl Lockstep<'_> {
@@ -266,7 +301,10 @@ impl Lockstep<'_> {
                 Some(depth) => SlotName::stack(depth as u32),
             };
             let location = boundary.locations.get(slot.index());
-            let place = location.map(|l| describe_location(*l, &function.expressions, cfa));
+            let place = location.map(|location| {
+                let isa = self.image.map.isa();
+                describe_location(isa, *location, &function.expressions, cfa)
+            });
             let place = place.unwrap_or_default();
             differences.push(difference(name, expected, actual, place));
         }
@@ -589,7 +627,10 @@ pub const REGISTERS: [&str; 16] = [
 pub const CONSTANT: &str = "constant";
 
 /// A register as people write it.
-pub fn describe_register(register: DwarfReg) -> String {
+pub fn describe_register(isa: Isa, register: DwarfReg) -> String {
+    if let Some(name) = isa.register_name(register) {
+        return name;
+    }
     match (REGISTERS.get(usize::from(register.0)), register.0) {
         (Some(name), _) => (*name).to_string(),
         (None, number @ 17..=32) => format!("xmm{}", number - 17),
@@ -598,9 +639,9 @@ pub fn describe_register(register: DwarfReg) -> String {
 }
 
 /// An expression of a function's as people write it.
-pub fn describe_expression(expression: Option<&Expression>) -> String {
+pub fn describe_expression(isa: Isa, expression: Option<&Expression>) -> String {
     let input = |input| match input {
-        Input::Register(register) => describe_register(register),
+        Input::Register(register) => describe_register(isa, register),
         Input::Frame(offset) => format!("[CFA{offset:+}]"),
     };
     match expression {
@@ -611,13 +652,14 @@ pub fn describe_expression(expression: Option<&Expression>) -> String {
 
 /// A location as people write it, in a function with these expressions.
 pub fn describe_location(
+    isa: Isa,
     location: Location,
     expressions: &[Expression],
     cfa: SubjectAddr,
 ) -> String {
     match location {
-        Location::Register(register) => describe_register(register),
-        Location::Derived(index) => describe_expression(expressions.get(index.index())),
+        Location::Register(register) => describe_register(isa, register),
+        Location::Derived(index) => describe_expression(isa, expressions.get(index.index())),
         Location::CfaOffset(offset) => {
             format!("[CFA{offset:+}] = [{}]", cfa.offset(i64::from(offset)))
         }

@@ -3,16 +3,9 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::erased_func;
+use dwarf_map::{Isa, erased_func};
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
-
-/// DWARF numbers of the registers that an entry takes its operands in.
-const RDX: u16 = 1;
-const RSI: u16 = 4;
-const RDI: u16 = 5;
-const RBP: u16 = 6;
-const RSP: u16 = 7;
 
 /// Makes the subject, once resumed, call a function through the entry of its
 /// type (see [`dwarf_map::EntryMap`]) on an empty stack.
@@ -37,18 +30,30 @@ pub fn enter(
     for (index, value) in args.iter().enumerate() {
         space.set_argument(subject, index as u32, *value)?;
     }
-    // A return address of 0 ends every walk of the stack.
-    let stack = space.stack_top().offset(-8);
-    if let Some(offset) = space.stack_offset(stack) {
+    // A return address of 0 ends every walk of the stack; where it is in a register
+    // that is the rest of the registers, too.
+    let isa = image.map.isa();
+    let stack = match isa {
+        Isa::X86_64 => space.stack_top().offset(-8),
+        Isa::Aarch64 | Isa::Riscv64 | Isa::S390x => {
+            space.stack_top().offset(-isa.cfa_above_stack())
+        }
+    };
+    if let Some(offset) = space.stack_offset(stack).filter(|_| isa == Isa::X86_64) {
         subject.region(space.stack).write_u64(offset, 0).map_err(CommandError::bug)?;
     }
     let text = image.text_address;
     let data = space.instance_data().get();
     let mut regs = *subject.regs();
-    for (register, value) in
-        [(RDI, data), (RSI, code.get()), (RDX, data), (RBP, 0), (RSP, stack.get())]
-    {
-        regs.set_dwarf(register, value);
+    if isa != Isa::X86_64 {
+        regs.set_dwarf(isa.return_column(), 0);
+    }
+    if let Some(register) = isa.frame_pointer() {
+        regs.set_dwarf(register.0, 0);
+    }
+    regs.set_dwarf(isa.stack_pointer().0, stack.get());
+    for (register, value) in isa.parameters().into_iter().zip([data, code.get(), data]) {
+        regs.set_dwarf(register.0, value);
     }
     regs.set_rip(entry.code.start.at(text).get());
     subject.set_regs(&regs);

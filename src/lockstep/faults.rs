@@ -27,13 +27,22 @@ impl Lockstep<'_> {
         pc: SubjectAddr,
         address: Option<SubjectAddr>,
     ) -> Result<Next, CommandError> {
+        // An emulator does not say what was accessed. What a prologue cannot reach
+        // lies just below the stack pointer, or where it already points.
+        let emulated = self.subject.is_emulated();
+        let site = self.plan.code_offset(pc).and_then(|offset| self.plan.trap(offset));
+        let address = match address {
+            None if emulated && site.is_none() && signal == FaultSignal::Segv => {
+                Some(SubjectAddr::new(self.subject.regs().rsp()).offset(-1))
+            }
+            address => address,
+        };
         if let Some(address) = address
             && self.space().in_stack_guard(address)
             && matches!(signal, FaultSignal::Segv | FaultSignal::Bus)
         {
             return self.stack_exhausted(event, address);
         }
-        let site = self.plan.code_offset(pc).and_then(|offset| self.plan.trap(offset));
         let at = address.map(|a| format!(" accessing {a}")).unwrap_or_default();
         let Some((function, trap, offset)) = site else {
             return self.diverged(
@@ -48,6 +57,11 @@ impl Lockstep<'_> {
         let space = &self.spaces[instance.index()];
         let fits = match trap {
             Trap::MemoryOutOfBounds => match signal {
+                // Counted: the place is the map's, the address nobody's.
+                FaultSignal::Bus | FaultSignal::Segv if emulated => {
+                    self.stats.adopt("fault_address_unseen");
+                    true
+                }
                 FaultSignal::Bus | FaultSignal::Segv => {
                     address.is_some_and(|address| space.memory_at(address).is_some())
                 }

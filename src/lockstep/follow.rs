@@ -198,7 +198,8 @@ impl<'a> Lockstep<'a> {
         control: Arc<Control>,
     ) -> Result<Lockstep<'a>, CommandError> {
         let plan = Plan::linked(image, parts)?;
-        let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
+        let (isa, size) = (image.map.isa(), image.text.len() as u32);
+        let unwinder = Unwinder::of(isa, &image.frames, image.text_address, size)
             .map_err(CommandError::input)?;
         let (mut subject, spaces) = space::start_linked(image, parts, &blueprint)?;
         // Polls that are armed may be where traps go.

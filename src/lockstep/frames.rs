@@ -17,7 +17,7 @@
 //! ```
 //! is the same for all frames that take each other's place.
 
-use super::compare::{SlotReader, describe_location, difference};
+use super::compare::{SlotReader, describe_location, difference, native_vector, native_word};
 use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, Width, check_of};
 use crate::error::CommandError;
@@ -154,7 +154,7 @@ impl Lockstep<'_> {
     /// when it returns.
     pub(super) fn frame_below(&self, end: SubjectAddr, function: u32) -> SubjectAddr {
         let area = self.image.map.functions[function as usize].argument_area;
-        end.offset(-i64::from(area))
+        end.offset(self.image.map.isa().cfa_above_stack() - i64::from(area))
     }
 
     /// Checks the frame that a tail call put in the place of the last one.
@@ -181,7 +181,8 @@ impl Lockstep<'_> {
         let map = &self.image.map.functions;
         let Some(caller) = self.frames.last() else {
             let area = map[function as usize].argument_area;
-            return Ok((cfa.offset(i64::from(area)), None));
+            let above = self.image.map.isa().cfa_above_stack();
+            return Ok((cfa.offset(i64::from(area) - above), None));
         };
         let arguments = map[function as usize].stack_arguments;
         let size = map[caller.function as usize].frame_size;
@@ -207,7 +208,8 @@ impl Lockstep<'_> {
         }
         let image = self.image;
         let function = &image.map.functions[caller.function as usize];
-        let returns_to = self.read_stack(cfa.offset(-8)).map(SubjectAddr::new);
+        let place = cfa.offset(image.map.isa().return_address_at());
+        let returns_to = self.read_stack(place).map(SubjectAddr::new);
         let site = returns_to
             .and_then(|address| self.plan.code_offset(address))
             .and_then(|offset| find_site(&function.call_sites, offset));
@@ -267,7 +269,8 @@ impl Lockstep<'_> {
             let lost = plan.lost.iter().filter_map(|slot| {
                 let name = super::stable::name(number, *slot, locals);
                 let place = site.locations.get(slot.index())?;
-                let place = describe_location(*place, &function.expressions, caller.cfa);
+                let place =
+                    describe_location(image.map.isa(), *place, &function.expressions, caller.cfa);
                 Some(difference(name, *expected.get(slot.index())?, None, place))
             });
             return Ok(Some(FrameFinding {
@@ -309,7 +312,12 @@ impl Lockstep<'_> {
                     site.locations
                         .get(slot)
                         .map(|location| {
-                            describe_location(*location, &function.expressions, caller.cfa)
+                            describe_location(
+                                image.map.isa(),
+                                *location,
+                                &function.expressions,
+                                caller.cfa,
+                            )
                         })
                         .unwrap_or_default(),
                 ));
@@ -401,7 +409,7 @@ impl Lockstep<'_> {
             .locations
             .iter()
             .zip(&types)
-            .map(|(location, ty)| check_of(*location, *ty, &mut constants))
+            .map(|(location, ty)| check_of(self.image.map.isa(), *location, *ty, &mut constants))
             .collect();
         let reads_register = |expression: &Expression| {
             expression.inputs().any(|input| matches!(input, Input::Register(_)))
@@ -421,9 +429,7 @@ impl Lockstep<'_> {
 
     /// Registers of the innermost frame.
     pub(super) fn innermost(&self) -> Registers {
-        let regs = self.subject.regs();
-        let gpr = std::array::from_fn(|number| regs.dwarf(number as u16).unwrap_or_default());
-        Registers::innermost(self.pc, gpr)
+        Registers::innermost(self.pc, self.subject.regs().general())
     }
 
     /// Registers of the innermost frame's caller, by CFI.
@@ -438,17 +444,17 @@ impl Lockstep<'_> {
     /// Eight bytes of the native stack.
     pub(super) fn read_stack(&self, address: SubjectAddr) -> Option<u64> {
         let offset = self.space().stack_offset(address)?;
-        self.subject.region(self.space().stack).read_u64(offset).ok()
+        let stack = self.subject.region(self.space().stack);
+        native_word(stack, offset, Width::Double, self.image.map.isa()).ok()
     }
 
     /// A slot of this width on the native stack.
     fn read_slot(&self, address: SubjectAddr, width: Width) -> Option<u128> {
+        let offset = self.space().stack_offset(address)?;
+        let (stack, isa) = (self.subject.region(self.space().stack), self.image.map.isa());
         match width {
-            Width::Vector => {
-                let (low, high) = (self.read_stack(address)?, self.read_stack(address.offset(8))?);
-                Some(u128::from(high) << 64 | u128::from(low))
-            }
-            _ => self.read_stack(address).map(u128::from),
+            Width::Vector => native_vector(stack, offset, isa).ok(),
+            _ => native_word(stack, offset, width, isa).ok().map(u128::from),
         }
     }
 

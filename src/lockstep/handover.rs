@@ -35,7 +35,7 @@ use super::plan::{BoundaryId, Site};
 use super::space::Space;
 use super::throw::Exception;
 use crate::error::CommandError;
-use dwarf_map::{FunctionMap, InstanceLayout, StablePoint, SubjectAddr, buffer_bytes, erased};
+use dwarf_map::{FunctionMap, InstanceLayout, Isa, StablePoint, SubjectAddr, buffer_bytes, erased};
 use oracle_interp::Event;
 use reports::{DivergenceKind, InconclusiveReason, Slot};
 use tracer::{RegionId, Stop};
@@ -565,7 +565,8 @@ impl Lockstep<'_> {
             None if innermost => return Ok(None),
             None => {
                 let cfa = self.cfa(place)?;
-                let end = cfa.offset(i64::from(function.argument_area));
+                let above = image.map.isa().cfa_above_stack();
+                let end = cfa.offset(i64::from(function.argument_area) - above);
                 NativeFrame { cfa, function: place.function, end }
             }
         };
@@ -732,6 +733,14 @@ impl Lockstep<'_> {
     /// return address to where the other's arguments end, and goes on there.
     fn replace(&mut self, stand_in: u32, function: u32) -> Result<Option<Ending>, CommandError> {
         let image = self.image;
+        // Emulated code cannot be written over.
+        if image.map.isa() != Isa::X86_64 {
+            return Err(CommandError::unsupported(format_args!(
+                "restoring a caller on {} where a tail call has put function {} in the place of the one that it called",
+                image.map.isa().name(),
+                image.map.functions[function as usize].func
+            )));
+        }
         let [called, wanted] = [stand_in, function].map(|at| &image.map.functions[at as usize]);
         let first = called.code.start;
         let saved = image.text.get(first.get() as usize).copied();

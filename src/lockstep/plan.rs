@@ -9,7 +9,9 @@
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
 use dwarf_map::unwind::{CfaRule, Unwinder};
-use dwarf_map::{CodeOffset, Expression, FunctionMap, ImageMap, Location, Reason, SubjectAddr};
+use dwarf_map::{
+    CodeOffset, Expression, FunctionMap, ImageMap, Isa, Location, Reason, SubjectAddr,
+};
 use std::collections::HashMap;
 use wasm_view::{Boundary, FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
 
@@ -101,11 +103,6 @@ impl Check {
     }
 }
 
-/// DWARF number of the stack pointer.
-const RSP: u16 = 7;
-/// First of the DWARF numbers of xmm registers.
-const FIRST_XMM: u16 = 17;
-
 /// The boundaries of one function, prepared.
 #[derive(Debug)]
 pub struct FunctionPlan {
@@ -113,13 +110,15 @@ pub struct FunctionPlan {
     /// Start in `checks` per boundary, and one past the last.
     starts: Vec<u32>,
     cfa: Vec<CfaRule>,
-    vectors: Vec<bool>,
+    vectors: Vec<u32>,
     /// Cells that the oracle has for the slots, per boundary.
     cells: Vec<u32>,
     /// Values of [`Check::Constant`].
     pub constants: Vec<u64>,
     /// What [`Check::Derived`] computes.
     pub expressions: Vec<Expression>,
+    /// Whose registers and stack these are.
+    pub isa: Isa,
 }
 
 impl FunctionPlan {
@@ -137,8 +136,8 @@ impl FunctionPlan {
     pub fn cells(&self, index: u32) -> usize {
         self.cells[index as usize] as usize
     }
-    /// Whether any slot there is in a vector register.
-    pub fn needs_vectors(&self, index: u32) -> bool {
+    /// The vector registers that slots there are in, a bit for each.
+    pub fn vectors(&self, index: u32) -> u32 {
         self.vectors[index as usize]
     }
 }
@@ -308,6 +307,7 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
         cells: Vec::with_capacity(count),
         constants: Vec::new(),
         expressions: function.expressions.clone(),
+        isa: unwinder.isa(),
     };
     for boundary in &function.boundaries {
         let from = plan.checks.len();
@@ -320,16 +320,18 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
                         function.func
                     ))
                 })?;
-                in_body(rule, function)
+                in_body(plan.isa, rule, function)
             }
-            None => CfaRule { reg: dwarf_map::DwarfReg(RSP), offset: 0 },
+            None => CfaRule { reg: plan.isa.stack_pointer(), offset: 0 },
         };
         plan.cfa.push(rule);
         let types = function.locals.iter().chain(&boundary.operands);
-        let mut vectors = false;
+        let mut vectors = 0;
         for (location, ty) in boundary.locations.iter().zip(types) {
-            let check = check_of(*location, *ty, &mut plan.constants);
-            vectors |= matches!(check, Check::Xmm(..));
+            let check = check_of(plan.isa, *location, *ty, &mut plan.constants);
+            if let Check::Xmm(number, _) = check {
+                vectors |= 1 << number;
+            }
             plan.checks.push(check);
         }
         plan.vectors.push(vectors);
@@ -343,23 +345,25 @@ fn prepare(function: &FunctionMap, unwinder: &Unwinder) -> Result<FunctionPlan, 
 /// The rule for where the frame lies in the function's body, from the one at a
 /// PC: a frame that moves down to make room for a tail call's arguments is still
 /// where it was entered as long as the frame pointer is not set up.
-fn in_body(rule: CfaRule, function: &FunctionMap) -> CfaRule {
+fn in_body(isa: Isa, rule: CfaRule, function: &FunctionMap) -> CfaRule {
     let moves = i64::from(function.argument_area) - i64::from(function.stack_arguments);
-    match rule.reg.0 {
-        RSP if moves > 0 => CfaRule { offset: rule.offset - moves, ..rule },
-        _ => rule,
+    if rule.reg == isa.stack_pointer() && moves > 0 {
+        return CfaRule { offset: rule.offset - moves, ..rule };
     }
+    rule
 }
 
 /// Translates one location; `constants` collects the constants met.
-pub fn check_of(location: Location, ty: ValType, constants: &mut Vec<u64>) -> Check {
+pub fn check_of(isa: Isa, location: Location, ty: ValType, constants: &mut Vec<u64>) -> Check {
     let width = Width::of(ty);
     match location {
-        Location::Register(reg) if reg.0 < 16 => Check::Gpr(reg.0 as u8, width),
-        Location::Register(reg) if (FIRST_XMM..FIRST_XMM + 16).contains(&reg.0) => {
-            Check::Xmm((reg.0 - FIRST_XMM) as u8, width)
+        Location::Register(reg) if isa.general_registers().contains(&reg.0) => {
+            Check::Gpr(reg.0 as u8, width)
         }
-        Location::Register(_) => Check::None(Reason::NotExpressible, width),
+        Location::Register(reg) => match isa.vector_register(reg) {
+            Some(number) => Check::Xmm(number as u8, width),
+            None => Check::None(Reason::NotExpressible, width),
+        },
         Location::CfaOffset(offset) => Check::Cfa(offset, width),
         Location::Constant(cell) => {
             constants.push(cell.0);
@@ -383,11 +387,14 @@ mod tests {
     #[test]
     fn registers_become_the_right_bank() {
         let mut constants = Vec::new();
-        let mut check =
-            |reg| check_of(Location::Register(DwarfReg(reg)), ValType::F64, &mut constants);
-        assert_eq!(check(3), Check::Gpr(3, Width::Double));
-        assert_eq!(check(17), Check::Xmm(0, Width::Double));
-        assert_eq!(check(32), Check::Xmm(15, Width::Double));
-        assert_eq!(check(16), Check::None(Reason::NotExpressible, Width::Double));
+        let mut check = |isa, reg| {
+            check_of(isa, Location::Register(DwarfReg(reg)), ValType::F64, &mut constants)
+        };
+        assert_eq!(check(Isa::X86_64, 3), Check::Gpr(3, Width::Double));
+        assert_eq!(check(Isa::X86_64, 17), Check::Xmm(0, Width::Double));
+        assert_eq!(check(Isa::X86_64, 32), Check::Xmm(15, Width::Double));
+        assert_eq!(check(Isa::X86_64, 16), Check::None(Reason::NotExpressible, Width::Double));
+        assert_eq!(check(Isa::Aarch64, 28), Check::Gpr(28, Width::Double));
+        assert_eq!(check(Isa::Aarch64, 95), Check::Xmm(31, Width::Double));
     }
 }

@@ -21,7 +21,7 @@
 
 use crate::error::CommandError;
 use aot_backend::{Image, Part};
-use dwarf_map::{InstanceLayout, SubjectAddr, ThunkKind, erased};
+use dwarf_map::{InstanceLayout, Isa, SubjectAddr, ThunkKind, erased};
 use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
@@ -278,7 +278,7 @@ pub fn start_linked(
     }
     let regions = regions(image, plan, parts)?;
     let addresses: Vec<u64> = regions.iter().map(|region| region.address.get()).collect();
-    let subject = Subject::spawn(SubjectConfig {
+    let config = SubjectConfig {
         image: &image.elf,
         start: image.start,
         syscall_gadget: image.syscall,
@@ -287,8 +287,13 @@ pub fn start_linked(
         text_size: image.text.len() as u64,
         regions,
         cpu: None,
-    })
-    .map_err(|error| CommandError::host(format_args!("cannot start the subject: {error}")))?;
+    };
+    let subject = match image.map.isa() {
+        Isa::X86_64 => Subject::spawn(config),
+        isa => Subject::emulate(config, isa),
+    };
+    let subject = subject
+        .map_err(|error| CommandError::host(format_args!("cannot start the subject: {error}")))?;
     let ids: Vec<RegionId> = subject.region_ids().collect();
     if ids.len() != addresses.len() {
         return Err(CommandError::bug("the subject has other regions than were asked for"));

@@ -228,7 +228,9 @@ impl Lockstep<'_> {
             let function = &self.image.map.functions[at.function as usize];
             let boundary = &function.boundaries[at.index as usize];
             let place = boundary.locations.get(slot.index());
-            let place = place.map(|place| describe_location(*place, &function.expressions, cfa));
+            let place = place.map(|place| {
+                describe_location(self.image.map.isa(), *place, &function.expressions, cfa)
+            });
             let name = name(0, slot, function.locals.len());
             slots.push(difference(name, expected, actual, place.unwrap_or_default()));
         }

@@ -26,17 +26,13 @@ use super::plan::Plan;
 use super::space::{Space, read_u128};
 use crate::error::CommandError;
 use dwarf_map::unwind::{Registers, Unwinder};
-use dwarf_map::{CodeOffset, Handler, ImageMap, SubjectAddr, ThunkKind, ThunkMap};
+use dwarf_map::{CodeOffset, Handler, ImageMap, Isa, SubjectAddr, ThunkKind, ThunkMap};
 use oracle_interp::Event;
 use reports::DivergenceKind;
 use std::collections::HashMap;
 use tracer::Subject;
 use wasm_view::{InstanceId, TagId, ValType, Value};
 
-/// DWARF numbers of the payload register, the frame and the stack pointer.
-const RAX: u16 = 0;
-const RBP: u16 = 6;
-const RSP: u16 = 7;
 /// What a handler finds in a register that is lost: no address at all.
 const LOST: u64 = 0xbad0_bad0_bad0_bad0;
 
@@ -156,7 +152,11 @@ pub fn unwind(
         };
         visit(position, cfa)?;
         if let Some(handler) = site.handlers.iter().find(|handler| fits(position, **handler)) {
-            let frame_pointer = frame.gpr[usize::from(RBP)];
+            let isa = unwinder.isa();
+            let frame_pointer = match isa.frame_pointer() {
+                Some(register) => frame.gpr[usize::from(register.0)],
+                None => Some(0),
+            };
             return Ok(Unwound::Caught(Landing {
                 function: position,
                 handler: *handler,
@@ -185,7 +185,7 @@ impl Landing {
         &self,
         subject: &mut Subject,
         space: &Space,
-        text: SubjectAddr,
+        (isa, text): (Isa, SubjectAddr),
         reference: u64,
         exception: &Exception,
     ) -> Result<(), CommandError> {
@@ -198,12 +198,14 @@ impl Landing {
             }
         }
         let mut regs = *subject.regs();
-        for register in 0..16 {
+        for register in isa.general_registers() {
             regs.set_dwarf(register, LOST);
         }
-        regs.set_dwarf(RAX, reference);
-        regs.set_dwarf(RBP, self.frame_pointer);
-        regs.set_dwarf(RSP, self.stack_pointer.get());
+        regs.set_dwarf(isa.payload().0, reference);
+        if let Some(register) = isa.frame_pointer() {
+            regs.set_dwarf(register.0, self.frame_pointer);
+        }
+        regs.set_dwarf(isa.stack_pointer().0, self.stack_pointer.get());
         regs.set_rip(self.handler.pc.at(text).get());
         subject.set_regs(&regs);
         Ok(())
@@ -281,7 +283,7 @@ impl Lockstep<'_> {
             },
             Ok(Unwound::Caught(landing)) => {
                 let space = &self.spaces[self.plan.owner(landing.function).index()];
-                let text = self.image.text_address;
+                let text = (self.image.map.isa(), self.image.text_address);
                 landing.enter(&mut self.subject, space, text, reference, &exception)?;
                 let is_shipped = self.selection.shipped_mut().is_some();
                 Ok(Next::Go(match event {

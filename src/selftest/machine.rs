@@ -346,6 +346,7 @@ impl<'a> Machine<'a> {
             Ok(Unwound::Uncaught) => Seen::Over(End::Threw(thunk.kind, words)),
             Ok(Unwound::Caught(landing)) => {
                 let text = self.image.text_address;
+                let text = (dwarf_map::Isa::X86_64, text);
                 landing.enter(&mut self.subject, &self.space, text, reference, &exception)?;
                 Seen::Served(Service::Threw(thunk.kind, words, landing.function))
             }

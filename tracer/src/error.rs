@@ -76,6 +76,23 @@ pub enum TracerError {
         found: String,
     },
 
+    /// The emulator of another instruction set's code cannot be used.
+    #[error("{program}: {problem}")]
+    Emulator {
+        /// The emulator.
+        program: &'static str,
+        /// Why not.
+        problem: String,
+    },
+
+    /// The emulator does not do what it was asked.
+    #[error(transparent)]
+    Remote(#[from] crate::remote::RemoteError),
+
+    /// Something that only native subjects can do.
+    #[error("an emulated subject cannot be {0}")]
+    NotEmulated(&'static str),
+
     /// After set-up the subject has more than it should.
     #[error("the subject's sandbox is not tight: {0}")]
     NotTight(String),

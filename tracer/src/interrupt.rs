@@ -15,15 +15,20 @@ use std::sync::Arc;
 /// The signal used: ignored by default, and used by no one else here.
 pub(crate) const INTERRUPT_SIGNAL: i32 = libc::SIGURG;
 
+/// The one for an emulator: it hands on to its code what would end that, and only
+/// that.
+pub(crate) const EMULATOR_SIGNAL: i32 = libc::SIGUSR1;
+
 /// Halts one subject; may be kept and used anywhere, also after its end.
 #[derive(Clone, Debug)]
 pub struct Interrupter {
     process: Arc<OwnedFd>,
+    signal: i32,
 }
 
 impl Interrupter {
-    pub(crate) fn new(process: Arc<OwnedFd>) -> Self {
-        Self { process }
+    pub(crate) fn new(process: Arc<OwnedFd>, signal: i32) -> Self {
+        Self { process, signal }
     }
 
     /// Has the resumption under way, or else the next one, end in
@@ -33,6 +38,6 @@ impl Interrupter {
     pub fn interrupt(&self) {
         // The one expected failure is ESRCH, a subject that has ended: then
         // there is nothing left to halt.
-        let _ = sys::pidfd_send_signal(&self.process, INTERRUPT_SIGNAL);
+        let _ = sys::pidfd_send_signal(&self.process, self.signal);
     }
 }

@@ -31,6 +31,8 @@
 //!   writable and executable in one process.
 //! - `displace` makes what is executed instead of an instruction under a trap.
 //! - `interrupt` halts a running subject from any thread.
+//! - `remote` has qemu run code of other instruction sets, and asks its stub for
+//!   stops and registers instead of the kernel.
 //!
 //! Invariant: memory shared with the subject is hostile. It is copied in and
 //! out with bounds checks; no reference into it exists anywhere.
@@ -50,6 +52,7 @@ mod maps;
 mod pin;
 mod region;
 mod regs;
+mod remote;
 mod spawn;
 mod subject;
 mod sys;
@@ -62,6 +65,7 @@ pub use mapping::OutOfRegion;
 pub use pin::Pin;
 pub use region::{RegionId, RegionSpec, SharedRegion};
 pub use regs::{Regs, VectorRegs};
+pub use remote::RemoteError;
 pub use spawn::SubjectConfig;
 pub use subject::{FaultSignal, Stop, Subject};
 pub use text::Text;

@@ -1,9 +1,11 @@
 //! A subject's registers, by the numbers DWARF gives them.
 //!
-//! Numbers are those of the System V x86-64 psABI, figure 3.36: 0-15 are rax,
+//! Of a native subject numbers are those of the System V x86-64 psABI, figure
+//! 3.36, of others those of [`dwarf_map::Isa`]. Here 0-15 are rax,
 //! rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8-r15; 16 is the return address column,
 //! here the program counter; 17-32 are xmm0-15.
 
+use dwarf_map::{DwarfReg, Isa};
 use libc::{user_fpregs_struct, user_regs_struct};
 
 /// What `orig_rax` is outside system calls. With anything else there the
@@ -18,11 +20,31 @@ const FRESH_FLAGS: u64 = 0x202;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regs {
     raw: user_regs_struct,
+    foreign: Option<Foreign>,
+}
+
+/// Registers of another instruction set than this machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub isa: Isa,
+    /// By DWARF number.
+    pub general: [u64; Isa::MOST_GENERAL],
+    pub pc: u64,
 }
 
 impl Regs {
     pub(crate) fn new(raw: user_regs_struct) -> Self {
-        Self { raw }
+        Self { raw, foreign: None }
+    }
+
+    /// Of an emulated subject.
+    pub(crate) fn of_foreign(foreign: Foreign) -> Self {
+        Self { foreign: Some(foreign), ..Self::new(NOTHING) }
+    }
+
+    /// Those of an emulated subject.
+    pub(crate) fn foreign(&self) -> Option<&Foreign> {
+        self.foreign.as_ref()
     }
 
     /// As the kernel wants them set, the stop counting as one outside any
@@ -61,12 +83,16 @@ impl Regs {
         raw.rax = number as u64;
         raw.orig_rax = NO_SYSTEM_CALL;
         [raw.rdi, raw.rsi, raw.rdx, raw.r10, raw.r8, raw.r9] = arguments;
-        Self { raw }
+        Self { raw, ..*self }
     }
 
-    /// The register with a DWARF number from 0 to 16; `None` for others.
+    /// The general register with a DWARF number, on x86-64 16 for the program
+    /// counter; `None` for others.
     #[inline]
     pub fn dwarf(&self, number: u16) -> Option<u64> {
+        if let Some(foreign) = &self.foreign {
+            return foreign.general.get(usize::from(number)).copied();
+        }
         let raw = &self.raw;
         Some(match number {
             0 => raw.rax,
@@ -90,20 +116,32 @@ impl Regs {
         })
     }
 
-    /// The sixteen general registers, by DWARF number.
+    /// The general registers, by DWARF number; 0 where there is none.
     #[inline]
-    pub fn general(&self) -> [u64; 16] {
+    pub fn general(&self) -> [u64; Isa::MOST_GENERAL] {
+        if let Some(foreign) = &self.foreign {
+            return foreign.general;
+        }
         let raw = &self.raw;
         [
             raw.rax, raw.rdx, raw.rcx, raw.rbx, raw.rsi, raw.rdi, raw.rbp, raw.rsp, raw.r8, raw.r9,
-            raw.r10, raw.r11, raw.r12, raw.r13, raw.r14, raw.r15,
+            raw.r10, raw.r11, raw.r12, raw.r13, raw.r14, raw.r15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0,
         ]
     }
 
-    /// Sets the register with a DWARF number from 0 to 16; answers whether
-    /// there is one.
+    /// Sets the register that [`dwarf`](Regs::dwarf) reads; answers whether there
+    /// is one.
     #[inline]
     pub fn set_dwarf(&mut self, number: u16, value: u64) -> bool {
+        if let Some(foreign) = &mut self.foreign {
+            let exists = foreign.isa.general_registers().contains(&number);
+            if let Some(register) = foreign.general.get_mut(usize::from(number)).filter(|_| exists)
+            {
+                *register = value;
+            }
+            return exists;
+        }
         let raw = &mut self.raw;
         let register = match number {
             0 => &mut raw.rax,
@@ -129,19 +167,25 @@ impl Regs {
         true
     }
 
-    /// The program counter. After an `int3` it is already past it.
+    /// The program counter. After a trap instruction it is already past it.
     #[inline]
     pub fn rip(&self) -> u64 {
-        self.raw.rip
+        self.foreign.map_or(self.raw.rip, |foreign| foreign.pc)
     }
 
     /// The stack pointer.
     #[inline]
     pub fn rsp(&self) -> u64 {
-        self.raw.rsp
+        match &self.foreign {
+            Some(foreign) => {
+                let DwarfReg(number) = foreign.isa.stack_pointer();
+                foreign.general[usize::from(number)]
+            }
+            None => self.raw.rsp,
+        }
     }
 
-    /// The flags.
+    /// The flags; 0 of an emulated subject.
     #[inline]
     pub fn rflags(&self) -> u64 {
         self.raw.eflags
@@ -149,12 +193,21 @@ impl Regs {
 
     /// Sets the program counter.
     pub fn set_rip(&mut self, value: u64) {
-        self.raw.rip = value;
+        match &mut self.foreign {
+            Some(foreign) => foreign.pc = value,
+            None => self.raw.rip = value,
+        }
     }
 
     /// Sets the stack pointer.
     pub fn set_rsp(&mut self, value: u64) {
-        self.raw.rsp = value;
+        match &mut self.foreign {
+            Some(foreign) => {
+                let DwarfReg(number) = foreign.isa.stack_pointer();
+                foreign.general[usize::from(number)] = value;
+            }
+            None => self.raw.rsp = value,
+        }
     }
 
     /// Sets the flags; the kernel ignores those that are not a program's own.
@@ -163,29 +216,117 @@ impl Regs {
     }
 }
 
-/// The vector registers at a stop, as FXSAVE gives them: xmm0-15 whole.
+/// Registers that the native subject's form has no use for.
+const NOTHING: user_regs_struct = user_regs_struct {
+    r15: 0,
+    r14: 0,
+    r13: 0,
+    r12: 0,
+    rbp: 0,
+    rbx: 0,
+    r11: 0,
+    r10: 0,
+    r9: 0,
+    r8: 0,
+    rax: 0,
+    rcx: 0,
+    rdx: 0,
+    rsi: 0,
+    rdi: 0,
+    orig_rax: NO_SYSTEM_CALL,
+    rip: 0,
+    cs: 0,
+    eflags: 0,
+    rsp: 0,
+    ss: 0,
+    fs_base: 0,
+    gs_base: 0,
+    ds: 0,
+    es: 0,
+    fs: 0,
+    gs: 0,
+};
+
+/// The vector registers at a stop: of a native subject as FXSAVE gives them,
+/// xmm0-15 whole; of an emulated one those that were asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct VectorRegs {
-    raw: user_fpregs_struct,
+    content: VectorContent,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum VectorContent {
+    Native(user_fpregs_struct),
+    Foreign(ForeignVectors),
+}
+
+/// Vector registers of another instruction set than this machine's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForeignVectors {
+    pub isa: Isa,
+    /// By the instruction set's number, zero-extended. On s390x a whole register,
+    /// whose leftmost bytes are the float.
+    pub registers: [u128; 32],
+    /// A bit for each that was fetched.
+    pub known: u32,
 }
 
 impl VectorRegs {
     pub(crate) fn new(raw: user_fpregs_struct) -> Self {
-        Self { raw }
+        Self { content: VectorContent::Native(raw) }
     }
 
-    /// xmm0 to xmm15; `None` for other numbers.
+    /// Of an emulated subject.
+    pub(crate) fn of_foreign(foreign: ForeignVectors) -> Self {
+        Self { content: VectorContent::Foreign(foreign) }
+    }
+
+    /// Whether all of these registers are among them, a bit for each.
+    pub(crate) fn have(&self, wanted: u32) -> bool {
+        match &self.content {
+            VectorContent::Native(_) => true,
+            VectorContent::Foreign(foreign) => wanted & !foreign.known == 0,
+        }
+    }
+
+    /// The float of 4 or 8 bytes that a register holds, zero-extended; `None` for
+    /// registers that there are not or that were not asked for.
+    #[inline]
+    pub fn float(&self, number: u8, bytes: u32) -> Option<u64> {
+        match &self.content {
+            VectorContent::Native(_) if number < 16 => Some(self.low(number)),
+            VectorContent::Native(_) => None,
+            VectorContent::Foreign(foreign) => {
+                let whole = self.xmm(u16::from(number))?;
+                Some(match (foreign.isa, bytes) {
+                    (Isa::S390x, 4) => (whole >> 96) as u64,
+                    (Isa::S390x, _) => (whole >> 64) as u64,
+                    _ => whole as u64,
+                })
+            }
+        }
+    }
+
+    /// A whole register, xmm0 to xmm15 on x86-64; `None` for other numbers.
     #[inline]
     pub fn xmm(&self, number: u16) -> Option<u128> {
-        let lanes = self.raw.xmm_space.as_chunks::<4>().0.get(usize::from(number))?;
+        let raw = match &self.content {
+            VectorContent::Native(raw) => raw,
+            VectorContent::Foreign(foreign) => {
+                let known = number < 32 && foreign.known >> number & 1 == 1;
+                return known.then(|| foreign.registers[usize::from(number)]);
+            }
+        };
+        let lanes = raw.xmm_space.as_chunks::<4>().0.get(usize::from(number))?;
         Some(lanes.iter().rev().fold(0, |whole, lane| whole << 32 | u128::from(*lane)))
     }
 
     /// The low 64 bits of xmm0 to xmm15; 0 for other numbers.
     #[inline]
     pub fn low(&self, number: u8) -> u64 {
+        let VectorContent::Native(raw) = &self.content else { return 0 };
         let at = usize::from(number) * 4;
-        match self.raw.xmm_space.get(at..at + 2) {
+        match raw.xmm_space.get(at..at + 2) {
             Some([low, high]) => u64::from(*high) << 32 | u64::from(*low),
             _ => 0,
         }
@@ -203,8 +344,11 @@ impl VectorRegs {
         self.dwarf(number).map(|whole| whole as u64)
     }
 
-    /// The control and status word: rounding mode, masks, exception flags.
+    /// The control and status word of x86-64: rounding mode, masks, exception flags.
     pub fn mxcsr(&self) -> u32 {
-        self.raw.mxcsr
+        match &self.content {
+            VectorContent::Native(raw) => raw.mxcsr,
+            VectorContent::Foreign(_) => 0,
+        }
     }
 }

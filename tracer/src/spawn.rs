@@ -65,7 +65,7 @@ pub(crate) const GADGET: [u8; 3] = [0x0f, 0x05, INT3];
 impl SubjectConfig<'_> {
     /// Checks the layout against the image. Answers how many bytes of the
     /// loaded segment lie before `.text`.
-    fn check(&self) -> Result<u64, TracerError> {
+    pub(crate) fn check(&self) -> Result<u64, TracerError> {
         let wrong = |problem: String| Err(TracerError::Image(problem));
         let (text, size, offset) = (self.text.get(), self.text_size, self.text_file_offset);
         if offset.checked_add(size).is_none_or(|end| end > self.image.len() as u64) {
@@ -117,7 +117,7 @@ pub struct Process {
 
 impl Process {
     /// Takes charge of a child. Kills it if that fails.
-    fn adopt(pid: Pid) -> Result<Self, TracerError> {
+    pub fn adopt(pid: Pid) -> Result<Self, TracerError> {
         match sys::pidfd_open(pid) {
             Ok(descriptor) => {
                 Ok(Self { pid, descriptor: Arc::new(descriptor), ended: false, here: PhantomData })
@@ -141,6 +141,19 @@ impl Process {
 
     /// Whether it has been waited for to the end.
     pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it has ended by itself; does not wait.
+    pub fn has_ended(&mut self) -> bool {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        if !self.ended {
+            let found = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
+            self.ended = matches!(
+                found,
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
+            );
+        }
         self.ended
     }
 

@@ -9,19 +9,30 @@
 
 use crate::displace;
 use crate::error::TracerError;
-use crate::interrupt::{INTERRUPT_SIGNAL, Interrupter};
+use crate::interrupt::{EMULATOR_SIGNAL, INTERRUPT_SIGNAL, Interrupter};
 use crate::pin::Pin;
 use crate::region::{RegionId, SharedRegion};
 use crate::regs::{Regs, VectorRegs};
+use crate::remote::{self, Emulated, Patient, Remote, RemoteStop, signals};
 use crate::spawn::{self, Process, Spawned, SubjectConfig};
 use crate::sys::{self, Waited};
 use crate::text::{INT3, Text};
-use dwarf_map::{CodeOffset, SubjectAddr};
+use dwarf_map::{CodeOffset, Isa, SubjectAddr};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::regset::NT_PRFPREG;
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+
+/// A subject that is emulated.
+#[derive(Debug)]
+struct Engine {
+    isa: Isa,
+    remote: RefCell<Remote>,
+    /// All vector registers, where some were fetched before.
+    vectors: OnceCell<VectorRegs>,
+    _patient: Patient,
+}
 
 /// What halted the subject, or ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +117,8 @@ pub struct Subject {
     // In this order: first the process dies, then its memory goes, then the
     // thread is free to move.
     process: Process,
+    /// Where the process is an emulator.
+    engine: Option<Engine>,
     regions: Vec<SharedRegion>,
     text: Text,
     regs: Regs,
@@ -137,6 +150,7 @@ impl Subject {
         let (vectors, recent) = (OnceCell::new(), Cell::new(0));
         Ok(Self {
             process,
+            engine: None,
             regions,
             text,
             regs,
@@ -147,6 +161,41 @@ impl Subject {
             planted: HashMap::new(),
             copies: BTreeMap::new(),
             recent,
+            pin,
+        })
+    }
+
+    /// Makes a subject of another instruction set, which qemu's user mode emulates,
+    /// and halts it at the image's start, its registers zero but for the program
+    /// counter. The image's traps and its gadget are that instruction set's.
+    ///
+    /// It has no sandbox: a system call that it makes is executed. It cannot be
+    /// stepped, its code not be changed, and of a fault no address is known.
+    ///
+    /// # Errors
+    /// An emulator that is not installed, or does not do as asked.
+    pub fn emulate(config: SubjectConfig<'_>, isa: Isa) -> Result<Self, TracerError> {
+        let Emulated { process, remote, regions, text, regs, patient, pin } =
+            remote::start(&config, isa)?;
+        let engine = Engine {
+            isa,
+            remote: RefCell::new(remote),
+            vectors: OnceCell::new(),
+            _patient: patient,
+        };
+        Ok(Self {
+            process,
+            engine: Some(engine),
+            regions,
+            text,
+            regs,
+            changed: true,
+            halted: false,
+            vectors: OnceCell::new(),
+            report_due: false,
+            planted: HashMap::new(),
+            copies: BTreeMap::new(),
+            recent: Cell::new(0),
             pin,
         })
     }
@@ -170,6 +219,9 @@ impl Subject {
         if self.process.ended() {
             return Err(TracerError::Ended);
         }
+        if self.engine.is_some() {
+            return self.go_emulated(motion);
+        }
         let trap = self.regs.rip().wrapping_sub(1);
         if self.halted
             && let Some(copy) = self.planted.get(&trap)
@@ -185,6 +237,56 @@ impl Subject {
         loop {
             self.set_off(motion)?;
             if let Some(stop) = self.await_stop(motion)? {
+                return Ok(stop);
+            }
+        }
+    }
+
+    fn go_emulated(&mut self, motion: Motion) -> Result<Stop, TracerError> {
+        let Some(engine) = &mut self.engine else { return Err(TracerError::Ended) };
+        if motion == Motion::Step {
+            return Err(TracerError::NotEmulated("stepped"));
+        }
+        let (isa, remote, text) = (engine.isa, engine.remote.get_mut(), &self.text);
+        let is_trap = |address| {
+            let bytes = text.loaded_slice(address, isa.trap().len());
+            bytes.is_some_and(|bytes| bytes == isa.trap())
+        };
+        engine.vectors = OnceCell::new();
+        self.vectors = OnceCell::new();
+        if std::mem::take(&mut self.changed) {
+            remote.set_registers(&self.regs)?;
+        }
+        loop {
+            let (signal, mut regs) = match remote.resume(self.regs.rip())? {
+                RemoteStop::Signal(signal, regs) => (signal, regs),
+                RemoteStop::Gone => {
+                    self.process.kill();
+                    return Ok(Stop::Killed { signal: libc::SIGKILL });
+                }
+            };
+            let reported = regs.rip();
+            let trap = reported.wrapping_sub(u64::from(isa.trap_reported_at()));
+            let stop = match signal {
+                signals::TRAP | signals::ILL if is_trap(trap) => {
+                    regs.set_rip(trap.wrapping_add(isa.trap().len() as u64));
+                    Some(Stop::Trap { pc: SubjectAddr::new(trap) })
+                }
+                signals::USR1 => Some(Stop::Interrupted),
+                signals::TRAP => Some(fault(FaultSignal::Trap, reported)),
+                signals::SEGV => Some(fault(FaultSignal::Segv, reported)),
+                signals::BUS => Some(fault(FaultSignal::Bus, reported)),
+                // On s390x these are reported behind the instruction.
+                signals::ILL | signals::FPE => {
+                    let pc = reported.wrapping_sub(u64::from(isa == Isa::S390x));
+                    let ill = signal == signals::ILL;
+                    Some(fault(if ill { FaultSignal::Ill } else { FaultSignal::Fpe }, pc))
+                }
+                // Of somebody else's: dropped.
+                _ => None,
+            };
+            self.regs = regs;
+            if let Some(stop) = stop {
                 return Ok(stop);
             }
         }
@@ -297,6 +399,9 @@ impl Subject {
     /// What is no instruction, or cannot be executed elsewhere; places outside
     /// of the text.
     pub fn plant(&mut self, pc: CodeOffset, place: CodeOffset) -> Result<(), TracerError> {
+        if self.engine.is_some() {
+            return Err(TracerError::NotEmulated("patched"));
+        }
         let start = self.text.address();
         let [original, copy] = [pc, place].map(|offset| offset.at(start).get());
         let rest = self.text.size().saturating_sub(u64::from(pc.get()));
@@ -328,8 +433,34 @@ impl Subject {
         self.regs = *regs;
     }
 
+    /// Whether it is emulated, so that there is no sandbox around it.
+    pub fn is_emulated(&self) -> bool {
+        self.engine.is_some()
+    }
+
     /// The vector registers, fetched at the first call after a stop.
     pub fn vectors(&self) -> Result<&VectorRegs, TracerError> {
+        self.vectors_among(u32::MAX)
+    }
+
+    /// These vector registers, a bit for each, and perhaps others; fetched when
+    /// first asked for after a stop.
+    pub fn vectors_among(&self, wanted: u32) -> Result<&VectorRegs, TracerError> {
+        if let Some(engine) = &self.engine {
+            if self.process.ended() {
+                return Err(TracerError::Ended);
+            }
+            let enough = |vectors: &&VectorRegs| vectors.have(wanted);
+            let known = engine.vectors.get().or(self.vectors.get()).filter(enough);
+            if let Some(vectors) = known {
+                return Ok(vectors);
+            }
+            let first = self.vectors.get().is_none();
+            let (place, wanted) =
+                if first { (&self.vectors, wanted) } else { (&engine.vectors, u32::MAX) };
+            let vectors = engine.remote.borrow_mut().vectors(wanted)?;
+            return Ok(place.get_or_init(|| VectorRegs::of_foreign(vectors)));
+        }
         if let Some(vectors) = self.vectors.get() {
             return Ok(vectors);
         }
@@ -400,7 +531,8 @@ impl Subject {
 
     /// What halts it from another thread.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter::new(self.process.descriptor().clone())
+        let signal = if self.engine.is_some() { EMULATOR_SIGNAL } else { INTERRUPT_SIGNAL };
+        Interrupter::new(self.process.descriptor().clone(), signal)
     }
 
     /// Its process's number.
@@ -417,4 +549,9 @@ impl Subject {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+}
+
+/// A fault of emulated code, of which no address is known.
+fn fault(signal: FaultSignal, pc: u64) -> Stop {
+    Stop::Fault { signal, pc: SubjectAddr::new(pc), address: None, code: 0 }
 }

@@ -86,6 +86,25 @@ pub fn memory_file(name: &str, executable: bool) -> Result<OwnedFd, Errno> {
     memfd_create(name, plain)
 }
 
+/// Lets a descriptor survive exec. Async-signal-safe.
+pub fn keep_on_exec(descriptor: i32) -> Result<(), Errno> {
+    // SAFETY: takes integers and touches no memory of ours.
+    Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// The calling thread's scheduling policy.
+pub fn policy() -> Result<i32, Errno> {
+    // SAFETY: takes an integer and touches no memory of ours.
+    Errno::result(unsafe { libc::sched_getscheduler(0) })
+}
+
+/// Sets the calling thread's scheduling policy, one without priorities.
+pub fn set_policy(policy: i32) -> Result<(), Errno> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter lives through the call.
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &parameter) }).map(drop)
+}
+
 /// What a signal's `siginfo_t` says: its code, and the address it is about.
 pub fn signal_info(pid: Pid) -> Result<(i32, u64), Errno> {
     let info = nix::sys::ptrace::getsiginfo(pid)?;

@@ -127,6 +127,13 @@ impl Text {
         Some(bytes)
     }
 
+    /// Likewise, as many as are asked for.
+    pub(crate) fn loaded_slice(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.alias.read(self.loaded_place(address, len)?, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
     /// Replaces bytes of the loaded segment, gadgets included; answers whether
     /// they lie in it.
     pub(crate) fn write_loaded(&self, address: u64, bytes: &[u8]) -> bool {

@@ -42,5 +42,5 @@ mod wasm;
 pub(crate) use choose::Found;
 pub(crate) use facts::find;
 pub(crate) use sunk::locate;
-pub(crate) use tags::{Tags, trap_after};
+pub(crate) use tags::{Tags, next_ahead, trap_after};
 pub(crate) use wasm::Graph;

@@ -11,6 +11,7 @@ use cranelift_codegen::CompiledCode;
 use cranelift_codegen::FinalizedMachExceptionHandler;
 use cranelift_codegen::MachDebugTagPos;
 use cranelift_codegen::ir::DebugTag;
+use dwarf_map::{CodeOffset, Isa};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl};
 use std::collections::{HashMap, HashSet};
 
@@ -31,6 +32,7 @@ impl Tags {
     /// Reads the tags of a function with that many boundaries and stable
     /// points.
     pub fn of(
+        isa: Isa,
         code: &CompiledCode,
         boundaries: usize,
         drafts: &[CallDraft],
@@ -94,7 +96,7 @@ impl Tags {
                     let number = (tag & !crate::translate::CALL_TAG) as usize;
                     (tags.calls.get_mut(number), address.copied())
                 } else {
-                    let trap = trap_after(code.buffer.data(), list.offset);
+                    let trap = trap_after(isa, code.buffer.data(), list.offset);
                     (tags.traps.get_mut(tag as usize), trap)
                 };
                 let (Some(place), Some(pc)) = (place, pc) else {
@@ -110,7 +112,10 @@ impl Tags {
 }
 
 /// The first trap instruction at or after `start`, straight ahead.
-pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
+pub(crate) fn trap_after(isa: Isa, code: &[u8], start: u32) -> Option<u32> {
+    if isa != Isa::X86_64 {
+        return foreign_trap_after(isa, code, start);
+    }
     let bytes = code.get(start as usize..)?;
     let mut decoder = Decoder::with_ip(64, bytes, u64::from(start), DecoderOptions::NONE);
     while decoder.can_decode() {
@@ -123,4 +128,47 @@ pub(crate) fn trap_after(code: &[u8], start: u32) -> Option<u32> {
         }
     }
     None
+}
+
+/// Likewise, for the instruction sets that say of each instruction how long it is.
+fn foreign_trap_after(isa: Isa, code: &[u8], start: u32) -> Option<u32> {
+    let mut at = start;
+    while !isa.is_trap(code, CodeOffset::new(at)) {
+        let next = next_ahead(isa, code, at)?;
+        // Around islands; only ahead, so that this comes to an end.
+        if next <= at {
+            return None;
+        }
+        at = next;
+    }
+    Some(at)
+}
+
+/// Where execution goes from the instruction at `at`, if that is one place: behind
+/// it, or where it jumps. (Conditional branches reach no further than 4 KiB on riscv64,
+/// some of aarch64 32 KiB. Behind any instruction Cranelift may put an island of
+/// veneers for them, and a jump around it before.)
+pub(crate) fn next_ahead(isa: Isa, code: &[u8], at: u32) -> Option<u32> {
+    let rest = code.get(at as usize..)?;
+    let length = isa.instruction_length(rest)?;
+    let instruction = rest.get(..length)?;
+    if let Some(distance) = isa.jump(instruction).or_else(|| long_jump(isa, rest)) {
+        return at.checked_add_signed(distance);
+    }
+    if isa.transfers_control(instruction) {
+        return None;
+    }
+    at.checked_add(u32::try_from(length).ok()?)
+}
+
+/// A jump of riscv64 that reaches anywhere: `auipc t, high; jalr zero, low(t)`.
+fn long_jump(isa: Isa, code: &[u8]) -> Option<i32> {
+    let (&upper, rest) = code.split_first_chunk()?;
+    let (upper, jump) = (u32::from_le_bytes(upper), u32::from_le_bytes(*rest.first_chunk()?));
+    let is_pair = isa == Isa::Riscv64
+        && upper & 0x7f == 0x17
+        && jump & 0x7fff == 0x0067
+        && jump >> 15 & 31 == upper >> 7 & 31;
+    let high = (upper & 0xffff_f000).cast_signed();
+    is_pair.then(|| high.wrapping_add(jump.cast_signed() >> 20))
 }

@@ -14,7 +14,7 @@ use crate::MEMORY_GUARD;
 use crate::abi::{POINTER, trap_code};
 use crate::error::CompileError;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FuncInstBuilder;
 use dwarf_map::{InstanceLayout, ThunkKind};
 use wasm_view::{AddressType, DataIdx, FuncType, MemoryIdx, MemoryType, Trap, ValType, WasmOffset};
@@ -295,5 +295,6 @@ pub(super) fn shorter(a: ValType, b: ValType) -> ValType {
 /// Flags of accesses to linear memory: anywhere, at any alignment, faulting
 /// as Wasm's bounds trap. Little-endian like the target.
 pub(super) fn memory_flags() -> MemFlagsData {
-    MemFlagsData::new().with_trap_code(Some(trap_code(Trap::MemoryOutOfBounds)))
+    let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+    flags.with_trap_code(Some(trap_code(Trap::MemoryOutOfBounds)))
 }

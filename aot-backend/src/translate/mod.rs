@@ -48,8 +48,8 @@ use crate::thunks::Thunks;
 use control::Frame;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    self, Block, DebugTag, FuncRef, Function, InstBuilder, MemFlagsData, Opcode, SigRef, SourceLoc,
-    StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
+    self, Block, DebugTag, Endianness, FuncRef, Function, InstBuilder, MemFlagsData, Opcode,
+    SigRef, SourceLoc, StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::packed_option::PackedOption;
@@ -819,7 +819,8 @@ pub(crate) fn field(offset: u32) -> Result<i32, CompileError> {
 /// Flags of accesses to instance data. `readonly` means that the field never
 /// changes while the instance lives.
 pub(crate) fn instance_flags(readonly: bool) -> MemFlagsData {
-    let flags = MemFlagsData::trusted();
+    // The same layout on every instruction set.
+    let flags = MemFlagsData::trusted().with_endianness(Endianness::Little);
     if readonly { flags.with_readonly().with_can_move() } else { flags }
 }
 

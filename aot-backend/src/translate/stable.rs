@@ -38,8 +38,8 @@ use crate::error::CompileError;
 use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
-    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, MemFlagsData, SourceLoc, StackSlot,
-    StackSlotData, StackSlotKind, Value, types,
+    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, SourceLoc, StackSlot, StackSlotData,
+    StackSlotKind, Value, types,
 };
 use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Translator<'_, '_> {
             slots.iter().filter(|(slot, _)| dumps || kept.contains(&slot.index())).peekable();
         if dumps || stored.peek().is_some() {
             let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
-            let flags = MemFlagsData::trusted();
+            let flags = super::instance_flags(false);
             if dumps {
                 // The offset names the function too; and four bytes can be
                 // stored without a register for them.
@@ -225,7 +225,7 @@ impl Translator<'_, '_> {
         for (slot, ty) in all.into_iter().enumerate() {
             values.push(match stored.next_if(|(stored, _)| stored.index() == slot) {
                 Some((_, place)) => {
-                    let flags = MemFlagsData::trusted();
+                    let flags = super::instance_flags(false);
                     self.builder.ins().load(abi::native_type(ty), flags, buffer, field(place)?)
                 }
                 None => super::zero(&mut self.builder, ty),

@@ -12,14 +12,15 @@ use crate::dwarf::quiet::Changes;
 use crate::dwarf::variables::{self, Stacks};
 use crate::expression::{BinaryOp, UnaryOp};
 use crate::locate::width_mask;
+use crate::unwind::endian;
 use crate::{
     Anchor, CodeOffset, DwarfReg, Expression as Derivation, ExpressionIdx, FunctionMap, ImageMap,
-    Input, Location, Step, SubjectAddr,
+    Input, Isa, Location, Step, SubjectAddr,
 };
 use gimli::{
     AttributeValue, DW_AT_byte_size, DW_AT_frame_base, DW_AT_high_pc, DW_AT_location, DW_AT_low_pc,
     DW_AT_name, DW_AT_type, DW_TAG_base_type, DW_TAG_formal_parameter, DW_TAG_subprogram,
-    DW_TAG_variable, Dwarf, EndianSlice, Expression, LittleEndian, Operation, SectionId, Unit,
+    DW_TAG_variable, Dwarf, EndianSlice, Expression, Operation, RunTimeEndian, SectionId, Unit,
     UnitOffset,
 };
 use iced_x86::InstructionInfoFactory;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use wasm_view::{Cell, ValType};
 
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 
 /// Compares the DWARF of an image with its map.
 ///
@@ -39,7 +40,7 @@ pub fn check_dwarf<'a>(
     section: &dyn Fn(&str) -> &'a [u8],
 ) -> Vec<Violation> {
     let mut findings = Findings::default();
-    let result = Described::read(text, section)
+    let result = Described::read(map.isa(), text, section)
         .map_err(|error| error.to_string())
         .and_then(|described| described.compare(map, &mut findings));
     if let Err(message) = result {
@@ -67,6 +68,7 @@ struct Subprogram<'a> {
 }
 
 struct Described<'a> {
+    isa: Isa,
     text: SubjectAddr,
     /// The bytes at `text`.
     code: &'a [u8],
@@ -79,14 +81,16 @@ struct Described<'a> {
 
 impl<'a> Described<'a> {
     fn read(
+        isa: Isa,
         text: SubjectAddr,
         section: &dyn Fn(&str) -> &'a [u8],
     ) -> Result<Described<'a>, gimli::Error> {
         let load = |id: SectionId| {
-            Ok::<_, gimli::Error>(EndianSlice::new(section(id.name()), LittleEndian))
+            Ok::<_, gimli::Error>(EndianSlice::new(section(id.name()), endian(isa)))
         };
         let dwarf: Dwarf<Slice<'a>> = Dwarf::load(load)?;
         let mut described = Described {
+            isa,
             text,
             code: section(".text"),
             encoding: None,
@@ -223,7 +227,7 @@ impl<'a> Described<'a> {
         subprogram: &Subprogram<'a>,
         findings: &mut Findings,
     ) -> Result<(), String> {
-        let bytes = lookups(function);
+        let bytes = lookups(function, self.isa);
         let between = self.between(function, &bytes);
         let known = Known::of(function);
         let stacks = Stacks::new(function);
@@ -295,7 +299,7 @@ impl<'a> Described<'a> {
             };
             // To the end of the call instruction, the last byte of which is looked up.
             let end = to.checked_add(u32::from(matches!(next, Source::CallSite(_))))?;
-            Changes::of(self.code, start..end, function, &mut info)
+            Changes::of(self.isa, self.code, start..end, function, &mut info)
         };
         pairs.map(changes).collect()
     }
@@ -361,7 +365,10 @@ impl<'a> Described<'a> {
                 .map_err(|_| format!("frame offset {offset}")),
             Operation::ImplicitValue { data } if data.len() == ty.bytes() => {
                 let fold = |value, byte: &u8| value << 8 | u128::from(*byte);
-                let value = u64::try_from(data.iter().rev().fold(0_u128, fold));
+                let value = u64::try_from(match self.isa.is_big_endian() {
+                    true => data.iter().fold(0_u128, fold),
+                    false => data.iter().rev().fold(0_u128, fold),
+                });
                 let value = value.map_err(|_| "a vector whose high half is not 0".to_owned())?;
                 Ok(Location::Constant(Cell(value)))
             }
@@ -391,7 +398,7 @@ impl<'a> Described<'a> {
 /// whose locations hold there: anchors first, then what follows them, then
 /// the last bytes of call instructions, each where the ones before have no
 /// claim.
-fn lookups(function: &FunctionMap) -> Vec<(u32, Source)> {
+fn lookups(function: &FunctionMap, isa: Isa) -> Vec<(u32, Source)> {
     let code = function.code.start.get()..function.code.end.get();
     let mut bytes: BTreeMap<u32, Source> = BTreeMap::new();
     let mut claim = |pc: u32, source| {
@@ -399,7 +406,7 @@ fn lookups(function: &FunctionMap) -> Vec<(u32, Source)> {
             bytes.entry(pc).or_insert(source);
         }
     };
-    for after in 0..=1 {
+    for after in 0..=isa.trap_reported_at() {
         for (position, boundary) in function.boundaries.iter().enumerate() {
             let reaches = after == 0 || matches!(boundary.anchor, Anchor::Trap(_));
             if let Some(pc) = boundary.anchor.pc().filter(|_| reaches)

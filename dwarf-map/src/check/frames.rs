@@ -18,8 +18,8 @@
 //! unwinds by the same information, is the check there.
 
 use super::{Findings, Rule};
-use crate::unwind::{CALLEE_SAVED, Saved, Unwinder};
-use crate::{CodeOffset, DwarfReg, FunctionMap};
+use crate::unwind::{ReturnAddress, Saved, Unwinder};
+use crate::{CodeOffset, DwarfReg, FunctionMap, Isa};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, MemorySize,
     Mnemonic, OpAccess, OpKind, Register,
@@ -29,6 +29,8 @@ use wasm_view::WasmOffset;
 
 /// DWARF number of rsp.
 const RSP: usize = 7;
+/// Registers that a function leaves as it found them.
+const CALLEE_SAVED: &[u16] = Isa::X86_64.callee_saved();
 
 /// What is known of eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ struct State {
 impl State {
     fn entry() -> State {
         let mut registers = [Known::Nothing; 16];
-        for number in CALLEE_SAVED.map(usize::from) {
+        for number in CALLEE_SAVED.iter().map(|number| usize::from(*number)) {
             registers[number] = Known::Callers(number);
         }
         registers[RSP] = Known::Stack(-8);
@@ -226,13 +228,13 @@ fn wrong(state: &State, unwinder: &Unwinder, pc: CodeOffset) -> Option<(Rule, St
     };
     let address = base + cfa.offset;
     let place = unwinder.return_address(pc).ok()?;
-    if let Some(place) = place
+    if let ReturnAddress::At(place) = place
         && state.load(Some(address + place)) != Known::ReturnAddress
     {
         let message = format!("no return address at the frame address {place:+}");
         return Some((Rule::CfiFrame, message));
     }
-    for register in CALLEE_SAVED {
+    for &register in CALLEE_SAVED {
         let wanted = Known::Callers(usize::from(register));
         let (found, place) = match unwinder.saved(pc, DwarfReg(register)).ok()? {
             Saved::At(offset) => {

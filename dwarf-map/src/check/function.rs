@@ -1,26 +1,23 @@
 //! The rules about one function.
 
-use super::{Findings, Rule, TRAP_INSTRUCTION, byte_at, frames, is_trap};
-use crate::locate::{in_vector_register, vector_register, width_mask};
-use crate::unwind::{Unwinder, is_callee_saved};
+use super::{Findings, Rule, byte_at, frames};
+use crate::locate::{in_vector_register, width_mask};
+use crate::unwind::Unwinder;
 use crate::{
-    Anchor, COPY_BYTES, CallSite, CodeOffset, DwarfReg, FunctionMap, Input, Location, StableKind,
+    Anchor, COPY_BYTES, CallSite, CodeOffset, DwarfReg, FunctionMap, Input, Isa, Location,
+    StableKind,
 };
 use std::collections::HashMap;
 use wasm_view::{ValType, WasmOffset};
 
-/// DWARF number of rsp.
-const RSP: DwarfReg = DwarfReg(7);
-/// Bytes of a return address, at the top of each frame.
-const RETURN_ADDRESS: i64 = 8;
-
 pub(super) fn check(
     function: &FunctionMap,
+    isa: Isa,
     text: &[u8],
     unwinder: &Unwinder,
     findings: &mut Findings,
 ) {
-    let mut checker = Checker { function, text, unwinder, findings };
+    let mut checker = Checker { function, isa, text, unwinder, findings };
     checker.header();
     checker.boundaries();
     checker.anchors();
@@ -28,11 +25,15 @@ pub(super) fn check(
     checker.stable();
     checker.call_sites();
     checker.traps();
-    frames::check(function, text, unwinder, findings);
+    // Elsewhere nobody follows the code: see `undecided`.
+    if isa == Isa::X86_64 {
+        frames::check(function, text, unwinder, findings);
+    }
 }
 
 struct Checker<'a> {
     function: &'a FunctionMap,
+    isa: Isa,
     text: &'a [u8],
     unwinder: &'a Unwinder,
     findings: &'a mut Findings,
@@ -52,7 +53,7 @@ impl Checker<'_> {
             self.broken(Rule::Params, None, message);
         }
         let size = function.frame_size;
-        if i64::from(size) < RETURN_ADDRESS || !size.is_multiple_of(8) {
+        if i64::from(size) < self.isa.linkage() || !size.is_multiple_of(8) {
             self.broken(Rule::FrameSize, None, format!("the frame has {size} bytes"));
         }
         if let Some(gap) = self.unwinder.first_gap(function.code.clone()) {
@@ -101,16 +102,16 @@ impl Checker<'_> {
                 let message = format!("anchor {pc} lies outside the code {start}..{end}");
                 self.broken(Rule::AnchorInCode, offset, message);
             } else if is_patched {
-                if byte_at(self.text, pc).is_none() || is_trap(self.text, pc) {
+                if byte_at(self.text, pc).is_none() || self.isa.is_trap(self.text, pc) {
                     let message = format!("there is no instruction to halt at at {pc}");
                     self.broken(Rule::AnchorIsInstruction, offset, message);
                 }
-            } else if !is_trap(self.text, pc) {
-                let found = byte_at(self.text, pc);
+            } else if !self.isa.is_trap(self.text, pc) {
+                let trap = self.isa.trap();
+                let at = pc.get() as usize;
+                let found = self.text.get(at..(at + trap.len()).min(self.text.len()));
                 let message = match found {
-                    Some(byte) => {
-                        format!("the byte at {pc} is {byte:#04x}, not {TRAP_INSTRUCTION:#04x}")
-                    }
+                    Some(bytes) => format!("the code at {pc} is {bytes:02x?}, not {trap:02x?}"),
                     None => format!("there is no byte at {pc}"),
                 };
                 self.broken(Rule::AnchorIsTrap, offset, message);
@@ -121,7 +122,7 @@ impl Checker<'_> {
             }
             if let Ok(rule) = self.unwinder.cfa_rule(pc)
                 && !is_patched
-                && rule.reg == RSP
+                && rule.reg == self.isa.stack_pointer()
                 && rule.offset != i64::from(function.frame_size)
             {
                 let (cfi, map) = (rule.offset, function.frame_size);
@@ -140,7 +141,8 @@ impl Checker<'_> {
         for (pc, place) in function.copies() {
             let begin = place.get() as usize;
             let room = self.text.get(begin..begin + COPY_BYTES as usize);
-            if room.is_none_or(|room| room.iter().any(|byte| *byte != TRAP_INSTRUCTION)) {
+            let filler = |room: &[u8]| room.iter().copied().eq(self.isa.filler(room.len()));
+            if !room.is_some_and(filler) {
                 let message = format!("no room at {place} for a copy of the instruction at {pc}");
                 self.broken(Rule::CopyRoom, None, message);
             }
@@ -186,7 +188,7 @@ impl Checker<'_> {
             if at <= function.code.start || at > function.code.end {
                 let message = format!("return address {at} lies outside the function's code");
                 self.broken(Rule::CallInCode, offset, message);
-            } else if !follows_call(self.text, at) {
+            } else if !follows_call(self.isa, self.text, at) {
                 let message = format!("no call instruction ends at {at}");
                 self.broken(Rule::CallInstruction, offset, message);
             }
@@ -210,7 +212,9 @@ impl Checker<'_> {
             self.locations(site.offset, &types, &site.locations);
             for location in &site.locations {
                 let mut registers = registers(function, *location);
-                if let Some(register) = registers.find(|register| !is_callee_saved(*register)) {
+                if let Some(register) =
+                    registers.find(|register| !self.isa.is_callee_saved(*register))
+                {
                     let number = register.0;
                     let message = format!("a value is in DWARF register {number} at {at}");
                     self.broken(Rule::CalleeSaved, offset, message);
@@ -262,7 +266,7 @@ impl Checker<'_> {
 
     fn locations(&mut self, offset: WasmOffset, types: &[ValType], locations: &[Location]) {
         for (slot, (&ty, &location)) in types.iter().zip(locations).enumerate() {
-            let Err(rule) = fits(self.function, ty, location) else {
+            let Err(rule) = fits(self.isa, self.function, ty, location) else {
                 continue;
             };
             let message = format!("slot {slot}, {ty}: {location:?}");
@@ -286,41 +290,39 @@ fn registers(function: &FunctionMap, location: Location) -> impl Iterator<Item =
 }
 
 /// Whether this many bytes can be a value's place in a frame of this function.
-fn in_frame(function: &FunctionMap, offset: i32, bytes: usize) -> bool {
+fn in_frame(isa: Isa, function: &FunctionMap, offset: i32, bytes: usize) -> bool {
     let begin = i64::from(offset);
     // At most 16: no overflow.
     let end = begin + bytes as i64;
-    let own = begin >= -i64::from(function.frame_size) && end <= -RETURN_ADDRESS;
+    let own = begin >= -i64::from(function.frame_size) && end <= -isa.linkage();
     let arguments = i64::from(function.argument_area);
     let callers = begin >= 0 && end <= arguments;
     own || callers
 }
 
-fn is_general(register: DwarfReg) -> bool {
-    register.0 < 16 && register != RSP
-}
-
 /// Whether a value of this type can be at this place in a frame of this
 /// function; else the rule that it breaks.
-fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), Rule> {
+fn fits(isa: Isa, function: &FunctionMap, ty: ValType, location: Location) -> Result<(), Rule> {
     let (holds, rule) = match location {
         Location::Register(register) => {
-            let vector = vector_register(register).is_some();
-            let holds = if in_vector_register(ty) { vector } else { is_general(register) };
+            let vector = isa.vector_register(register).is_some();
+            let holds = if in_vector_register(ty) { vector } else { isa.is_general(register) };
             (holds, Rule::RegisterClass)
         }
         Location::Constant(cell) => {
             let null = !matches!(ty, ValType::Ref(_)) || cell.0 == 0;
             (cell.0 & !width_mask(ty) == 0 && null, Rule::ConstantWidth)
         }
-        Location::CfaOffset(offset) => (in_frame(function, offset, ty.bytes()), Rule::FrameOffset),
+        Location::CfaOffset(offset) => {
+            (in_frame(isa, function, offset, ty.bytes()), Rule::FrameOffset)
+        }
         Location::Derived(_) if ty == ValType::V128 => (false, Rule::DerivedType),
         Location::Derived(index) => match function.expressions.get(index.index()) {
             None => (false, Rule::ExpressionKnown),
             Some(expression) => {
                 let can_be_read = |input| match input {
-                    Input::Register(register) => is_general(register),
-                    Input::Frame(offset) => in_frame(function, offset, 8),
+                    Input::Register(register) => isa.is_general(register),
+                    Input::Frame(offset) => in_frame(isa, function, offset, 8),
                 };
                 (expression.inputs().all(can_be_read), Rule::ExpressionInput)
             }
@@ -330,10 +332,13 @@ fn fits(function: &FunctionMap, ty: ValType, location: Location) -> Result<(), R
     if holds { Ok(()) } else { Err(rule) }
 }
 
-/// Whether the bytes before a return address can be a call instruction: a
-/// direct one (`E8`, 32-bit displacement) to an address in the text, or an
+/// Whether the bytes before a return address can be a call instruction: on
+/// x86-64 a direct one (`E8`, 32-bit displacement) to an address in the text, or an
 /// indirect one (`FF /2`) of just this length.
-fn follows_call(text: &[u8], return_address: CodeOffset) -> bool {
+fn follows_call(isa: Isa, text: &[u8], return_address: CodeOffset) -> bool {
+    if let Some(decided) = isa.follows_call(text, return_address) {
+        return decided;
+    }
     let end = return_address.get() as usize;
     let Some(before) = text.get(..end) else {
         return false;
@@ -384,7 +389,7 @@ mod tests {
     fn knows_call_instructions() {
         let after = |code: &[u8]| {
             let padded = [&[0x90; 8], code].concat();
-            follows_call(&padded, CodeOffset::new(padded.len() as u32))
+            follows_call(Isa::X86_64, &padded, CodeOffset::new(padded.len() as u32))
         };
         assert!(after(&[0xe8, 0xf8, 0xff, 0xff, 0xff]), "call -8");
         assert!(!after(&[0xe8, 0xff, 0xff, 0xff, 0x7f]), "call far outside");
@@ -396,7 +401,7 @@ mod tests {
         assert!(after(&[0xff, 0x94, 0x24, 0, 1, 0, 0]), "call [rsp+256]");
         assert!(!after(&[0xff, 0xe0]), "jmp rax");
         assert!(!after(&[0xff, 0xd0, 0x90]), "call rax, then nop");
-        assert!(!follows_call(&[], CodeOffset::new(0)));
-        assert!(!follows_call(&[0xff], CodeOffset::new(9)));
+        assert!(!follows_call(Isa::X86_64, &[], CodeOffset::new(0)));
+        assert!(!follows_call(Isa::X86_64, &[0xff], CodeOffset::new(9)));
     }
 }

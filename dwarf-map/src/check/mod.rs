@@ -30,7 +30,7 @@ pub use dwarf::check_dwarf;
 pub use module::{StableKinds, check_module, stable_kinds};
 
 use crate::unwind::Unwinder;
-use crate::{CodeOffset, ImageMap};
+use crate::{CodeOffset, ImageMap, Isa};
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
@@ -60,26 +60,26 @@ rules! {
     CodeInText, "code-in-text", "The code of functions, thunks and entries is not empty and lies in the text.";
     CodeOverlap, "code-overlap", "No byte of code belongs to two functions, thunks or entries.";
     Params, "params", "A function has at least as many locals as parameters, and no more names than locals.";
-    FrameSize, "frame-size", "A frame has room for its return address and is a multiple of 8 bytes; where CFI counts from rsp at an anchor it gives the same size.";
+    FrameSize, "frame-size", "A frame has room for its return address and is a multiple of 8 bytes; where CFI counts from the stack pointer at an anchor it gives the same size.";
     BoundaryOrder, "boundary-order", "Boundaries are in ascending order of offset.";
     BoundaryInBody, "boundary-in-body", "Boundaries lie in the function's body.";
     AnchorInCode, "anchor-in-code", "Anchors lie in the function's code.";
     AnchorDistinct, "anchor-distinct", "No two boundaries share an anchor.";
-    AnchorIsTrap, "anchor-is-trap", "The byte at an anchor is a trap instruction (0xcc).";
+    AnchorIsTrap, "anchor-is-trap", "At an anchor there is a trap instruction (0xcc on x86-64).";
     AnchorIsInstruction, "anchor-is-instruction", "Where the code has no trap at an anchor there is an instruction to put one over.";
     CopyRoom, "copy-room", "Behind the code of a function there is room, filled with traps, for a copy of each instruction that is an anchor.";
     StableEntry, "stable-entry", "Where a function has stable points, its first boundary is one of kind entry, and no other is.";
     StablePresent, "stable-present", "Where stable points are compiled in, each boundary with code that is one is anchored and has its poll, and no other boundary has one; each live slot of it has a location.";
-    StablePoll, "stable-poll", "A poll lies behind its boundary's trap, or, in code without traps, the anchor is in the poll; armed, it ends with a conditional branch one way of which is the cold path, and in the code it is not armed.";
-    StableTrap, "stable-trap", "A cold path lies in the function's code and ends with a trap instruction (0xcc) of its own.";
+    StablePoll, "stable-poll", "A poll lies behind its boundary's trap, or, in code without traps, the anchor is in the poll; armed, it ends with a conditional branch one way of which is the cold path, and in the code it is not armed (elsewhere than on x86-64 it is).";
+    StableTrap, "stable-trap", "A cold path lies in the function's code and ends with a trap instruction (0xcc on x86-64) of its own.";
     StableLayout, "stable-layout", "The live slots of a stable point are slots of its boundary; in the state buffer they lie behind the header, aligned, and do not overlap.";
     LocationCount, "location-count", "A boundary has a location for each local and operand; a call site for each local and for some of the operands, from the bottom.";
-    RegisterClass, "register-class", "Integers and references are in general registers other than rsp, floats and vectors in vector registers.";
+    RegisterClass, "register-class", "Integers and references are in general registers other than the stack pointer, floats and vectors in vector registers.";
     ConstantWidth, "constant-width", "A constant fits the width of its type, a vector's its low half; a constant reference is null.";
     ExpressionKnown, "expression-known", "A derived location refers to an expression of its function.";
-    ExpressionInput, "expression-input", "An expression reads general registers other than rsp, and eight bytes where a value can be in the frame.";
+    ExpressionInput, "expression-input", "An expression reads general registers other than the stack pointer, and eight bytes where a value can be in the frame.";
     DerivedType, "derived-type", "Values of at most 64 bits are derived, vectors never.";
-    FrameOffset, "frame-offset", "A stack location lies in the frame but not on the return address, or among the caller's stack arguments.";
+    FrameOffset, "frame-offset", "A stack location lies in the frame but not on the return address (on other instruction sets nor on the frame pointer or the register save area), or among the caller's stack arguments.";
     CallOrder, "call-order", "Call sites are in ascending order of return address.";
     CallInCode, "call-in-code", "Return addresses lie in the function's code, its end included and its start not.";
     CallInstruction, "call-instruction", "A return address follows a call instruction, direct ones calling into the text.";
@@ -90,8 +90,8 @@ rules! {
     HandlerFrame, "handler-frame", "CFI finds the frame address at a handler as it does at the handler's call.";
     TrapOrder, "trap-order", "Trap sites are in ascending order of PC.";
     TrapInCode, "trap-in-code", "Trap sites lie in the function's code and belong to an instruction of its body.";
-    ThunkTrap, "thunk-trap", "The trap of a thunk lies in its code and is a trap instruction (0xcc).";
-    EntryTrap, "entry-trap", "The trap that an entry ends with lies in its code and is a trap instruction (0xcc).";
+    ThunkTrap, "thunk-trap", "The trap of a thunk lies in its code and is a trap instruction (0xcc on x86-64).";
+    EntryTrap, "entry-trap", "The trap that an entry ends with lies in its code and is a trap instruction (0xcc on x86-64).";
     Duplicate, "duplicate", "There is one thunk for a thing asked for and one entry for a function type.";
     ArgumentArea, "argument-area", "The argument area holds the parameters and the results of each thunk and entry.";
     CfiCoverage, "cfi-coverage", "Call frame information describes every byte of every function and thunk.";
@@ -165,11 +165,26 @@ pub fn check(map: &ImageMap, text: &[u8], unwinder: &Unwinder) -> Vec<Violation>
         }
     }
     for function in &map.functions {
-        function::check(function, text, unwinder, &mut findings);
-        stable::check(function, map.producer.stable != "off", text, &mut findings);
+        function::check(function, map.isa(), text, unwinder, &mut findings);
+        let compiled = map.producer.stable != "off";
+        stable::check(function, map.isa(), compiled, text, &mut findings);
     }
     thunks_and_entries(map, text, unwinder, &mut findings);
     findings.list
+}
+
+/// Rules that [`check`] does not decide for an image, each with the number of
+/// places at which it would have to: the code of x86-64 alone is followed.
+pub fn undecided(map: &ImageMap) -> Vec<(Rule, usize)> {
+    if map.isa() == Isa::X86_64 {
+        return Vec::new();
+    }
+    let places = map.functions.iter().map(|function| {
+        let anchors = function.boundaries.iter().filter(|each| each.anchor.pc().is_some()).count();
+        anchors + function.traps.len() + function.call_sites.len()
+    });
+    let places = places.sum();
+    vec![(Rule::CfiFrame, places), (Rule::CfiSaved, places)]
 }
 
 /// Violations in the making.
@@ -199,13 +214,6 @@ impl Findings {
 /// The byte of text at an offset.
 fn byte_at(text: &[u8], at: CodeOffset) -> Option<u8> {
     text.get(usize::try_from(at.get()).ok()?).copied()
-}
-
-/// int3.
-const TRAP_INSTRUCTION: u8 = 0xcc;
-
-fn is_trap(text: &[u8], at: CodeOffset) -> bool {
-    byte_at(text, at) == Some(TRAP_INSTRUCTION)
 }
 
 fn code_ranges(map: &ImageMap, text: &[u8], findings: &mut Findings) {
@@ -254,7 +262,7 @@ fn thunks_and_entries(map: &ImageMap, text: &[u8], unwinder: &Unwinder, findings
     let mut kinds = HashSet::new();
     for thunk in &map.thunks {
         let what = format!("{:?} thunk", thunk.kind);
-        if !thunk.code.contains(&thunk.trap) || !is_trap(text, thunk.trap) {
+        if !thunk.code.contains(&thunk.trap) || !map.isa().is_trap(text, thunk.trap) {
             findings.image(Rule::ThunkTrap, format!("{what} has no trap at {}", thunk.trap));
         }
         if !kinds.insert(thunk.kind) {
@@ -271,7 +279,7 @@ fn thunks_and_entries(map: &ImageMap, text: &[u8], unwinder: &Unwinder, findings
     let mut types = HashSet::new();
     for entry in &map.entries {
         let what = format!("entry for {}", entry.ty);
-        if !entry.code.contains(&entry.finish) || !is_trap(text, entry.finish) {
+        if !entry.code.contains(&entry.finish) || !map.isa().is_trap(text, entry.finish) {
             findings.image(Rule::EntryTrap, format!("{what} has no trap at {}", entry.finish));
         }
         if !types.insert(&entry.ty) {

@@ -1,12 +1,20 @@
 //! The rules about what is compiled in at stable points.
 
-use super::{Findings, Rule, byte_at, is_trap};
-use crate::{Anchor, BoundaryMap, CodeOffset, FunctionMap, Location, StablePoint, buffer_bytes};
+use super::{Findings, Rule, byte_at};
+use crate::{
+    Anchor, BoundaryMap, CodeOffset, FunctionMap, Isa, Location, StablePoint, buffer_bytes,
+};
 use std::collections::HashSet;
 use wasm_view::ValType;
 
 /// `compiled`: whether the image has stable points at all.
-pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], findings: &mut Findings) {
+pub(super) fn check(
+    function: &FunctionMap,
+    isa: Isa,
+    compiled: bool,
+    text: &[u8],
+    findings: &mut Findings,
+) {
     for boundary in &function.boundaries {
         if boundary.anchor == Anchor::Eliminated {
             continue;
@@ -36,14 +44,14 @@ pub(super) fn check(function: &FunctionMap, compiled: bool, text: &[u8], finding
             broken(Rule::StablePresent, "a poll at no boundary with code".to_owned());
             continue;
         };
-        if let Err(message) = poll(function, point, boundary.anchor, text) {
+        if let Err(message) = poll(function, isa, point, boundary.anchor, text) {
             broken(Rule::StablePoll, message);
         }
         let own = function.code.contains(&point.cold)
             && function.code.contains(&point.trap)
             // What stores nothing may be the trap alone.
             && (point.cold < point.trap || !point.stores && point.cold == point.trap);
-        if !own || !is_trap(text, point.trap) || !traps.insert(point.trap) {
+        if !own || !isa.is_trap(text, point.trap) || !traps.insert(point.trap) {
             let message = format!("cold path {}, trap {}", point.cold, point.trap);
             broken(Rule::StableTrap, message);
         }
@@ -74,8 +82,27 @@ fn branch(armed: &[u8]) -> Option<(usize, i64)> {
     }
 }
 
+/// Where the conditional branch leads that a poll at an offset ends with.
+fn target(isa: Isa, poll: CodeOffset, armed: &[u8]) -> Option<i64> {
+    if isa == Isa::X86_64 {
+        let end = i64::from(poll.get()) + armed.len() as i64;
+        return branch(armed).map(|(_, distance)| end + distance);
+    }
+    let mut at = 0;
+    loop {
+        let rest = armed.get(at..)?;
+        let length = isa.instruction_length(rest)?;
+        if length == rest.len() {
+            let distance = isa.conditional_branch(rest)?;
+            return Some(i64::from(poll.get()) + at as i64 + i64::from(distance));
+        }
+        at += length;
+    }
+}
+
 fn poll(
     function: &FunctionMap,
+    isa: Isa,
     point: &StablePoint,
     anchor: Anchor,
     text: &[u8],
@@ -90,18 +117,23 @@ fn poll(
     if !is_placed || end > u64::from(function.code.end.get()) {
         return Err(format!("the poll at {}, the anchor is {anchor:?}", point.poll));
     }
-    let Some((_, distance)) = branch(&point.armed) else {
+    let Some(target) = target(isa, point.poll, &point.armed) else {
         return Err(format!("{:02x?} ends with no conditional branch", point.armed));
     };
     let cold = i64::from(point.cold.get());
-    let end = end.cast_signed();
-    if end != cold && end + distance != cold {
+    if end.cast_signed() != cold && target != cold {
         return Err(format!("its branch does not lead to {}", point.cold));
     }
     let is_armed = (0..)
         .zip(&point.armed)
         .all(|(at, byte)| byte_at(text, CodeOffset::new(point.poll.get() + at)) == Some(*byte));
-    if is_armed { Err("it is armed".to_owned()) } else { Ok(()) }
+    match isa {
+        Isa::X86_64 if is_armed => Err("it is armed".to_owned()),
+        Isa::Aarch64 | Isa::Riscv64 | Isa::S390x if !is_armed => {
+            Err("the code is not the armed poll".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn layout(

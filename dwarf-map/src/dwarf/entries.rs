@@ -62,7 +62,7 @@ pub(super) fn write(
     set_code(entry, input.text, &(CodeOffset::new(0)..CodeOffset::new(input.text_size)));
 
     let types = BASE_TYPES.map(|(ty, encoding)| (ty, base_type(unit, ty, encoding)));
-    let mut loclists = LocLists::new(input.text);
+    let mut loclists = LocLists::new(input.text, input.map.isa());
     for function in &input.map.functions {
         subprogram(unit, input, function, listing, &types, &mut loclists)?;
     }
@@ -118,8 +118,8 @@ fn subprogram(
         entry.set(DW_AT_decl_file, AttributeValue::FileIndex(Some(listing)));
         entry.set(DW_AT_decl_line, AttributeValue::Udata(u64::from(*line)));
     }
-    let points = points::of(function);
-    let gaps = points::gaps(function, &points, input.code);
+    let points = points::of(function, input.map.isa());
+    let gaps = points::gaps(function, input.map.isa(), &points, input.code);
     let stacks = Stacks::new(function);
     let mut places = Vec::new();
     for variable in variables::of(function) {

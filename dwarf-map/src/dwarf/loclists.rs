@@ -10,7 +10,7 @@
 use super::DwarfError;
 use super::points::Point;
 use crate::expression::{BinaryOp, UnaryOp};
-use crate::{DwarfReg, Expression, FunctionMap, Input, Location, Step, SubjectAddr};
+use crate::{DwarfReg, Expression, FunctionMap, Input, Isa, Location, Step, SubjectAddr};
 use gimli::{
     DW_LLE_base_address, DW_LLE_end_of_list, DW_LLE_offset_pair, DW_OP_and, DW_OP_bra, DW_OP_breg0,
     DW_OP_bregx, DW_OP_constu, DW_OP_deref, DW_OP_drop, DW_OP_eq, DW_OP_fbreg,
@@ -30,12 +30,21 @@ const HEADER: usize = 12;
 pub(super) struct LocLists {
     bytes: Vec<u8>,
     text: SubjectAddr,
+    isa: Isa,
 }
 
 impl LocLists {
     /// An empty one for code at `text`.
-    pub fn new(text: SubjectAddr) -> Self {
-        LocLists { bytes: vec![0; HEADER], text }
+    pub fn new(text: SubjectAddr, isa: Isa) -> Self {
+        LocLists { bytes: vec![0; HEADER], text, isa }
+    }
+
+    /// A number's bytes in the order of the instruction set.
+    fn ordered<const N: usize>(&self, mut little: [u8; N]) -> [u8; N] {
+        if self.isa.is_big_endian() {
+            little.reverse();
+        }
+        little
     }
 
     /// Adds the list of a variable: where it is at each point that has it.
@@ -54,7 +63,8 @@ impl LocLists {
         if places.len() >= WORTH_A_BASE {
             base = function.code.start.get();
             self.bytes.push(DW_LLE_base_address.0);
-            self.bytes.extend_from_slice(&function.code.start.at(self.text).get().to_le_bytes());
+            let base = function.code.start.at(self.text).get();
+            self.bytes.extend(self.ordered(base.to_le_bytes()));
         }
         for (point, location) in places {
             self.bytes.push(DW_LLE_offset_pair.0);
@@ -79,7 +89,8 @@ impl LocLists {
         // `add` keeps the whole below 4 GiB.
         let length = (self.bytes.len() - 4) as u32;
         // version 5, address size 8, no segment selectors, no offset table
-        let header = [&length.to_le_bytes()[..], &[5, 0, 8, 0], &[0; 4]].concat();
+        let version = self.ordered(5_u16.to_le_bytes());
+        let header = [&self.ordered(length.to_le_bytes())[..], &version, &[8, 0], &[0; 4]].concat();
         for (place, byte) in self.bytes.iter_mut().zip(header) {
             *place = byte;
         }
@@ -121,7 +132,12 @@ impl LocLists {
                 let width = ty.bytes();
                 self.bytes.push(DW_OP_implicit_value.0);
                 self.bytes.push(width as u8);
-                self.bytes.extend(u128::from(cell.0).to_le_bytes().iter().take(width));
+                let bytes = u128::from(cell.0).to_le_bytes();
+                let mut bytes = bytes.get(..width).unwrap_or(&bytes).to_vec();
+                if self.isa.is_big_endian() {
+                    bytes.reverse();
+                }
+                self.bytes.extend(bytes);
             }
             Location::Derived(index) => {
                 if let Some(expression) = expressions.get(index.index()) {
@@ -185,10 +201,10 @@ impl LocLists {
             // dropped, on one of two ways.
             Step::Select => {
                 self.op(DW_OP_bra);
-                self.bytes.extend(4_i16.to_le_bytes());
+                self.bytes.extend(self.ordered(4_i16.to_le_bytes()));
                 self.op(DW_OP_drop);
                 self.op(DW_OP_skip);
-                self.bytes.extend(2_i16.to_le_bytes());
+                self.bytes.extend(self.ordered(2_i16.to_le_bytes()));
                 self.op(DW_OP_swap);
                 self.op(DW_OP_drop);
             }

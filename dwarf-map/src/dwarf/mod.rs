@@ -26,9 +26,10 @@ pub mod variables;
 
 pub use source::SourceLines;
 
+use crate::unwind::endian;
 use crate::{ImageMap, SubjectAddr};
 use gimli::write::{DwarfUnit, EndianVec, FrameTable, Sections};
-use gimli::{Encoding, Format, LittleEndian};
+use gimli::{Encoding, Format};
 use std::collections::BTreeMap;
 use wasm_view::WasmOffset;
 
@@ -100,7 +101,7 @@ pub fn write(input: DwarfInput<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, Dwar
     let mut unit = DwarfUnit::new(ENCODING);
     let file = lines::write(&mut unit, &input);
     let loclists = entries::write(&mut unit, &input, file)?;
-    let mut sections = Sections::new(EndianVec::new(LittleEndian));
+    let mut sections = Sections::new(EndianVec::new(endian(input.map.isa())));
     unit.write(&mut sections)?;
     if let Some(mut unit) = source::unit(&input) {
         unit.write(&mut sections)?;

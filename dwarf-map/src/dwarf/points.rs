@@ -1,10 +1,10 @@
 //! The stretches of code in which a function's slots have known locations.
 //!
 //! A debugger asks for a variable at an address. Two addresses matter at a
-//! boundary: that of its trap instruction (a breakpoint there) and the one
-//! after it, which is the PC that the processor reports when the trap itself
-//! was executed. So a boundary's locations hold for `[pc, pc + 2)`, cut short
-//! where the next trap begins. Where the anchor is an instruction of the code as
+//! boundary: that of its trap instruction (a breakpoint there) and the PC that the
+//! processor reports when the trap itself was executed: on x86-64 and s390x the one
+//! behind it. So a boundary's locations hold up to there, on x86-64 for
+//! `[pc, pc + 2)`, cut short where the next trap begins. Where the anchor is an instruction of the code as
 //! it ships, they hold at its first byte only. In an outer frame debuggers look one byte
 //! before the return address, so as to find the call instruction: there, and
 //! only there, a call site's locations hold.
@@ -13,7 +13,7 @@
 //! change it ([`gaps`]).
 
 use super::quiet::Changes;
-use crate::{Anchor, FunctionMap};
+use crate::{Anchor, FunctionMap, Isa};
 use iced_x86::InstructionInfoFactory;
 
 /// Where the locations of a [`Point`] come from, as a position in the
@@ -38,17 +38,14 @@ pub struct Point {
     pub source: Source,
 }
 
-/// Bytes of a trap instruction and the one that is reported after it.
-const TRAP_REACH: u32 = 2;
-
 /// The points of a function in order of address. They do not overlap and lie
 /// in the function's code; anchors elsewhere are left out.
-pub fn of(function: &FunctionMap) -> Vec<Point> {
+pub fn of(function: &FunctionMap, isa: Isa) -> Vec<Point> {
     let code = function.code.start.get()..function.code.end.get();
     let mut anchors: Vec<(u32, usize, u32)> = Vec::new();
     for (position, boundary) in function.boundaries.iter().enumerate() {
         let reach = match boundary.anchor {
-            Anchor::Trap(_) => TRAP_REACH,
+            Anchor::Trap(_) => isa.trap_reported_at() + 1,
             // Reported as what they are, whoever stops there.
             _ => 1,
         };
@@ -85,7 +82,12 @@ pub fn of(function: &FunctionMap) -> Vec<Point> {
 
 /// What the code between each point and the next one changes; `None` where it
 /// does not lead from one to the other.
-pub fn gaps(function: &FunctionMap, points: &[Point], text: &[u8]) -> Vec<Option<Changes>> {
+pub fn gaps(
+    function: &FunctionMap,
+    isa: Isa,
+    points: &[Point],
+    text: &[u8],
+) -> Vec<Option<Changes>> {
     let mut info = InstructionInfoFactory::new();
     let pairs = points.iter().zip(points.iter().skip(1));
     let gap = |(from, to): (&Point, &Point)| {
@@ -101,7 +103,7 @@ pub fn gaps(function: &FunctionMap, points: &[Point], text: &[u8]) -> Vec<Option
             Source::Boundary(_) => to.begin,
             Source::CallSite(_) => to.end,
         };
-        Changes::of(text, start..end, function, &mut info)
+        Changes::of(isa, text, start..end, function, &mut info)
     };
     pairs.map(gap).collect()
 }

@@ -13,8 +13,10 @@
 //!
 //! The frame is what is written through `rsp` and `rbp`; other addresses are
 //! those of the program's memory and data.
+//!
+//! Only the code of x86-64 is read; of another instruction set nothing counts as quiet.
 
-use crate::{DwarfReg, Expression, FunctionMap, Input, Location, Step};
+use crate::{DwarfReg, Expression, FunctionMap, Input, Isa, Location, Step};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register,
 };
@@ -43,13 +45,17 @@ pub struct Changes {
 
 impl Changes {
     /// What the instructions at `code`, offsets from the text's start, may change
-    /// in a frame of `function`. `None` if they are no stretch.
+    /// in a frame of `function`. `None` if they are no stretch, or not read.
     pub fn of(
+        isa: Isa,
         text: &[u8],
         code: Range<u32>,
         function: &FunctionMap,
         info: &mut InstructionInfoFactory,
     ) -> Option<Changes> {
+        if isa != Isa::X86_64 {
+            return None;
+        }
         let bytes = text.get(code.start as usize..code.end as usize)?;
         let start = u64::from(code.start);
         let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
@@ -189,7 +195,7 @@ mod tests {
 
     fn changes(code: &[u8]) -> Option<Changes> {
         let all = 0..code.len() as u32;
-        Changes::of(code, all, &function(), &mut InstructionInfoFactory::new())
+        Changes::of(Isa::X86_64, code, all, &function(), &mut InstructionInfoFactory::new())
     }
 
     const RAX: Location = Location::Register(DwarfReg(0));
