@@ -48,6 +48,8 @@ pub(crate) struct Lowered {
     pub function: Function,
     /// Which of its values are equal.
     pub classes: Classes,
+    /// Whether the mid-end worked on it.
+    pub optimised: bool,
 }
 
 impl<'a> Lowerer<'a> {
@@ -76,7 +78,8 @@ impl<'a> Lowerer<'a> {
         self.context.func = function;
         let code = self.run(values).map_err(codegen_error)?;
         let function = std::mem::replace(&mut self.context.func, Function::new());
-        Ok(Lowered { code: code.0, function, classes: code.1 })
+        let optimised = self.isa.flags().opt_level() != OptLevel::None;
+        Ok(Lowered { code: code.0, function, classes: code.1, optimised })
     }
 
     fn run(

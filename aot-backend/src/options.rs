@@ -8,6 +8,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use dwarf_map::StablePoints;
 use std::str::FromStr;
+use wasm_view::FuncIdx;
 
 /// Version of the compiler that makes the code.
 pub const CRANELIFT_VERSION: &str = cranelift_codegen::VERSION;
@@ -134,6 +135,8 @@ pub struct CompileOptions {
     pub opt: OptLevel,
     /// Where execution can be halted.
     pub anchors: Anchors,
+    /// One function that is compiled at another level than the rest.
+    pub apart: Option<(FuncIdx, OptLevel)>,
     /// Which instructions it may use.
     pub cpu: CpuSpec,
     /// Which stable points to compile in.
