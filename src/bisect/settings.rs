@@ -16,7 +16,7 @@ use aot_backend::{CpuSpec, StablePoints, cpu_features};
 use reports::{Axis, Setting};
 use std::cell::Cell;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Compiler {
     /// Our backend with these options, or a binary called with them.
@@ -190,7 +190,13 @@ impl Case<'_> {
     /// What the host refuses; bugs of ours.
     pub fn settings_of_program(&self) -> Result<Vec<Setting>, CommandError> {
         let mut settings = Vec::new();
+        let end = Instant::now() + Duration::from_secs_f64(self.args.budget / 2.0);
         for (what, compiler) in self.variants()? {
+            if Instant::now() >= end {
+                let detail = "not tried: the time of --budget is over".to_owned();
+                settings.push(Setting { setting: what, result: "inconclusive".to_owned(), detail });
+                continue;
+            }
             let image = match compiler.compile(self.program, None) {
                 Ok(image) => image,
                 Err(
