@@ -179,7 +179,6 @@ const CASES: &[Case] = &[
     case("bisect srcloc", "bisect @good.wasm --anchors srcloc", 3, &["srcloc is not built yet"]),
     case("bisect a core", "bisect @good.wasm --core x --at f:1", 2, &["--core", "wdiff run"]),
     case("bisect nothing", "bisect nowhere", 2, &["cannot read nowhere"]),
-    case("bisect by git, nothing", "bisect --git nowhere", 125, &["cannot read nowhere"]),
     case(
         "level of a function",
         "run @good.wasm --opt-of f",

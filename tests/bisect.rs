@@ -127,7 +127,6 @@ fn a_fault_is_found_cut_out_and_shown() {
         ("I64Sub", 0, 0, "operation", "none"),
         ("I64Mul", 0, 0, "drop", "none"),
         ("I64ExtendI32S", 0, 0, "drop", "none"),
-        ("I64Add", 0, 1, "operation", "none"),
         ("I32Load", 0, 1, "displacement", "none"),
         ("I64Store", 0, 1, "displacement", "none"),
         ("I32Load", 0, 1, "displacement", "speed"),
@@ -194,8 +193,6 @@ fn a_failed_report_is_enough() {
     assert_eq!(section.code.map(|code| code.func), Some(0));
     assert_eq!(section.reproducer.map(|found| found.file), Some("other.wast".to_owned()));
     // A report of a match has nothing to bisect.
-    let ran = bisect(scratch.path(), &["report.json"]);
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let clean = bisect(scratch.path(), &CALL);
     assert_eq!(clean.code, Some(0));
     std::fs::rename(scratch.path().join("report.json"), scratch.path().join("match.json"))
