@@ -64,7 +64,7 @@ const ADDED: &[(&str, &str)] = &[
     ),
     (
         "bisect",
-        "title axes code settings reproducer no_reproducer native history executions wall_s",
+        "title axes code settings reproducer native history executions wall_s no_reproducer",
     ),
     ("bisect.axes[]", "axis applies answer"),
     ("bisect.code", "func name block_start block_end offset instruction executed confirmed mixes"),
