@@ -49,6 +49,8 @@ pub enum Command {
     Manual(ManualArgs),
     /// Hand a program from one executor to the next and compare at every hand-over
     Migrate(Box<MigrateArgs>),
+    /// Find where a divergence comes from, and make a small script that shows it
+    Bisect(Box<BisectArgs>),
     /// Look at snapshots
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -58,7 +60,7 @@ pub enum Command {
 }
 
 /// Subcommands of the contract that are not built yet.
-pub const NOT_BUILT: &[&str] = &["bisect", "debug", "instrument"];
+pub const NOT_BUILT: &[&str] = &["debug", "instrument"];
 
 /// `wdiff wast`
 #[derive(Debug, Args)]
@@ -238,10 +240,13 @@ pub struct RunArgs {
     /// Run the cold paths of stable points too, and compare what they store
     #[arg(long)]
     pub paranoid: bool,
-    /// Inject a fault: code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or
-    /// stable:FUNC:OFFSET:KIND
+    /// Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT,
+    /// label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
+    /// Compile one function at another level: none, speed, speed_and_size
+    #[arg(long, value_name = "FUNC:LEVEL")]
+    pub opt_of: Option<String>,
     /// Add to the report what is available function by function (always in HTML)
     #[arg(long)]
     pub functions: bool,
@@ -256,6 +261,30 @@ pub struct RunArgs {
     pub args: Vec<String>,
 }
 
+/// Options of `wdiff bisect`: those of a run, and more.
+#[derive(Clone, Debug, Args)]
+pub struct BisectArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+    /// The script that shows the divergence
+    #[arg(long, value_name = "FILE.wast", default_value = "wdiff-bisect.wast")]
+    pub reproducer: PathBuf,
+    /// Seconds to look for a smaller script
+    #[arg(long, value_name = "S", default_value = "60", value_parser = parse_seconds)]
+    pub budget: f64,
+    /// Only say what `git bisect run` wants to know: exit code 0 for a match, 1 for a divergence,
+    /// 125 for anything else
+    #[arg(long, conflicts_with = "good")]
+    pub git: bool,
+    /// Another wdiff, whose compiler is known to be right
+    #[arg(long, value_name = "WDIFF")]
+    pub good: Option<PathBuf>,
+    /// Another wdiff, whose compiler is at fault; may be given more than once, oldest first
+    #[arg(long, value_name = "WDIFF")]
+    pub bad: Vec<PathBuf>,
+}
+
 /// Options of `wdiff compile`.
 #[derive(Clone, Debug, Args)]
 pub struct CompileArgs {
@@ -265,6 +294,12 @@ pub struct CompileArgs {
     /// The image to write; its listing goes beside it as IMAGE.lst
     #[arg(short, long, value_name = "IMAGE")]
     pub output: PathBuf,
+    /// Put a fault into the image, as `run --inject` does
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Option<String>,
+    /// Compile one function at another level: none, speed, speed_and_size
+    #[arg(long, value_name = "FUNC:LEVEL")]
+    pub opt_of: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
@@ -410,6 +445,7 @@ impl MigrateArgs {
             paranoid: false,
             functions: false,
             inject: None,
+            opt_of: None,
             format: self.format,
             output: self.output.clone(),
             args: self.args.clone(),

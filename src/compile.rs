@@ -1,10 +1,15 @@
 //! `wdiff compile`: an image, and its listing beside it.
 
-use crate::cli::CompileArgs;
+use crate::cli::{CompileArgs, Opt};
 use crate::error::CommandError;
-use crate::{program, refuse, run};
-use aot_backend::CompileOptions;
+use crate::inject::Fault;
+use crate::lockstep::stops::parse_function;
+use crate::program::Program;
+use crate::{output, program, refuse, run};
+use aot_backend::{CompileOptions, OptLevel};
+use clap::ValueEnum;
 use std::path::{Path, PathBuf};
+use wasm_view::FuncIdx;
 
 /// Runs the subcommand.
 ///
@@ -22,10 +27,43 @@ pub fn main(args: &CompileArgs) -> Result<u8, CommandError> {
     let listing = listing_path(&args.output);
     let mut options = run::options(&program, &args.backend, true)?;
     set_listing(&mut options, &listing);
-    let image = run::compile_with(&program, &options)?;
+    options.apart = apart(args.opt_of.as_deref(), &program)?;
+    let mut image = run::compile_with(&program, &options)?;
+    if let Some(text) = &args.inject {
+        let fault = Fault::parse(text, &program.module, &image)?;
+        if !matches!(fault, Fault::Code { .. } | Fault::Every { .. }) {
+            return Err(CommandError::input(format_args!(
+                "--inject {text}: an image has room for faults in its code; `wdiff run` takes this one"
+            )));
+        }
+        let injected = fault.inject(&mut image)?;
+        output::note(&format!("injected {fault}: {}", injected.change));
+    }
     write(&args.output, &image.elf)?;
     write(&listing, image.listing.text().as_bytes())?;
     Ok(0)
+}
+
+/// Reads `--opt-of`.
+///
+/// # Errors
+/// Unknown functions and levels.
+pub fn apart(
+    text: Option<&str>,
+    program: &Program,
+) -> Result<Option<(FuncIdx, OptLevel)>, CommandError> {
+    let Some(text) = text else { return Ok(None) };
+    let level = text.rsplit_once(':').and_then(|(func, level)| {
+        let level = Opt::value_variants().iter().find(|opt| opt.as_str() == level)?;
+        Some((func, level.level()))
+    });
+    let Some((func, level)) = level else {
+        return Err(CommandError::input(format_args!(
+            "--opt-of {text}: expected FUNC:LEVEL with LEVEL one of none, speed, speed_and_size"
+        )));
+    };
+    let func = parse_function(func, &program.module).map_err(|error| error.about("--opt-of"))?;
+    Ok(Some((func, level)))
 }
 
 /// Tells the backend where the listing will lie, for the line table.

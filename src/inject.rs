@@ -2,7 +2,8 @@
 //!
 //! A *code* fault turns one native instruction that belongs to a Wasm
 //! instruction into another valid one of the same length, the way a compiler
-//! that selects, allocates or encodes wrongly would. A *map* fault changes
+//! that selects, allocates or encodes wrongly would; `every` makes it at all places of
+//! one Wasm instruction, which is a compiler with a bug. A *map* fault changes
 //! where the map says that a slot is; a *label* fault takes that away, as when a
 //! compiler forgets which value is in a register. A *stable* fault ([`stable`]) is about what
 //! is compiled in at a stable point. Everything else stays as it was: the
@@ -127,6 +128,14 @@ pub enum Fault {
         /// What is wrong with it.
         kind: StableFault,
     },
+    /// `every:INSTRUCTION:KIND`: a compiler that gets one instruction wrong
+    /// wherever it can be got wrong so.
+    Every {
+        /// The instruction, as the text format has it: `i32.mul`.
+        instruction: String,
+        /// What is done to its native code.
+        kind: CodeFault,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -139,6 +148,9 @@ impl fmt::Display for Fault {
             }
             Fault::Stable { func, offset, kind } => {
                 write!(f, "stable:{func}:{offset}:{}", kind.name())
+            }
+            Fault::Every { instruction, kind } => {
+                write!(f, "every:{instruction}:{}", kind.name())
             }
         }
     }
@@ -161,22 +173,19 @@ impl Fault {
     pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
         let shape = || {
             CommandError::input(format_args!(
-                "--inject {text}: expected code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
+                "--inject {text}: expected code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
             ))
         };
         let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
         let (place, last) = rest.rsplit_once(':').ok_or_else(shape)?;
+        if sort == "every" {
+            let kind = code_kind(text, last)?;
+            return Ok(Fault::Every { instruction: place.to_owned(), kind });
+        }
         let (func, offset) = parse_boundary(place, module, &image.map)?;
         match sort {
             "code" => {
-                let kind = CodeFault::ALL.into_iter().find(|kind| kind.name() == last);
-                let kind = kind.ok_or_else(|| {
-                    let names: Vec<&str> = CodeFault::ALL.iter().map(|kind| kind.name()).collect();
-                    CommandError::input(format_args!(
-                        "--inject {text}: no kind {last}; there are {}",
-                        names.join(", ")
-                    ))
-                })?;
+                let kind = code_kind(text, last)?;
                 Ok(Fault::Code { func, offset, kind })
             }
             "map" => {
@@ -200,6 +209,17 @@ impl Fault {
                 Ok(Fault::Stable { func, offset, kind })
             }
             _ => Err(shape()),
+        }
+    }
+
+    /// The function that it is in, if it is in one.
+    pub fn func(&self) -> Option<FuncIdx> {
+        match *self {
+            Fault::Code { func, .. }
+            | Fault::Map { func, .. }
+            | Fault::Label { func, .. }
+            | Fault::Stable { func, .. } => Some(func),
+            Fault::Every { .. } => None,
         }
     }
 
@@ -267,8 +287,40 @@ impl Fault {
                 let change = kind.inject(image, func, offset)?;
                 Ok(Injected { code: None, change })
             }
+            Fault::Every { ref instruction, kind } => {
+                let places = places_of(image, instruction);
+                let mut changed = 0;
+                for &(func, offset) in &places {
+                    changed +=
+                        usize::from(Fault::Code { func, offset, kind }.inject(image).is_ok());
+                }
+                let change = format!("{changed} of {} places", places.len());
+                Ok(Injected { code: None, change })
+            }
         }
     }
+}
+
+/// Where an instruction is, by its name in the text format.
+fn places_of(image: &Image, instruction: &str) -> Vec<(FuncIdx, WasmOffset)> {
+    let is = |offset: WasmOffset| {
+        let text = image.listing.text_at(offset).unwrap_or_default();
+        text.split_whitespace().next() == Some(instruction)
+    };
+    let all = image.map.functions.iter().flat_map(|function| {
+        function.boundaries.iter().map(|boundary| (function.func, boundary.offset))
+    });
+    all.filter(|(_, offset)| is(*offset)).collect()
+}
+
+fn code_kind(text: &str, name: &str) -> Result<CodeFault, CommandError> {
+    CodeFault::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = CodeFault::ALL.iter().map(|kind| kind.name()).collect();
+        CommandError::input(format_args!(
+            "--inject {text}: no kind {name}; there are {}",
+            names.join(", ")
+        ))
+    })
 }
 
 trait JoinText {

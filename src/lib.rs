@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod availability;
+pub mod bisect;
 pub mod cli;
 pub mod compile;
 pub mod core_file;
@@ -72,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::main(&args),
         Command::Manual(args) => manual::main(&args),
         Command::Migrate(args) => migrate::main(&args),
+        Command::Bisect(args) => bisect::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),
         Command::Other(words) => Err(other(&words)),
     };
@@ -107,7 +109,7 @@ fn other(words: &[std::ffi::OsString]) -> CommandError {
     let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     if cli::NOT_BUILT.contains(&name.as_ref()) {
         return CommandError::unsupported(format_args!(
-            "wdiff {name} is not built yet; this version has run, compile, map, wast, gate, report, selftest, fuzz, migrate, snapshot, explain"
+            "wdiff {name} is not built yet; this version has run, compile, map, wast, gate, report, selftest, fuzz, migrate, bisect, snapshot, explain"
         ));
     }
     CommandError::input(format_args!("{name}: no such subcommand; `wdiff --help` lists them"))

@@ -3,7 +3,7 @@
 //! They are refused by name before anything runs, so that no run silently does
 //! less than its command line says.
 
-use crate::cli::{BackendArgs, Format, MigrateArgs, Opt, RunArgs, WastArgs};
+use crate::cli::{BackendArgs, BisectArgs, Format, MigrateArgs, Opt, RunArgs, WastArgs};
 use crate::error::CommandError;
 use aot_backend::{Anchors, Isa, StablePoints};
 use dwarf_map::{ImageMap, Producer};
@@ -90,6 +90,33 @@ pub fn paranoid_image(asked: bool, map: &ImageMap) -> Result<(), CommandError> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Checks that there is something for `--opt-of` to compile.
+pub fn opt_of(args: &RunArgs, compiled: bool) -> Result<(), CommandError> {
+    match &args.opt_of {
+        Some(text) if !compiled => Err(CommandError::input(format_args!(
+            "--opt-of {text}: an image is compiled already; give the program instead"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the options of a bisection. It needs a trap at every boundary, and runs
+/// from the beginning to the divergence and no further.
+///
+/// # Errors
+/// What is not built, and what makes no sense.
+pub fn bisect(args: &BisectArgs) -> Result<(), CommandError> {
+    run(&args.run)?;
+    only("anchors", &args.run.backend.anchors, &["trap"], &["srcloc"])?;
+    if args.run.core.is_some() {
+        return Err(CommandError::input("--core: bisect writes no core; `wdiff run` does"));
+    }
+    if args.run.opt_of.is_some() {
+        return Err(CommandError::input("--opt-of: bisect tries functions apart by itself"));
+    }
+    Ok(())
 }
 
 /// Checks the options of a self-test: its faults are found with a trap at every

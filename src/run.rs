@@ -69,6 +69,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
             if let Some(core) = &args.core {
                 compile::set_listing(&mut options, &CoreRequest::listing_path(core));
             }
+            options.apart = compile::apart(args.opt_of.as_deref(), &program)?;
             let began = processor_time();
             let image = compile_with(&program, &options)?;
             compiling = Some(processor_time().saturating_sub(began));
@@ -76,6 +77,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         }
     };
     refuse::run_of(args, &image.map.producer)?;
+    refuse::opt_of(args, compiling.is_some())?;
     refuse::paranoid(args.paranoid, &image.map.producer.stable)?;
     refuse::paranoid_image(args.paranoid, &image.map)?;
     if let Some(text) = &args.inject {
@@ -235,7 +237,11 @@ pub fn anchors(text: &str) -> Result<Anchors, CommandError> {
     })
 }
 
-fn open_world(args: &RunArgs, program: &Program, control: &Control) -> Result<World, CommandError> {
+pub(crate) fn open_world(
+    args: &RunArgs,
+    program: &Program,
+    control: &Control,
+) -> Result<World, CommandError> {
     if let Some(path) = &args.replay {
         let file = File::open(path).map_err(|e| CommandError::file("read", path, e))?;
         let bad = |error| CommandError::input(format_args!("{}: {error}", path.display()));
@@ -257,10 +263,13 @@ fn open_world(args: &RunArgs, program: &Program, control: &Control) -> Result<Wo
 
 /// A run that has come to an end.
 pub struct Ran {
-    executed: Executed,
-    finding: Option<Finding>,
+    /// The execution that has the earliest divergence, if there is one.
+    pub executed: Executed,
+    /// That divergence.
+    pub finding: Option<Finding>,
     witness: Option<Witness>,
-    wall: Duration,
+    /// How long the first execution took.
+    pub wall: Duration,
     /// Processor time of the compilation, if there was one.
     compiling: Option<Duration>,
 }
@@ -279,7 +288,7 @@ fn processor_time() -> Duration {
 
 /// For a divergence: finds the boundary at which it arose, if that was passed
 /// by or is one of a difference in memory, and asks the second witness.
-fn conclude(
+pub(crate) fn conclude(
     session: &Session<'_>,
     executed: Executed,
     sparse: bool,
@@ -333,7 +342,7 @@ fn conclude(
 }
 
 /// Builds the report of a run.
-fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
+pub(crate) fn report(args: &RunArgs, session: &Session<'_>, ran: &Ran) -> Report {
     let producer = &session.image.map.producer;
     let executed = &ran.executed;
     let (mut exit_code, mut trap) = (None, None);

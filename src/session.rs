@@ -129,37 +129,27 @@ impl Session<'_> {
         })
     }
 
-    /// A module whose memories or tables begin larger than is supported.
-    fn too_large(&self, limit: &str) -> CommandError {
-        let path = self.program.path.display();
-        let module = &self.program.module;
-        let elements: u64 = module.tables().iter().map(|table| table.minimum).sum();
-        let at = table_section(&self.program.wasm);
-        CommandError::Inconclusive {
-            reason: "limit",
-            detail: if limit == Limits::TABLE_ELEMENTS {
-                format!(
-                    "{path}: tables of {elements} elements, at byte offset {at:#x}; wdiff has room for {MAX_TABLE_ELEMENTS}"
-                )
-            } else {
-                format!("{path}: instantiation reaches wdiff's limit of {limit}")
-            },
-        }
-    }
-
     /// The module, instantiated in a fresh oracle.
     ///
     /// # Errors
     /// Imports that have no definition; limits.
     pub fn instantiate(&self) -> Result<Instantiated, CommandError> {
+        Session::oracle_of(self.program)
+    }
+
+    /// A program, instantiated in a fresh oracle: it needs no code.
+    ///
+    /// # Errors
+    /// As [`Session::instantiate`].
+    pub fn oracle_of(program: &Program) -> Result<Instantiated, CommandError> {
         let mut oracle = Oracle::new(limits());
-        let imports = self.imports()?;
-        let (instance, trap) = match oracle.instantiate(self.program.module.clone(), &imports) {
+        let imports = imports(program)?;
+        let (instance, trap) = match oracle.instantiate(program.module.clone(), &imports) {
             Ok(instance) => (instance, None),
             Err(InstantiateError::Trap { instance, trap }) => (instance, Some(trap)),
-            Err(InstantiateError::Limit(limit)) => return Err(self.too_large(limit)),
+            Err(InstantiateError::Limit(limit)) => return Err(too_large(program, limit)),
             Err(error) => {
-                let path = self.program.path.display();
+                let path = program.path.display();
                 return Err(CommandError::input(format_args!("{path}: {error}")));
             }
         };
@@ -205,12 +195,31 @@ impl Session<'_> {
         }
         Ok(Traced { executed, lost: None })
     }
+}
 
-    /// Every import is a function of WASI's; anything else has no definition.
-    fn imports(&self) -> Result<Vec<Extern>, CommandError> {
-        let path = self.program.path.display();
-        let module = &self.program.module;
-        module
+/// A module whose memories or tables begin larger than is supported.
+fn too_large(program: &Program, limit: &str) -> CommandError {
+    let path = program.path.display();
+    let module = &program.module;
+    let elements: u64 = module.tables().iter().map(|table| table.minimum).sum();
+    let at = table_section(&program.wasm);
+    CommandError::Inconclusive {
+        reason: "limit",
+        detail: if limit == Limits::TABLE_ELEMENTS {
+            format!(
+                "{path}: tables of {elements} elements, at byte offset {at:#x}; wdiff has room for {MAX_TABLE_ELEMENTS}"
+            )
+        } else {
+            format!("{path}: instantiation reaches wdiff's limit of {limit}")
+        },
+    }
+}
+
+/// Every import is a function of WASI's; anything else has no definition.
+fn imports(program: &Program) -> Result<Vec<Extern>, CommandError> {
+    let path = program.path.display();
+    let module = &program.module;
+    module
             .imports()
             .iter()
             .map(|import| {
@@ -238,7 +247,6 @@ impl Session<'_> {
                 }
             })
             .collect()
-    }
 }
 
 /// Byte offset of the table section's contents.

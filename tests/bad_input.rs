@@ -194,7 +194,16 @@ const CASES: &[Case] = &[
         3,
         &["--anchors srcloc is not built yet"],
     ),
-    case("bisect", "bisect @good.wasm", 3, &["wdiff bisect is not built yet"]),
+    case("bisect srcloc", "bisect @good.wasm --anchors srcloc", 3, &["srcloc is not built yet"]),
+    case("bisect a core", "bisect @good.wasm --core x --at f:1", 2, &["--core", "wdiff run"]),
+    case("bisect nothing", "bisect nowhere", 2, &["cannot read nowhere"]),
+    case(
+        "level of a function",
+        "run @good.wasm --opt-of f",
+        2,
+        &["--opt-of f: expected FUNC:LEVEL"],
+    ),
+    case("bug everywhere", "run @good.wasm --inject every:i32.add:x", 2, &["no kind x"]),
     case("gate of nothing", "gate nowhere", 2, &["nowhere"]),
     case(
         "gate without baseline",

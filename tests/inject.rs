@@ -127,15 +127,15 @@ fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
     for (fault, says) in [
         (
             "",
-            "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
         ),
         (
             "code",
-            "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
         ),
         (
             "data:fac:64:drop",
-            "code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
         ),
         (&format!("code:fac:{at}:explode"), "operand, destination, drop, extension"),
         (&format!("code:fac:{at}:scale"), "possible there: "),

@@ -15,7 +15,7 @@ use crate::polls::Poll;
 use crate::thunks::{self, Thunks};
 use crate::translate::{self, BodyError, Environment, HandlerDraft, Keep, Translated};
 use cranelift_codegen::ir::{Function, Value};
-use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::packed_option::PackedOption;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
@@ -38,17 +38,25 @@ use wasmparser::{
 /// machine) give the same image. Any input is answered with an image or an
 /// error.
 pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileError> {
-    let isa = options::target(options.isa, options.opt, &options.cpu)?;
-    Compiler::of(wasm, options, &*isa, true)?.finish(wasm)
+    let (isa, apart) = targets(options)?;
+    Compiler::of(wasm, options, (&*isa, apart.as_deref()), true)?.finish(wasm)
 }
 
 /// Compiles a module's functions and keeps nothing but their code: what
 /// [`compile`] is measured against.
 pub fn code(wasm: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
-    let isa = options::target(options.isa, options.opt, &options.cpu)?;
-    let mut compiler = Compiler::of(wasm, options, &*isa, false)?;
+    let (isa, apart) = targets(options)?;
+    let mut compiler = Compiler::of(wasm, options, (&*isa, apart.as_deref()), false)?;
     compiler.helpers()?;
     compiler.text.finish()
+}
+
+/// The target, and that of the function that is compiled apart.
+fn targets(
+    options: &CompileOptions,
+) -> Result<(OwnedTargetIsa, Option<OwnedTargetIsa>), CompileError> {
+    let target = |opt| options::target(options.isa, opt, &options.cpu);
+    Ok((target(options.opt)?, options.apart.map(|(_, opt)| target(opt)).transpose()?))
 }
 
 fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
@@ -144,6 +152,9 @@ struct Built<'a> {
 struct Compiler<'a> {
     module: Module,
     lowerer: Lowerer<'a>,
+    /// For the function that is compiled at another level. Calls, frames and
+    /// relocations are the same at all levels.
+    apart: Option<Lowerer<'a>>,
     context: FunctionBuilderContext,
     options: &'a CompileOptions,
     /// Whether there will be maps.
@@ -168,19 +179,18 @@ impl<'a> Compiler<'a> {
     fn of(
         wasm: &[u8],
         options: &'a CompileOptions,
-        isa: &'a dyn TargetIsa,
+        (isa, apart): (&'a dyn TargetIsa, Option<&'a dyn TargetIsa>),
         maps: bool,
     ) -> Result<Self, CompileError> {
         check(wasm, options)?;
+        let lowerer = |isa| {
+            let srcloc = options.anchors == Anchors::Srcloc;
+            Lowerer::new(isa, options.isa, maps, srcloc, options.chaos)
+        };
         let mut compiler = Compiler {
             module: Module::default(),
-            lowerer: Lowerer::new(
-                isa,
-                options.isa,
-                maps,
-                options.anchors == Anchors::Srcloc,
-                options.chaos,
-            ),
+            lowerer: lowerer(isa),
+            apart: apart.map(lowerer),
             context: FunctionBuilderContext::new(),
             options,
             maps,
@@ -277,16 +287,20 @@ impl<'a> Compiler<'a> {
         let func = FuncIdx::new(function.index);
         let mut validator = function.into_validator(allocations);
         let budget = self.budget;
+        let (opt, lowerer) = match (self.options.apart, &mut self.apart) {
+            (Some((apart, opt)), Some(lowerer)) if apart == func => (opt, lowerer),
+            _ => (self.options.opt, &mut self.lowerer),
+        };
         let environment = Environment {
             module: &self.module,
             layout: self.layout,
-            opt: self.options.opt,
+            opt,
             stable: self.options.stable,
             restorable: self.options.restorable,
             dumps: self.options.dumps(),
             anchors: self.options.anchors,
             maps: self.maps,
-            isa: self.lowerer.isa,
+            isa: lowerer.isa,
         };
         let mut translated = translate::translate(
             &environment,
@@ -304,9 +318,9 @@ impl<'a> Compiler<'a> {
             _ => None,
         };
         #[cfg(test)]
-        let stock = stock_code(self.lowerer.isa, &clif);
+        let stock = stock_code(lowerer.isa, &clif);
         let body = module::offset(body.range().start)..module::offset(body.range().end);
-        let lowered = self.lowerer.lower(clif, &mut translated.values);
+        let lowered = lowerer.lower(clif, &mut translated.values);
         let lowered = lowered.map_err(|error| match error {
             // Cranelift does not say which instruction.
             CompileError::Unsupported { feature, .. } => {

@@ -16,7 +16,6 @@ use crate::lower::Lowered;
 use crate::options::Anchors;
 use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value, ValueDef, types};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
 use dwarf_map::{DwarfReg, Expression, Isa, Location, Reason};
 use std::collections::HashSet;
@@ -147,7 +146,7 @@ impl<'a> Locator<'a> {
             forget_unused_params(&lowered.function, &mut ranges);
         }
         let places = Places { lowered, isa, moved, ranges };
-        let optimised = isa.flags().opt_level() != OptLevel::None;
+        let optimised = lowered.optimised;
         let deriver = optimised.then(|| Deriver::new(&places));
         let known = [(); 2].map(|()| vec![None; places.ranges.len()]);
         Locator { places, deriver, known }

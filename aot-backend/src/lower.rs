@@ -53,6 +53,8 @@ pub(crate) struct Lowered {
     pub classes: Classes,
     /// What it was compiled for.
     pub isa: Isa,
+    /// Whether the mid-end worked on it.
+    pub optimised: bool,
 }
 
 impl<'a> Lowerer<'a> {
@@ -88,7 +90,8 @@ impl<'a> Lowerer<'a> {
         self.context.func = function;
         let code = self.run(values).map_err(codegen_error)?;
         let function = std::mem::replace(&mut self.context.func, Function::new());
-        Ok(Lowered { code: code.0, function, classes: code.1, isa: self.kind })
+        let optimised = self.isa.flags().opt_level() != OptLevel::None;
+        Ok(Lowered { code: code.0, function, classes: code.1, isa: self.kind, optimised })
     }
 
     fn run(

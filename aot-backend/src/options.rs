@@ -8,7 +8,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use dwarf_map::{Isa, StablePoints};
 use std::str::FromStr;
-use wasm_view::WasmOffset;
+use wasm_view::{FuncIdx, WasmOffset};
 
 /// Version of the compiler that makes the code.
 pub const CRANELIFT_VERSION: &str = cranelift_codegen::VERSION;
@@ -139,6 +139,8 @@ pub struct CompileOptions {
     pub opt: OptLevel,
     /// Where execution can be halted.
     pub anchors: Anchors,
+    /// One function that is compiled at another level than the rest.
+    pub apart: Option<(FuncIdx, OptLevel)>,
     /// Which instructions it may use.
     pub cpu: CpuSpec,
     /// Which stable points to compile in.

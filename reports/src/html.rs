@@ -186,8 +186,18 @@ fn data(report: &Report, detail: Detail) -> Value {
         "verdict": verdict, "head": head(report), "subtitle": subtitle,
         "tiles": tiles(report, &cases, programs.list.len(), configs.list.len()),
         "notes": notes, "programs": programs.list, "configs": configs.list,
-        "strings": strings.list, "cases": list,
+        "strings": strings.list, "cases": list, "bisect": bisected(report),
     }))
+}
+
+/// The script line by line: in texts a line feed is shown and not obeyed.
+fn bisected(report: &Report) -> Value {
+    let mut section = json!(report.bisect);
+    if let Some(text) = section.pointer_mut("/reproducer/text") {
+        let lines: Vec<&str> = text.as_str().unwrap_or_default().lines().collect();
+        *text = json!(lines);
+    }
+    section
 }
 
 fn tiles(report: &Report, cases: &[Case<'_>], programs: usize, configs: usize) -> Vec<Value> {

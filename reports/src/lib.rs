@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+pub mod bisect;
 mod cases;
 pub mod check;
 pub mod divergence;
@@ -50,6 +51,7 @@ pub mod wast;
 mod xml;
 
 pub use baseline::Baseline;
+pub use bisect::{Axis, Bisection, Guilty, Mix, NativeRow, Reproducer, Setting};
 pub use divergence::{
     Divergence, DivergenceKind, Executed, Frame, ListingLine, NativePc, Passed, StateDiff, Witness,
     WitnessVerdict,

@@ -8,6 +8,7 @@
 //! Counting goes through methods ([`Values::add`], [`Values::add_unavailable`])
 //! so that the sums of [`crate::check`] hold by construction.
 
+use crate::bisect::Bisection;
 use crate::divergence::{Divergence, WitnessVerdict};
 use crate::functions::FunctionFigures;
 use crate::gate::Gate;
@@ -68,6 +69,9 @@ pub struct Report {
     /// Only in reports of `wdiff migrate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// Only in reports of `wdiff bisect`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bisect: Option<Bisection>,
 }
 
 /// How a program was handed from one executor to the next. Times are totals.
@@ -135,6 +139,7 @@ impl Report {
             code: None,
             functions: None,
             migration: None,
+            bisect: None,
             wast: None,
             selftest: None,
             gate: None,

@@ -7,6 +7,7 @@
 //! (`next`). Text from modules and files is cleaned of everything that a
 //! terminal would obey.
 
+mod bisect;
 mod divergence;
 mod gate;
 mod next;
@@ -33,6 +34,9 @@ pub fn render(report: &Report, style: Style) -> String {
     verdict_line(report, &mut page);
     if let Some(found) = &report.divergence {
         divergence::write(found, &mut page);
+    }
+    if let Some(section) = &report.bisect {
+        bisect::write(section, &mut page);
     }
     summary::write(report, &mut page);
     next::write(report, &mut page);

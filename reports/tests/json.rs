@@ -41,7 +41,7 @@ const CONTRACT: &[(&str, &str)] = &[
 
 /// Keys that this version adds after those of the contract.
 const ADDED: &[(&str, &str)] = &[
-    ("", "code functions wast selftest gate migration"),
+    ("", "code functions wast selftest gate migration bisect"),
     ("divergence", "listing state_diff rerun summary after timeline"),
     ("time", "compile_s"),
     ("divergence.timeline[]", "instance func offset instruction"),
@@ -62,6 +62,20 @@ const ADDED: &[(&str, &str)] = &[
         "relay stable hand_overs frames deepest snapshot_bytes largest_snapshot capture_s \
          transfer_s restore_s fault unmigrated",
     ),
+    (
+        "bisect",
+        "title axes code settings reproducer native history executions wall_s no_reproducer",
+    ),
+    ("bisect.axes[]", "axis applies answer"),
+    ("bisect.code", "func name block_start block_end offset instruction executed confirmed mixes"),
+    ("bisect.code.mixes[]", "func how result detail"),
+    ("bisect.settings[]", "setting result detail"),
+    (
+        "bisect.reproducer",
+        "file wasm_bytes module_bytes instructions span candidates wall_s expected actual witness \
+         good command text",
+    ),
+    ("bisect.native[]", "bad good"),
     ("stable_points", "walks walked witnessed"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),

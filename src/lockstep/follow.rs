@@ -60,6 +60,8 @@ pub struct Requests {
     pub places: Vec<Where>,
     /// Stop at every boundary whatever `places` says.
     pub every: bool,
+    /// After so many stops at `places`, stop at every boundary.
+    pub every_from: Option<u64>,
     /// Most stops.
     pub max_stops: Option<u64>,
     /// Most boundaries for the oracle to execute; kept to where code without traps
@@ -131,6 +133,7 @@ pub struct Lockstep<'a> {
     pub(super) selection: Selection,
     pub(super) control: Arc<Control>,
     max_stops: Option<u64>,
+    every_from: Option<u64>,
     pub(super) max_boundaries: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
@@ -240,6 +243,7 @@ impl<'a> Lockstep<'a> {
             selection,
             control,
             max_stops: requests.max_stops,
+            every_from: requests.every_from,
             max_boundaries: requests.max_boundaries,
             cores: requests.cores,
             points,
@@ -530,6 +534,10 @@ impl<'a> Lockstep<'a> {
         }
         if self.pauses_at(at) {
             return Ok(Next::Pause);
+        }
+        if self.every_from.is_some_and(|from| self.stats.stops >= from) {
+            self.every_from = None;
+            self.stop_everywhere()?;
         }
         Ok(Next::Go(self.depart()))
     }

@@ -136,6 +136,7 @@ fn role(
     let mut role = 0;
     let at = |place: &Where| match *place {
         Where::Stable => boundary.stable.is_some(),
+        Where::Entries => function.boundaries.first().is_some_and(|b| b.offset == boundary.offset),
         Where::Function(func) => func == function.func,
         Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
     };

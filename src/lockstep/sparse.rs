@@ -66,6 +66,25 @@ impl Sparse {
 }
 
 impl Lockstep<'_> {
+    /// Halts the subject at every boundary from the one on at which it stands.
+    pub(super) fn stop_everywhere(&mut self) -> Result<(), CommandError> {
+        if !matches!(self.selection, Selection::Some(_)) {
+            return Ok(());
+        }
+        for boundary in self.image.map.functions.iter().flat_map(|function| &function.boundaries) {
+            if let Anchor::Trap(pc) = boundary.anchor {
+                self.subject.text().write_code(pc, &[INT3]).map_err(CommandError::bug)?;
+            }
+        }
+        self.selection = Selection::Every;
+        // What runs that stop at some boundaries do not keep.
+        for frame in &mut self.frames {
+            let area = self.image.map.functions[frame.function as usize].argument_area;
+            frame.end = frame.cfa.offset(i64::from(area));
+        }
+        Ok(())
+    }
+
     /// Runs the oracle to its next stop or event. With `here` the boundary at
     /// which it stands counts: it was not stopped at yet.
     pub(super) fn advance_sparse(&mut self, here: bool) -> Event {

@@ -17,6 +17,8 @@ use wasm_view::{FuncIdx, WasmOffset};
 pub enum Where {
     /// Every stable point.
     Stable,
+    /// The first boundary of every function.
+    Entries,
     /// Every boundary of a function.
     Function(FuncIdx),
     /// One boundary.
@@ -168,9 +170,10 @@ pub fn plant(
     }
     let mut set = StopSet::new(module);
     for function in &map.functions {
-        for boundary in &function.boundaries {
+        for (number, boundary) in function.boundaries.iter().enumerate() {
             let wanted = places.iter().any(|place| match *place {
                 Where::Stable => boundary.stable.is_some(),
+                Where::Entries => number == 0,
                 Where::Function(func) => func == function.func,
                 Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
             });

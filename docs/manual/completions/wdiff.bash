@@ -16,6 +16,9 @@ _wdiff() {
             ",$1")
                 cmd="wdiff"
                 ;;
+            wdiff,bisect)
+                cmd="wdiff__subcmd__bisect"
+                ;;
             wdiff,compile)
                 cmd="wdiff__subcmd__compile"
                 ;;
@@ -54,6 +57,9 @@ _wdiff() {
                 ;;
             wdiff,wast)
                 cmd="wdiff__subcmd__wast"
+                ;;
+            wdiff__subcmd__help,bisect)
+                cmd="wdiff__subcmd__help__subcmd__bisect"
                 ;;
             wdiff__subcmd__help,compile)
                 cmd="wdiff__subcmd__help__subcmd__compile"
@@ -167,7 +173,7 @@ _wdiff() {
 
     case "${cmd}" in
         wdiff)
-            opts="-h -V --help --version run compile map wast selftest fuzz gate report explain manual migrate snapshot help"
+            opts="-h -V --help --version run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -180,8 +186,138 @@ _wdiff() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wdiff__subcmd__bisect)
+            opts="-h -V --break-every-insn --break --backend --opt --stable --anchors --target --cpu --engine --compare --sample --from-boundary --invoke --dir --env --stdin --record --replay --max-stops --timeout --core --at --paranoid --inject --opt-of --functions --format --output --reproducer --budget --git --good --bad --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --break)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opt)
+                    COMPREPLY=($(compgen -W "none speed speed_and_size" -- "${cur}"))
+                    return 0
+                    ;;
+                --stable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --anchors)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --target)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cpu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compare)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sample)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from-boundary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --invoke)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-stops)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --core)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inject)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opt-of)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json html junit sarif markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reproducer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --good)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bad)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wdiff__subcmd__compile)
-            opts="-o -h -V --output --backend --opt --stable --anchors --target --cpu --help --version"
+            opts="-o -h -V --output --inject --opt-of --backend --opt --stable --anchors --target --cpu --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -192,6 +328,14 @@ _wdiff() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inject)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opt-of)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -393,8 +537,22 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__help)
-            opts="run compile map wast selftest fuzz gate report explain manual migrate snapshot help"
+            opts="run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wdiff__subcmd__help__subcmd__bisect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -897,7 +1055,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__run)
-            opts="-h -V --break-every-insn --break --backend --opt --stable --anchors --target --cpu --engine --compare --sample --from-boundary --invoke --dir --env --stdin --record --replay --max-stops --timeout --core --at --paranoid --inject --functions --format --output --help --version"
+            opts="-h -V --break-every-insn --break --backend --opt --stable --anchors --target --cpu --engine --compare --sample --from-boundary --invoke --dir --env --stdin --record --replay --max-stops --timeout --core --at --paranoid --inject --opt-of --functions --format --output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -988,6 +1146,10 @@ _wdiff() {
                     return 0
                     ;;
                 --inject)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opt-of)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -37,6 +37,7 @@ complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "report" -d 'Work with r
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "manual" -d 'Write man pages and shell completions'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "migrate" -d 'Hand a program from one executor to the next and compare at every hand-over'
+complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "bisect" -d 'Find where a divergence comes from, and make a small script that shows it'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "snapshot" -d 'Look at snapshots'
 complete -c wdiff -n "__fish_wdiff_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l break -d 'Stop only at stable points (`stable`), in a function (`FUNC`) or at an instruction (`FUNC:OFFSET`)' -r
@@ -62,7 +63,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l max-stops -d 'End, i
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'
 html\t'One file to look at in a browser'
@@ -76,6 +78,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l functions -d 'Add to
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -s o -l output -d 'The image to write; its listing goes beside it as IMAGE.lst' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l inject -d 'Put a fault into the image, as `run --inject` does' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
 speed\t'Cranelift `opt_level=speed`'
@@ -241,6 +245,48 @@ markdown\t'A summary, for a pull request'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l output -d 'Where the report goes (default: standard error)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l break -d 'Stop only at stable points (`stable`), in a function (`FUNC`) or at an instruction (`FUNC:OFFSET`)' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l backend -d 'Compiler that makes the native code' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l cpu -d 'CPU features: baseline, native, or a list of +feature and -feature' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l engine -d 'How the subject is halted: int3, probe, rsp' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l compare -d 'Which slots are compared: full, changed' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l sample -d 'Compare only every Nth boundary' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l from-boundary -d 'Begin comparing at the Nth executed boundary' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l dir -d 'Give the program a host directory under a guest path' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l env -d 'Set an environment variable of the program' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l record -d 'Write the operation log of all host calls' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l replay -d 'Answer host calls from an operation log' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l max-stops -d 'End, inconclusive, after this many stops' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l timeout -d 'End, inconclusive, after this many seconds' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'Schema wdiff-report/1'
+html\t'One file to look at in a browser'
+junit\t'JUnit XML, for CI systems'
+sarif\t'SARIF 2.1.0, for code hosts'
+markdown\t'A summary, for a pull request'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l output -d 'Where the report goes (default: standard error)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l reproducer -d 'The script that shows the divergence' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l budget -d 'Seconds to look for a smaller script' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l good -d 'Another wdiff, whose compiler is known to be right' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l bad -d 'Another wdiff, whose compiler is at fault; may be given more than once, oldest first' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l break-every-insn -d 'Stop at every boundary (the default)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l paranoid -d 'Run the cold paths of stable points too, and compare what they store'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l functions -d 'Add to the report what is available function by function (always in HTML)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l git -d 'Only say what `git bisect run` wants to know: exit code 0 for a match, 1 for a divergence, 125 for anything else'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -s h -l help -d 'Print help'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "show" -d 'Print what is in a snapshot'
@@ -265,19 +311,20 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_su
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Not built yet'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "convert" -d 'Not built yet'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "run" -d 'Run a program natively under the tracer and compare every stop with the oracle'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "compile" -d 'Compile a program into an image: native code, DWARF and map in one ELF file'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "map" -d 'Print or check the map of an image'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "wast" -d 'Run scripts of the specification\'s test suite'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "selftest" -d 'Put faults into programs and see whether they are caught'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "fuzz" -d 'Run generated modules in lockstep'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "gate" -d 'Run many programs in many configurations, against a baseline'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "report" -d 'Work with reports'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "manual" -d 'Write man pages and shell completions'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "migrate" -d 'Hand a program from one executor to the next and compare at every hand-over'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "snapshot" -d 'Look at snapshots'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate snapshot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "run" -d 'Run a program natively under the tracer and compare every stop with the oracle'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "compile" -d 'Compile a program into an image: native code, DWARF and map in one ELF file'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "map" -d 'Print or check the map of an image'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "wast" -d 'Run scripts of the specification\'s test suite'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "selftest" -d 'Put faults into programs and see whether they are caught'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "fuzz" -d 'Run generated modules in lockstep'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "gate" -d 'Run many programs in many configurations, against a baseline'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "report" -d 'Work with reports'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "explain" -d 'Say what a name in a report means: a kind of divergence, a reason, a rule'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "manual" -d 'Write man pages and shell completions'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "migrate" -d 'Hand a program from one executor to the next and compare at every hand-over'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "bisect" -d 'Find where a divergence comes from, and make a small script that shows it'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "snapshot" -d 'Look at snapshots'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from report" -f -a "merge" -d 'Put the shards of a gate together, or show a report in another form'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "show" -d 'Print what is in a snapshot'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'

@@ -183,6 +183,28 @@
     if (x.rerun) out.push(el('h3', {}, 'Again'), el('pre', { id: 'rerun' }, x.rerun.map((w) => /^[A-Za-z0-9_.\/:=+,@%-]+$/.test(w) ? w : "'" + w.replaceAll("'", "'\\''") + "'").join(' ')));
     return out;
   };
+  const command = (words) => words.map((w) => /^[A-Za-z0-9_.\/:=+,@%-]+$/.test(w) ? w : "'" + w.replaceAll("'", "'\\''") + "'").join(' ');
+  const bisected = (b) => {
+    const found = [];
+    const row = (list, label, text) => { if (text) list.push(el('dt', {}, label), el('dd', {}, text)); };
+    for (const a of b.axes) row(found, a.axis, a.answer);
+    if (b.code) for (const m of b.code.mixes) row(found, 'mixed', 'function #' + m.func + ' at ' + m.how + ': ' + m.result + ', ' + m.detail);
+    const out = [el('p', { class: 'what', id: 'title' }, b.title || 'nothing diverged'), el('dl', {}, found)];
+    const r = b.reproducer;
+    if (r) {
+      const about = [];
+      row(about, 'size', num(r.wasm_bytes) + ' bytes of ' + num(r.module_bytes) + '; ' + num(r.instructions) + ' instructions, cut out of ' + num(r.span) + ' executed ones');
+      row(about, 'right', r.expected); row(about, 'wrong', r.actual); row(about, 'right with', r.good || 'no compiler that was tried'); row(about, 'witness', r.witness);
+      out.push(el('h3', {}, 'Reproducer ' + r.file), el('dl', {}, about), el('pre', { id: 'script' }, r.text.join('\n')), el('h3', {}, 'Again'), el('pre', { id: 'shown' }, command(r.command)));
+    } else if (b.no_reproducer) out.push(el('h3', {}, 'No reproducer'), el('p', {}, b.no_reproducer));
+    const table = (id, head, rows) => el('div', { class: 'scroll' }, el('table', { id }, el('thead', {}, el('tr', {}, head.map((t) => el('th', {}, t)))), el('tbody', {}, rows)));
+    if (b.native.length) out.push(el('h3', {}, 'Native code of the reproducer'), table('both', ['at fault', 'right'], b.native.map((n) =>
+      el('tr', { class: n.bad !== n.good ? 'wrong' : '' }, el('td', { class: 'mono' }, n.bad || ''), el('td', { class: 'mono' }, n.good || '')))));
+    if (b.settings.length) out.push(el('h3', {}, 'Settings'), table('settings', ['', 'setting', 'gives'], b.settings.map((s) =>
+      el('tr', { class: s.result === 'bad' ? 'wrong' : '' }, el('td', {}, s.result), el('td', { class: 'mono' }, s.setting), el('td', { class: 'mono' }, s.detail)))));
+    if (b.history.length) out.push(el('h3', {}, 'Where the map has the value'), code(b.history.map((line) => el('div', {}, line))));
+    return out;
+  };
   const timeline = (x) => {
     const steps = x.timeline.slice(-50), last = steps.length - 1;
     const info = el('p', { class: 'mono', id: 'moment' });
@@ -255,6 +277,7 @@
     box.hidden = !c;
     if (!c) return;
     const tabs = [];
+    if (D.bisect) tabs.push(['bisect', 'Bisected', () => bisected(D.bisect)]);
     if (c.x) tabs.push(['divergence', 'Divergence', () => divergence(c.x)]);
     if (c.f.length && !(c.x && c.f.length === 1)) tabs.push(['failures', 'Failures ' + c.f.length, () => failures(c)]);
     if (c.fn && c.fn.length) tabs.push(['functions', 'Functions ' + c.fn.length, () => functions(c)]);

@@ -3,11 +3,12 @@
 use reports::baseline::{Baseline, Bounds};
 use reports::functions::{Heat, steps};
 use reports::{
-    Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind, Frame,
-    FunctionFigures, Gate, GateJob, Inconclusive, InconclusiveReason, JobOutcome, Lack,
-    ListingLine, Memory, Migration, NativePc, Outcome, Passed, Program, Report, Selftest,
-    SelftestFault, SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints,
-    StateDiff, Subject, Time, Tool, ValueClass, Wast, Witness, WitnessVerdict,
+    Axis, Bisection, Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind,
+    Frame, FunctionFigures, Gate, GateJob, Guilty, Inconclusive, InconclusiveReason, JobOutcome,
+    Lack, ListingLine, Memory, Migration, Mix, NativePc, NativeRow, Outcome, Passed, Program,
+    Report, Reproducer, Selftest, SelftestFault, SelftestKind, SelftestOutcome, Setting, Slot,
+    SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool, ValueClass, Wast, Witness,
+    WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -33,6 +34,8 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("gate", gate()),
         ("gate_passed", gate_passed()),
         ("migrated", migrated()),
+        ("bisected", bisected()),
+        ("bisected_in_vain", bisected_in_vain()),
     ]
 }
 
@@ -346,6 +349,91 @@ pub fn migrated() -> Report {
         fault: Some("at 0x40: bit 3 of slot 1 flipped".to_owned()),
         unmigrated: Some(true),
     });
+    report
+}
+
+/// What `wdiff bisect` reports.
+pub fn bisected() -> Report {
+    let mut report = operand();
+    let axis = |axis: &str, applies: bool, answer: &str| Axis {
+        axis: axis.to_owned(),
+        applies,
+        answer: answer.to_owned(),
+    };
+    let setting = |setting: &str, result: &str, detail: &str| Setting {
+        setting: setting.to_owned(),
+        result: result.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let row = |bad: Option<&str>, good: Option<&str>| NativeRow {
+        bad: bad.map(str::to_owned),
+        good: good.map(str::to_owned),
+    };
+    report.bisect = Some(Bisection {
+        title: Some("cranelift 0.135.8: i32.mul gives i32 0x00000007".to_owned()),
+        axes: vec![
+            axis("time", true, "812 instructions were executed before the two differed"),
+            axis("code", true, "function #1 (\u{1b}fib), i32.mul at 0x4a"),
+            axis("compiler", true, "not with --opt none"),
+            axis("versions", false, "one version"),
+        ],
+        code: Some(Guilty {
+            func: 1,
+            name: Some("fib".to_owned()),
+            block_start: 0x40,
+            block_end: 0x52,
+            offset: 0x4a,
+            instruction: Some("i32.mul".to_owned()),
+            executed: 811,
+            confirmed: Some(true),
+            mixes: vec![Mix {
+                func: 1,
+                how: "--opt none".to_owned(),
+                result: "gone".to_owned(),
+                detail: "the two are equal past there".to_owned(),
+            }],
+        }),
+        settings: vec![
+            setting("--opt none", "good", "i32 0x0000000c"),
+            setting("--cpu baseline", "bad", "i32 0x00000007"),
+            setting("--stable calls", "inconclusive", "it does not compile the script so"),
+        ],
+        reproducer: Some(Reproducer {
+            file: "wdiff-bisect.wast".to_owned(),
+            wasm_bytes: 41,
+            module_bytes: 123_456,
+            instructions: 4,
+            span: 1,
+            candidates: 9,
+            wall_s: 0.25,
+            expected: "i32 0x0000000c".to_owned(),
+            actual: "i32 0x00000007".to_owned(),
+            witness: "wasmi agrees with the oracle".to_owned(),
+            good: Some("this wdiff".to_owned()),
+            command: lines("wdiff\nwast\nwdiff-bisect.wast\n--opt\nspeed"),
+            text: "(module)\n".to_owned(),
+        }),
+        no_reproducer: None,
+        native: vec![
+            row(Some("add eax, ecx"), Some("imul eax, ecx")),
+            row(Some("ret"), Some("ret")),
+            row(None, Some("nop")),
+        ],
+        history: vec!["0x48 local.get 0: stack0 in rax <- wrong here".to_owned()],
+        executions: 14,
+        wall_s: 1.5,
+    });
+    report
+}
+
+/// The same without a script.
+pub fn bisected_in_vain() -> Report {
+    let mut report = bisected();
+    if let Some(section) = &mut report.bisect {
+        section.reproducer = None;
+        section.native.clear();
+        section.no_reproducer = Some("the map is wrong and the code is not".to_owned());
+    }
     report
 }
 

@@ -1,0 +1,102 @@
+//! When the two sides first differ.
+//!
+//! A stop at every boundary costs some microseconds each, so a long run is
+//! narrowed down first: it is followed from one function's entry to the next. At
+//! the first entry where the two differ the place is known up to the entry
+//! before. A second run, over the log of the first one's host calls, goes up to
+//! there in the same way and stops at every boundary from there on. A run that
+//! is not long is followed at every boundary from the beginning instead, and so
+//! is one in which no entry differs: what differs in between may be gone again
+//! by the next entry.
+
+use crate::cli::RunArgs;
+use crate::error::CommandError;
+use crate::lockstep::Ending;
+use crate::lockstep::follow::Requests;
+use crate::lockstep::stops::{Control, Phase, Where};
+use crate::run::{self, Ran};
+use crate::session::Session;
+use std::sync::Arc;
+use std::time::Instant;
+use wasi_host::World;
+
+/// Instructions beyond which a run is long: some ten seconds of stops.
+const LONG: u64 = 3_000_000;
+
+/// The first divergence, if there is one, and how it was found.
+pub struct First {
+    /// The run that has it.
+    pub ran: Ran,
+    /// How, for people.
+    pub how: String,
+    /// Subjects executed.
+    pub executions: u64,
+    /// Stops at entries of functions up to the last one that was equal, if that
+    /// is how it was found.
+    pub entries: Option<u64>,
+}
+
+/// Finds it. `places` are those of `--break`.
+///
+/// # Errors
+/// Whatever has no verdict.
+pub fn first(
+    session: &Session<'_>,
+    args: &RunArgs,
+    world: &mut World,
+    places: Vec<Where>,
+    control: &Arc<Control>,
+) -> Result<First, CommandError> {
+    control.enter(Phase::Comparing);
+    let began = Instant::now();
+    let asked = !places.is_empty() || args.break_every_insn;
+    if asked || args.max_stops.is_some() || args.paranoid {
+        let sparse = !places.is_empty() && !args.break_every_insn;
+        let (max_stops, paranoid) = (args.max_stops, args.paranoid);
+        let requests =
+            Requests { places, every: !sparse, max_stops, paranoid, ..Requests::default() };
+        let executed = session.execute(world, requests, control)?;
+        let wall = began.elapsed();
+        control.enter(Phase::Concluding);
+        let mut ran = run::conclude(session, executed, sparse, world, control)?;
+        ran.wall = wall;
+        let how = "followed as asked".to_owned();
+        return Ok(First { ran, how, executions: 1, entries: None });
+    }
+    let entries = || Requests { places: vec![Where::Entries], ..Requests::default() };
+    let coarse = session.execute(world, entries(), control)?;
+    let (boundaries, stops) = (coarse.stats.boundaries, coarse.stats.stops);
+    if matches!(coarse.ending, Ending::Inconclusive { .. }) {
+        let ran = run::conclude(session, coarse, true, world, control)?;
+        let how = "followed from entry to entry".to_owned();
+        return Ok(First { ran, how, executions: 1, entries: None });
+    }
+    let diverged = matches!(coarse.ending, Ending::Diverged(_));
+    let from = stops.saturating_sub(1);
+    let narrow = diverged && boundaries > LONG && from > 0;
+    let requests = if narrow {
+        Requests { every_from: Some(from), ..entries() }
+    } else {
+        Requests { every: true, ..Requests::default() }
+    };
+    let mut replay = World::replaying(world.log().clone(), false);
+    let fine = session.execute(&mut replay, requests, control)?;
+    let wall = began.elapsed();
+    let how = match narrow {
+        true => format!(
+            "followed for {from} entries of functions, then at every boundary of a second run"
+        ),
+        false => "followed at every boundary".to_owned(),
+    };
+    control.enter(Phase::Concluding);
+    let lost = diverged && !matches!(fine.ending, Ending::Diverged(_));
+    let mut ran = match lost {
+        // Between entries nobody sees a freedom being used.
+        true => run::conclude(session, coarse, true, world, control)?,
+        false => run::conclude(session, fine, false, world, control)?,
+    };
+    ran.wall = wall;
+    // A run followed everywhere may have found something that no entry sees.
+    let entries = narrow.then_some(from);
+    Ok(First { ran, how, executions: 2, entries })
+}
