@@ -2,7 +2,8 @@
 //!
 //! Every program of the corpus compiles for each of them, without optimisation and
 //! with, and its map agrees with code, CFI, DWARF and module; or it is refused by
-//! the name of what it uses. What DWARF says is asked of gdb, which knows nothing
+//! the name of what it uses: in a plain run for each target at one level, with or
+//! without stable points, in turn; all of it with `WDIFF_WHOLE=1`. What DWARF says is asked of gdb, which knows nothing
 //! of the map. All of it without running anything: that is `tests/emulated.rs`.
 
 mod common;
@@ -27,24 +28,21 @@ fn refused(isa: Isa) -> &'static [&'static str] {
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    let ways = [("none", "off"), ("speed", "labels"), ("speed", "off"), ("none", "labels")];
     for isa in FOREIGN {
-        for opt in ["none", "speed"] {
-            for program in corpus::manifest() {
-                let name = format!("{} {opt} {}", isa.name(), program.name);
-                let checked = program.clone();
-                trials
-                    .push(Trial::test(name, move || passes_the_checker(&checked, isa, opt, "off")));
-                let name = format!("{} {opt} {} with stable points", isa.name(), program.name);
+        for (number, program) in corpus::manifest().into_iter().enumerate() {
+            for (way, (opt, stable)) in ways.into_iter().enumerate() {
+                if !common::is_drawn(number, way, ways.len()) {
+                    continue;
+                }
+                let name = format!("{} {opt} {}, stable points {stable}", isa.name(), program.name);
+                let program = program.clone();
                 trials.push(Trial::test(name, move || {
-                    passes_the_checker(&program, isa, opt, "labels")
+                    passes_the_checker(&program, isa, opt, stable)
                 }));
             }
         }
-        for (program, opt) in [
-            ("quicksort", OptLevel::None),
-            ("quicksort", OptLevel::Speed),
-            ("floats", OptLevel::None),
-        ] {
+        for (program, opt) in [("quicksort", OptLevel::Speed), ("floats", OptLevel::None)] {
             let name = format!("gdb {} {} {program}", isa.name(), opt.name());
             trials.push(Trial::test(name, move || gdb_reads_the_same(program, isa, opt)));
         }
@@ -98,7 +96,7 @@ fn image(program: &str, isa: Isa, opt: OptLevel, path: &std::path::Path) -> Resu
 }
 
 /// Boundaries that gdb is asked about, spread over the program.
-const BOUNDARIES: usize = 60;
+const BOUNDARIES: usize = 30;
 
 /// gdb finds the line of each boundary, and each local where the map has it.
 fn gdb_reads_the_same(program: &str, isa: Isa, opt: OptLevel) -> Result<(), Failed> {
@@ -148,7 +146,7 @@ fn gdb_reads_the_same(program: &str, isa: Isa, opt: OptLevel) -> Result<(), Fail
             compared += usize::from(agrees(isa, about, pc, *location)?);
         }
     }
-    if compared < 20 {
+    if compared < 10 {
         return Err(format!("only {compared} locations compared").into());
     }
     Ok(())

@@ -7,6 +7,9 @@
 //! by validating its modules, and not by what `wdiff` says. Any other file must
 //! be inconclusive, what it could not run named, and what it did run right.
 //!
+//! A plain run takes each file the first two ways and one of the others, in turn;
+//! with `WDIFF_WHOLE=1` every file is taken every way.
+//!
 //! Many files are the same in several versions of the suite; each text is run
 //! once. Of the few files with millions of stops only the text of version 3 is
 //! run, of those that it no longer has that of version 2, and in the first way
@@ -83,6 +86,9 @@ const WAYS: &[(&str, &[&str])] = &[
     ("speed srcloc stable", &["--opt", "speed", "--anchors", "srcloc", "--stable", "calls"]),
 ];
 
+/// How many of them every file is taken.
+const ALWAYS: usize = 2;
+
 /// A suite with a short file of such a name.
 const SHORT: &str = "multi-memory";
 
@@ -102,7 +108,14 @@ fn main() {
             }
             let is_long = suite != SHORT && LONG.iter().any(|(name, _)| *name == file.name());
             let file = Arc::new(file);
-            for (way, options) in if is_long { &WAYS[..1] } else { WAYS } {
+            let number = seen.len();
+            for (at, (way, options)) in
+                WAYS[..if is_long { 1 } else { WAYS.len() }].iter().enumerate()
+            {
+                let drawn = |at| common::is_drawn(number, at, WAYS.len() - ALWAYS);
+                if at.checked_sub(ALWAYS).is_some_and(|at| !drawn(at)) {
+                    continue;
+                }
                 let file = Arc::clone(&file);
                 let name = format!("{suite}::{} {way}", file.name());
                 trials.push(Trial::test(name, move || check(&file, standard, options)));
