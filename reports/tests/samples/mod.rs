@@ -5,8 +5,8 @@ use reports::functions::{Heat, steps};
 use reports::{
     Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind, Frame,
     FunctionFigures, Gate, GateJob, Inconclusive, InconclusiveReason, JobOutcome, Lack,
-    ListingLine, Memory, Migration, NativePc, Outcome, Passed, Program, Report, Selftest,
-    SelftestFault, SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints,
+    ListingLine, Memory, Migration, NativePc, Outcome, Passed, Program, Report, RestoreFaults,
+    Selftest, SelftestFault, SelftestKind, SelftestOutcome, Slot, SlotName, SlotType, StablePoints,
     StateDiff, Subject, Time, Tool, ValueClass, Wast, Witness, WitnessVerdict,
 };
 use std::time::Duration;
@@ -332,6 +332,16 @@ pub fn matching() -> Report {
 /// What `wdiff migrate` reports.
 pub fn migrated() -> Report {
     let mut report = matching();
+    report.stable_points = StablePoints {
+        r#static: 9,
+        executed: 60,
+        full: 60,
+        unavailable_live: 0,
+        walks: 60,
+        walked: 32,
+        witnessed: 0,
+        restored: 30,
+    };
     report.migration = Some(Migration {
         relay: vec!["oracle".to_owned(), "x86_64:speed".to_owned()],
         stable: "calls".to_owned(),
@@ -344,6 +354,8 @@ pub fn migrated() -> Report {
         transfer_s: 0.5,
         restore_s: 1.5,
         fault: Some("at 0x40: bit 3 of slot 1 flipped".to_owned()),
+        choices: [("nan_payload".to_owned(), 2)].into(),
+        faults: vec![RestoreFaults { kind: "flip".to_owned(), drawn: 10, effective: 8, caught: 8 }],
         unmigrated: Some(true),
     });
     report
@@ -379,6 +391,7 @@ pub fn inconclusive() -> Report {
         walks: 2900,
         walked: 8000,
         witnessed: 1500,
+        restored: 0,
     };
     report.memory.deferred = 512;
     report.time = Time::new(Duration::from_secs(60), 15_000, 15_000);
