@@ -94,6 +94,10 @@ pub struct WastArgs {
     /// Run the cold paths of stable points too, and compare what they store
     #[arg(long)]
     pub paranoid: bool,
+    /// At each stable point capture the program's state, destroy it, restore it from a snapshot, and
+    /// compare (needs --stable)
+    #[arg(long, conflicts_with_all = ["oracle_only", "paranoid"])]
+    pub restore: bool,
     /// Inject a fault into an instance: INSTANCE@ and what `wdiff run --inject` takes
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
@@ -180,6 +184,26 @@ pub struct BackendArgs {
     pub cpu: String,
 }
 
+/// What of a program is called, and what it is given of the world outside.
+#[derive(Clone, Debug, Args)]
+pub struct WorldArgs {
+    /// Call this export instead of `_start`; ARGS are its parameters
+    #[arg(long, value_name = "FUNC")]
+    pub invoke: Option<String>,
+    /// Give the program a host directory under a guest path
+    #[arg(long, value_name = "HOST::GUEST")]
+    pub dir: Vec<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Standard input of the program (default: inherited)
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// argv[1..] of the program, or the parameters with --invoke
+    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
 /// Options of a run in lockstep.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
@@ -207,18 +231,9 @@ pub struct RunArgs {
     /// Begin comparing at the Nth executed boundary
     #[arg(long, value_name = "N")]
     pub from_boundary: Option<u64>,
-    /// Call this export instead of `_start`; ARGS are its parameters
-    #[arg(long, value_name = "FUNC")]
-    pub invoke: Option<String>,
-    /// Give the program a host directory under a guest path
-    #[arg(long, value_name = "HOST::GUEST")]
-    pub dir: Vec<String>,
-    /// Set an environment variable of the program
-    #[arg(long, value_name = "K=V")]
-    pub env: Vec<String>,
-    /// Standard input of the program (default: inherited)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub world: WorldArgs,
     /// Write the operation log of all host calls
     #[arg(long, value_name = "LOG", conflicts_with = "replay")]
     pub record: Option<PathBuf>,
@@ -256,9 +271,6 @@ pub struct RunArgs {
     /// Where the report goes (default: standard error)
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// argv[1..] of the program, or the parameters with --invoke
-    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
-    pub args: Vec<String>,
 }
 
 /// Options of `wdiff bisect`: those of a run, and more.
@@ -384,28 +396,33 @@ pub struct MigrateArgs {
     /// Hand over after 1 to 32 stable points, drawn each time
     #[arg(long, value_name = "SEED", conflicts_with = "every")]
     pub random: Option<u64>,
+    /// Hand over so many times at most; then the program stays where it is
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub most: Option<u64>,
     /// Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale,
-    /// order, frame
+    /// order, frame, fd
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
+    /// Do something wrong so many times, each in a run of its own up to a stable point that is
+    /// drawn, and see whether that hand-over notices
+    #[arg(long, value_name = "N", conflicts_with_all = ["inject", "every", "at", "random", "most", "save", "halt"],
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub inject_random: Option<u64>,
+    /// What the faults of --inject-random are drawn by
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
     /// Write the snapshot of the last hand-over
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+    /// End there, once it is written; `wdiff snapshot resume` goes on from it
+    #[arg(long, requires_all = ["save", "at"])]
+    pub halt: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
-    /// Call this export instead of `_start`; ARGS are its parameters
-    #[arg(long, value_name = "FUNC")]
-    pub invoke: Option<String>,
-    /// Give the program a host directory under a guest path
-    #[arg(long, value_name = "HOST::GUEST")]
-    pub dir: Vec<String>,
-    /// Set an environment variable of the program
-    #[arg(long, value_name = "K=V")]
-    pub env: Vec<String>,
-    /// Standard input of the program (default: inherited)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub world: WorldArgs,
     /// End, inconclusive, after this many seconds
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<f64>,
@@ -415,42 +432,6 @@ pub struct MigrateArgs {
     /// Where the report goes (default: standard error)
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// argv[1..] of the program, or the parameters with --invoke
-    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
-    pub args: Vec<String>,
-}
-
-impl MigrateArgs {
-    /// The options that it shares with `wdiff run`.
-    pub fn as_run(&self) -> RunArgs {
-        RunArgs {
-            program: self.program.clone(),
-            break_every_insn: true,
-            breaks: Vec::new(),
-            backend: self.backend.clone(),
-            engine: "int3".to_owned(),
-            compare: "full".to_owned(),
-            sample: None,
-            from_boundary: None,
-            invoke: self.invoke.clone(),
-            dir: self.dir.clone(),
-            env: self.env.clone(),
-            stdin: self.stdin.clone(),
-            record: None,
-            replay: None,
-            max_stops: None,
-            timeout: self.timeout,
-            core: None,
-            at: None,
-            paranoid: false,
-            functions: false,
-            inject: None,
-            opt_of: None,
-            format: self.format,
-            output: self.output.clone(),
-            args: self.args.clone(),
-        }
-    }
 }
 
 /// `--source`
@@ -497,18 +478,84 @@ pub enum SnapshotCommand {
         /// The program that it should be of: .wasm or .wat
         program: Option<PathBuf>,
     },
-    /// Not built yet
-    Resume {
-        /// The snapshot
-        #[arg(required = true)]
-        rest: Vec<OsString>,
-    },
-    /// Not built yet
-    Convert {
-        /// The snapshot
-        #[arg(required = true, allow_hyphen_values = true)]
-        rest: Vec<OsString>,
-    },
+    /// Go on from a snapshot, in this process
+    Resume(Box<ResumeArgs>),
+    /// Make a snapshot of what was recorded of an interpreter: cells without types
+    Convert(Box<ConvertArgs>),
+}
+
+/// `--from`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// The classic interpreter of WAMR
+    Wamr,
+    /// WasmEdge's interpreter
+    Wasmedge,
+    /// wasm3
+    Wasm3,
+}
+
+impl Runtime {
+    /// The spelling on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Runtime::Wamr => "wamr",
+            Runtime::Wasmedge => "wasmedge",
+            Runtime::Wasm3 => "wasm3",
+        }
+    }
+}
+
+/// Options of `wdiff snapshot convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// Whose cells they are
+    #[arg(long, value_enum, value_name = "RUNTIME")]
+    pub from: Runtime,
+    /// What was recorded: JSON, see the documentation of the snapshot format
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The program: .wasm or .wat
+    #[arg(long, value_name = "PROG")]
+    pub module: PathBuf,
+    /// The snapshot to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+}
+
+/// Options of `wdiff snapshot resume`.
+#[derive(Clone, Debug, Args)]
+pub struct ResumeArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The program that it is of: .wasm or .wat
+    #[arg(long, value_name = "PROG")]
+    pub module: PathBuf,
+    /// Who executes it, as a side of `wdiff migrate --relay`
+    #[arg(long, value_name = "SIDE", default_value = "x86_64:speed")]
+    pub on: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub backend: BackendArgs,
+    /// Give the program a host directory under a guest path; one for each that it had
+    #[arg(long, value_name = "HOST::GUEST")]
+    pub dir: Vec<String>,
+    /// Standard input of the program (default: inherited)
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// End, inconclusive, after this many seconds
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<f64>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Where the report goes (default: standard error)
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `--chaos`

@@ -5,7 +5,7 @@
 //! `0x` hexadecimal, for vectors also by lanes, or as `null` for references. A reactor's `_initialize` is
 //! called first, and before everything the module's start function.
 
-use crate::cli::RunArgs;
+use crate::cli::WorldArgs;
 use crate::error::CommandError;
 use crate::program::Program;
 use crate::witness::Called;
@@ -27,7 +27,7 @@ pub struct Calls {
 /// # Errors
 /// A module with nothing to call; an unknown export; parameters that do not
 /// fit.
-pub fn calls(args: &RunArgs, program: &Program) -> Result<Calls, CommandError> {
+pub fn calls(args: &WorldArgs, program: &Program) -> Result<Calls, CommandError> {
     let module = &program.module;
     let mut list = Vec::new();
     if let Some(start) = module.start() {

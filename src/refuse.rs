@@ -146,11 +146,19 @@ pub fn selftest_format(format: Format) -> Result<(), CommandError> {
 /// # Errors
 /// What is not built.
 pub fn migrate(args: &MigrateArgs) -> Result<(), CommandError> {
-    backend(&args.backend)?;
-    only("anchors", &args.backend.anchors, &["trap"], &["srcloc"])?;
-    only("target", &args.backend.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])?;
-    if args.backend.opt != Opt::None {
-        return Err(CommandError::input("--opt: the sides of --relay say it, as in x86_64:speed"));
+    sides(&args.backend)
+}
+
+/// Checks the options of programs that are restored.
+///
+/// # Errors
+/// What is not built.
+pub fn sides(args: &BackendArgs) -> Result<(), CommandError> {
+    backend(args)?;
+    only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
+    only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])?;
+    if args.opt != Opt::None {
+        return Err(CommandError::input("--opt: the sides say it, as in x86_64:speed"));
     }
     Ok(())
 }
@@ -163,6 +171,14 @@ pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
     foreign("wast", target(&args.backend)?)?;
     paranoid(args.paranoid, args.backend.stable.name())?;
+    if args.restore {
+        if args.backend.stable < StablePoints::Calls {
+            return Err(CommandError::input(
+                "--restore: frames that wait in a call are restored at it; use --stable calls or labels",
+            ));
+        }
+        only("anchors", &args.backend.anchors, &["trap"], &["srcloc"])?;
+    }
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])
 }

@@ -85,7 +85,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         let injected = fault.inject(&mut image)?;
         output::note(&format!("injected {fault}: {}", injected.change));
     }
-    let calls = invoke::calls(args, &program)?;
+    let calls = invoke::calls(&args.world, &program)?;
     let mut places = stops::parse_breaks(&args.breaks, &program, &image.map)?;
     let core = match (&args.core, &args.at) {
         (Some(path), Some(at)) => Some(
@@ -249,8 +249,10 @@ pub(crate) fn open_world(
         log.check_module(&program.sha256).map_err(bad)?;
         return Ok(World::replaying(log, true));
     }
-    let config =
-        WorldConfig { cancel: control.cancel.clone(), ..world::config(args, &program.path)? };
+    let config = WorldConfig {
+        cancel: control.cancel.clone(),
+        ..world::config(&args.world, &program.path)?
+    };
     match &args.record {
         Some(path) => {
             let file = File::create(path).map_err(|e| CommandError::file("write", path, e))?;
@@ -465,6 +467,7 @@ pub fn fill(report: &mut Report, stats: &Stats, summary: &Summary) {
         walks: stats.walks,
         walked: stats.walked,
         witnessed: stats.witnessed,
+        restored: stats.restored,
     };
     report.memory =
         reports::Memory { bytes_compared: stats.memory_bytes, deferred: stats.deferred };

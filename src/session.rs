@@ -6,10 +6,11 @@
 
 use crate::error::CommandError;
 use crate::invoke::Calls;
+use crate::lockstep::follow::{Host, Requests};
 use crate::lockstep::space::MAX_TABLE_ELEMENTS;
 use crate::lockstep::stats::{Stats, Summary};
 use crate::lockstep::stops::Control;
-use crate::lockstep::{Ending, Lockstep, follow::Requests};
+use crate::lockstep::{Ending, Lockstep};
 use crate::program::Program;
 use crate::witness::Called;
 use aot_backend::Image;
@@ -99,8 +100,14 @@ impl Session<'_> {
         let module = &self.program.module;
         let paranoid = requests.paranoid;
         let Instantiated { oracle, instance, trap } = self.instantiate()?;
-        let mut lockstep =
-            Lockstep::new(self.image, oracle, instance, world, requests, control.clone())?;
+        let mut lockstep = Lockstep::new(
+            self.image,
+            oracle,
+            instance,
+            Host::Wasi(world),
+            requests,
+            control.clone(),
+        )?;
         let mut begun = Vec::new();
         let instantiated = lockstep.instantiate(instance, trap)?;
         let calls = if instantiated.is_some() { &[][..] } else { &self.calls.list };

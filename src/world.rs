@@ -1,6 +1,6 @@
 //! The oracle's memory as host functions see it, and a world from the options.
 
-use crate::cli::RunArgs;
+use crate::cli::WorldArgs;
 use crate::error::CommandError;
 use crate::witness::range;
 use oracle_interp::Oracle;
@@ -45,20 +45,13 @@ impl GuestMemory for OracleMemory<'_> {
 ///
 /// # Errors
 /// Malformed `--dir` and `--env`.
-pub fn config(args: &RunArgs, program: &Path) -> Result<WorldConfig, CommandError> {
+pub fn config(args: &WorldArgs, program: &Path) -> Result<WorldConfig, CommandError> {
     let name = program.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut argv = vec![name.unwrap_or_else(|| "program".to_string())];
     if args.invoke.is_none() {
         argv.extend(args.args.iter().cloned());
     }
-    let mut dirs = Vec::new();
-    for dir in &args.dir {
-        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
-        if host.is_empty() || guest.is_empty() {
-            return Err(CommandError::input(format_args!("--dir {dir}: expected HOST::GUEST")));
-        }
-        dirs.push((PathBuf::from(host), guest.to_string()));
-    }
+    let dirs = directories(&args.dir)?;
     let mut env = Vec::new();
     for pair in &args.env {
         let (key, value) = pair
@@ -79,4 +72,19 @@ pub fn config(args: &RunArgs, program: &Path) -> Result<WorldConfig, CommandErro
         stderr: Output::Inherit,
         ..WorldConfig::default()
     })
+}
+
+/// Reads `--dir`: host's and guest's path of each.
+///
+/// # Errors
+/// Anything but `HOST::GUEST`, or one path for both.
+pub fn directories(options: &[String]) -> Result<Vec<(PathBuf, String)>, CommandError> {
+    let parse = |dir: &String| {
+        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+        if host.is_empty() || guest.is_empty() {
+            return Err(CommandError::input(format_args!("--dir {dir}: expected HOST::GUEST")));
+        }
+        Ok((PathBuf::from(host), guest.to_string()))
+    };
+    options.iter().map(parse).collect()
 }

@@ -49,7 +49,7 @@ fn call(opt: &str, which: &str, change: impl FnOnce(&mut Image) + Send) -> Endin
         let loaded = program::load(&path)?;
         let mut image = run::compile_program(&loaded, &args.backend, false)?;
         change(&mut image);
-        let calls = invoke::calls(&args, &loaded)?;
+        let calls = invoke::calls(&args.world, &loaded)?;
         let session = Session { program: &loaded, image: &image, calls: &calls };
         let mut world = World::live(WorldConfig::default()).expect("a world");
         let requests = Requests { every: true, ..Requests::default() };

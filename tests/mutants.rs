@@ -61,10 +61,10 @@ fn the_command_answers_each_in_one_line_or_with_a_report() {
         let mut command = common::wdiff();
         command.arg("run").arg(&file).args(["--max-stops", "2000", "--timeout", "5"]);
         let args = mutants::arguments(program, &file);
-        if let Some(function) = &args.invoke {
+        if let Some(function) = &args.world.invoke {
             command.args(["--invoke", function]);
         }
-        command.arg("--").args(&args.args);
+        command.arg("--").args(&args.world.args);
         let ran = common::within(command, mutants::HANG);
         let who = format!("mutant {index} of seed {SEED}, {}", program.name);
         let said = &ran.stderr;

@@ -195,7 +195,7 @@ impl Bench {
     fn new(name: String, words: &[String], rounds: usize) -> Result<Bench, String> {
         let args = options(words)?;
         let program = program::load(&args.program).map_err(text)?;
-        let calls = invoke::calls(&args, &program).map_err(text)?;
+        let calls = invoke::calls(&args.world, &program).map_err(text)?;
         let image = |stable, shift| {
             let options = CompileOptions {
                 opt: OptLevel::Speed,
@@ -301,8 +301,8 @@ fn record(args: &RunArgs, program: &Program, calls: &Calls) -> Result<OperationL
         return Ok(OperationLog::default());
     }
     let image = aot_backend::compile(&program.wasm, &CompileOptions::default()).map_err(text)?;
-    let mut config = world::config(args, &program.path).map_err(text)?;
-    if args.stdin.is_none() {
+    let mut config = world::config(&args.world, &program.path).map_err(text)?;
+    if args.world.stdin.is_none() {
         config.stdin = Stdin::Empty;
     }
     (config.stdout, config.stderr) = (Output::Discard, Output::Discard);

@@ -157,7 +157,7 @@ fn stable_points(s: &StablePoints) -> Result<(), String> {
     let lacking = s.executed.checked_sub(s.full).ok_or_else(|| {
         format!("stable_points.full is {}, more than executed, {}", s.full, s.executed)
     })?;
-    for (name, part) in [("walks", s.walks), ("witnessed", s.witnessed)] {
+    for (name, part) in [("walks", s.walks), ("witnessed", s.witnessed), ("restored", s.restored)] {
         require(part <= s.executed, || {
             format!("stable_points.{name} is {part}, more than executed, {}", s.executed)
         })?;

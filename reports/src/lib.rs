@@ -60,8 +60,8 @@ pub use functions::{FunctionFigures, Lack};
 pub use gate::{Config, Failure, FailureKind, Gate, GateJob, JobOutcome};
 pub use model::{
     Boundaries, Code, Inconclusive, InconclusiveReason, Live, Memory, Migration, Outcome, Program,
-    Report, Schema, Selftest, SelftestFault, SelftestKind, SelftestOutcome, StablePoints, Subject,
-    Time, Tool, ValueClass, Values, Verdict,
+    Report, RestoreFaults, Schema, Selftest, SelftestFault, SelftestKind, SelftestOutcome,
+    StablePoints, Subject, Time, Tool, ValueClass, Values, Verdict,
 };
 pub use slot::{Slot, SlotName, SlotType};
 pub use style::Style;

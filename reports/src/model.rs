@@ -101,10 +101,30 @@ pub struct Migration {
     /// What was done wrong on purpose, if something was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// What the oracle chose where the specification leaves a choice, while it
+    /// executed alone, by predicate.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<String, u64>,
+    /// What came of faults that were drawn, by kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<RestoreFaults>,
     /// Whether the program, run again without hand-overs, made the same host
     /// calls with the same bytes and ended the same way; `None` if it was not.
     #[serde(deserialize_with = "Option::deserialize")]
     pub unmigrated: Option<bool>,
+}
+
+/// Faults of one kind, each done once while a program was restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreFaults {
+    /// The kind, as `--inject` has it.
+    pub kind: String,
+    /// How many were drawn.
+    pub drawn: u64,
+    /// How many made a difference.
+    pub effective: u64,
+    /// How many of those were noticed at that hand-over.
+    pub caught: u64,
 }
 
 /// How a run ended, with what that verdict carries.
@@ -196,6 +216,7 @@ impl Report {
         sum(&mut s.walks, o.walks);
         sum(&mut s.walked, o.walked);
         sum(&mut s.witnessed, o.witnessed);
+        sum(&mut s.restored, o.restored);
         sum(&mut self.memory.bytes_compared, other.memory.bytes_compared);
         sum(&mut self.memory.deferred, other.memory.deferred);
         sum(&mut self.host_calls, other.host_calls);
@@ -506,6 +527,16 @@ pub struct StablePoints {
     /// Of the executed, those whose own record of the state was compared too.
     #[serde(default)]
     pub witnessed: u64,
+    /// Of the executed, those at which the whole state was captured, destroyed
+    /// and restored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restored: u64,
+}
+
+/// Whether a count is not worth a key.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Linear memories.

@@ -10,6 +10,7 @@
 mod bisect;
 mod divergence;
 mod gate;
+mod migration;
 mod next;
 mod page;
 mod selftest;
@@ -88,6 +89,9 @@ fn match_rest(report: &Report) -> String {
         return "but the subject was not stopped at any boundary".to_owned();
     }
     let stops = counted(report.boundaries.stops, "stop", "stops");
+    if let Some(drawn) = report.migration.as_ref().and_then(migration::in_short) {
+        return drawn;
+    }
     if let Some(migration) = &report.migration {
         let count = counted(migration.hand_overs, "hand-over", "hand-overs");
         return format!(

@@ -60,7 +60,7 @@ const ADDED: &[(&str, &str)] = &[
     (
         "migration",
         "relay stable hand_overs frames deepest snapshot_bytes largest_snapshot capture_s \
-         transfer_s restore_s fault unmigrated",
+         transfer_s restore_s fault choices faults unmigrated",
     ),
     (
         "bisect",
@@ -76,7 +76,8 @@ const ADDED: &[(&str, &str)] = &[
          good command text",
     ),
     ("bisect.native[]", "bad good"),
-    ("stable_points", "walks walked witnessed"),
+    ("migration.faults[]", "kind drawn effective caught"),
+    ("stable_points", "walks walked witnessed restored"),
     ("divergence.slots[]", "name"),
     ("divergence.listing[]", "offset text"),
     ("divergence.state_diff", "expected actual"),
@@ -93,8 +94,13 @@ const ADDED: &[(&str, &str)] = &[
 ];
 
 /// Objects whose keys are data.
-const OPEN: [&str; 4] =
-    ["values.reasons", "adoptions", "wast.not_run", "functions[].unavailable[].slots"];
+const OPEN: [&str; 5] = [
+    "values.reasons",
+    "adoptions",
+    "wast.not_run",
+    "functions[].unavailable[].slots",
+    "migration.choices",
+];
 
 /// Where a whole report stands in another one.
 const NESTED: &str = "gate.jobs[].report";

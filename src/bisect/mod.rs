@@ -197,7 +197,7 @@ fn execute(
     }
     refuse::paranoid(args.run.paranoid, &image.map.producer.stable)?;
     refuse::paranoid_image(args.run.paranoid, &image.map)?;
-    let calls = invoke::calls(&args.run, &program)?;
+    let calls = invoke::calls(&args.run.world, &program)?;
     let places = stops::parse_breaks(&args.run.breaks, &program, &image.map)?;
     let session = Session { program: &program, image: &image, calls: &calls };
     let mut world = run::open_world(&args.run, &program, control)?;

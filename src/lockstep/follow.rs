@@ -21,14 +21,15 @@ use dwarf_map::unwind::Unwinder;
 use dwarf_map::{CodeOffset, SubjectAddr};
 use oracle_interp::{Event, Oracle};
 use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tracer::{Stop, Subject};
 use wasi_host::World;
 use wasm_view::{
-    Boundary, Cell, ExnId, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap,
-    ValType, Value, WasmOffset,
+    Boundary, Cell, ExnId, FuncAddr, FuncIdx, GlobalIdx, InstanceId, MemoryId, MemoryIdx, TableIdx,
+    Trap, ValType, Value, WasmOffset,
 };
 
 /// How a call ended.
@@ -79,6 +80,8 @@ pub struct Requests {
 pub enum Host<'a> {
     /// WASI.
     Wasi(&'a mut World),
+    /// WASI, for several executors of one program, who take turns.
+    Shared(&'a RefCell<World>),
     /// The module `spectest` of the specification's scripts: all of its
     /// functions do nothing and return nothing.
     Spectest,
@@ -137,6 +140,8 @@ pub struct Lockstep<'a> {
     pub(super) max_boundaries: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
+    /// Stops before the program was handed to this subject last.
+    began: u64,
     /// Stable points to go before the run pauses.
     pub pause: Option<u64>,
     /// What to do wrong when a frame is restored, and what was done.
@@ -168,13 +173,12 @@ impl<'a> Lockstep<'a> {
         image: &'a Image,
         oracle: Oracle,
         instance: InstanceId,
-        world: &'a mut World,
+        host: Host<'a>,
         requests: Requests,
         control: Arc<Control>,
     ) -> Result<Lockstep<'a>, CommandError> {
         let module = oracle.instance(instance).module.clone();
         let (parts, plan) = ([Part::whole(image)], Blueprint::of(&oracle));
-        let host = Host::Wasi(world);
         let places = (requests.places.clone(), requests.every);
         let mut lockstep = Self::linked(image, &parts, plan, oracle, host, requests, control)?;
         let (places, every) = places;
@@ -247,6 +251,7 @@ impl<'a> Lockstep<'a> {
             max_boundaries: requests.max_boundaries,
             cores: requests.cores,
             points,
+            began: 0,
             pause: None,
             fault: None,
             spoilt: None,
@@ -262,6 +267,29 @@ impl<'a> Lockstep<'a> {
     /// the subject.
     pub fn exchange_oracle(&mut self, oracle: &mut Oracle) {
         std::mem::swap(&mut self.oracle, oracle);
+    }
+
+    /// The program is handed to this subject, which may have had it before.
+    pub(super) fn begin_turn(&mut self) {
+        self.control.attach(self.subject.interrupter());
+        self.began = self.stats.stops;
+        self.forget_place(self.called);
+        self.pending = Event::Boundary;
+    }
+
+    /// Ends the run, inconclusive, after so many boundaries.
+    pub fn limit_boundaries(&mut self, most: u64) {
+        self.max_boundaries = Some(most);
+    }
+
+    /// Whether the subject can be given an oracle's state: no memory of its own
+    /// can shrink.
+    pub fn has_room_for(&self, oracle: &Oracle) -> bool {
+        oracle.num_memories() == self.owners.memories.len()
+            && oracle.num_tables() == self.owners.tables.len()
+            && (0..oracle.num_memories()).map(MemoryId::from_index).all(|memory| {
+                self.memory_region(memory).len() <= oracle.memory(memory).len() as u64
+            })
     }
 
     /// What is the same in every instance's space: the stack and the functions.
@@ -786,7 +814,7 @@ impl<'a> Lockstep<'a> {
             kind,
             at,
             after: last.filter(|last| *last != at || same_place),
-            index: self.stats.stops.saturating_sub(1),
+            index: self.stats.stops.saturating_sub(1 + self.began),
             what,
             slots,
             native_pc: Some(self.pc),
@@ -794,7 +822,7 @@ impl<'a> Lockstep<'a> {
             actual_state,
             frames,
             recent: self.recent(),
-            watch: self.differing_memory().filter(|_| self.stats.stops > 1),
+            watch: self.differing_memory().filter(|_| self.stats.stops > 1 + self.began),
         })
     }
 
@@ -805,7 +833,7 @@ impl<'a> Lockstep<'a> {
             let offset = function.boundaries[at.index as usize].offset;
             Boundary { instance: self.plan.owner(at.function), func: function.func, offset }
         };
-        self.stats.recent().map(boundary).collect()
+        self.stats.recent(self.began).map(boundary).collect()
     }
 
     fn oracle_state(&self) -> Vec<String> {

@@ -41,6 +41,8 @@ pub struct Stats {
     pub walked: u64,
     /// Cold paths run and compared.
     pub witnessed: u64,
+    /// Stable points at which the whole state was captured, destroyed and restored.
+    pub restored: u64,
     /// Bytes written that were compared later than at the next stop.
     pub deferred: u64,
     /// Most boundaries executed between two stops.
@@ -105,6 +107,7 @@ impl Stats {
             walks: 0,
             walked: 0,
             witnessed: 0,
+            restored: 0,
             deferred: 0,
             longest_run: 0,
         }
@@ -127,6 +130,7 @@ impl Stats {
         self.walks += other.walks;
         self.walked += other.walked;
         self.witnessed += other.witnessed;
+        self.restored += other.restored;
         self.deferred += other.deferred;
         self.longest_run = self.longest_run.max(other.longest_run);
     }
@@ -139,9 +143,9 @@ impl Stats {
         self.executed[at.function as usize][at.index as usize] += 1;
     }
 
-    /// The last stops, up to 50, oldest first.
-    pub fn recent(&self) -> impl Iterator<Item = BoundaryId> {
-        let first = self.stops.saturating_sub(SHOWN);
+    /// The last stops, up to 50, oldest first, of those after the first `from`.
+    pub fn recent(&self, from: u64) -> impl Iterator<Item = BoundaryId> {
+        let first = self.stops.saturating_sub(SHOWN).max(from);
         (first..self.stops).map(|stop| self.recent[stop as usize % RECENT])
     }
 

@@ -192,6 +192,10 @@ impl Lockstep<'_> {
         self.control.enter(Phase::HostCall);
         let returned = match &mut self.host {
             Host::Wasi(world) => world.call(&import.module, &import.name, &call.args, &mut guest),
+            Host::Shared(world) => {
+                let mut world = world.borrow_mut();
+                world.call(&import.module, &import.name, &call.args, &mut guest)
+            }
             Host::Spectest => Ok(spectest_returns()),
         };
         self.control.stops.store(self.stats.stops, Ordering::Relaxed);

@@ -149,9 +149,9 @@ pub fn prepare(
         Some(image) => image,
         None => run::compile_program(&program, backend, false)?,
     };
-    let calls = invoke::calls(&args, &program)?;
-    let mut config = world::config(&args, &program.path)?;
-    if args.stdin.is_none() {
+    let calls = invoke::calls(&args.world, &program)?;
+    let mut config = world::config(&args.world, &program.path)?;
+    if args.world.stdin.is_none() {
         config.stdin = Stdin::Empty;
     }
     (config.stdout, config.stderr) = (Output::Discard, Output::Discard);

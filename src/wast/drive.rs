@@ -66,6 +66,8 @@ pub struct Script<'a> {
     pub max_stops: Option<u64>,
     /// Whether cold paths are run.
     pub paranoid: bool,
+    /// Whether the state is destroyed and restored at each stable point.
+    pub restore: bool,
     /// Whether functions are reported one by one.
     pub functions: bool,
 }
@@ -89,8 +91,14 @@ impl Script<'_> {
             requests,
             control.clone(),
         )?;
-        let mut driver =
-            Beside { lockstep, refused: &plan.refused, limits, at: (0, 0), early: None };
+        let mut driver = Beside {
+            lockstep,
+            refused: &plan.refused,
+            limits,
+            restore: self.restore,
+            at: (0, 0),
+            early: None,
+        };
         let mut tally = script::run(&mut driver, self.features, self.file, self.text);
         if driver.early.is_some() {
             // The driver's own message.
@@ -118,6 +126,7 @@ struct Beside<'a> {
     lockstep: Lockstep<'a>,
     refused: &'a HashMap<Vec<u8>, String>,
     limits: Limits,
+    restore: bool,
     at: (usize, usize),
     early: Option<(Early, (usize, usize))>,
 }
@@ -169,7 +178,11 @@ impl Driver for Beside<'_> {
         func: FuncAddr,
         args: &[Value],
     ) -> Result<Outcome, String> {
-        let ending = self.lend(oracle, |lockstep| lockstep.call(func, args))?;
+        let (restore, limits) = (self.restore, self.limits);
+        let ending = self.lend(oracle, |lockstep| match restore {
+            true => lockstep.call_restoring(func, args, &limits),
+            false => lockstep.call(func, args),
+        })?;
         self.ending(ending)
     }
 

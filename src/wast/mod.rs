@@ -62,6 +62,7 @@ fn lockstep(
         let file = path.display().to_string();
         let mut options = run::options_for(path, &args.backend, false)?;
         options.dump_state = args.paranoid;
+        options.restorable = args.restore;
         control.enter(Phase::Preparing);
         let plan = plan::plan(&options, features, &file, &text, injection.as_ref())?;
         let script = drive::Script {
@@ -71,6 +72,7 @@ fn lockstep(
             plan: &plan,
             max_stops: args.max_stops,
             paranoid: args.paranoid,
+            restore: args.restore,
             functions: args.functions || args.format == Format::Html,
         };
         control.enter(Phase::Comparing);

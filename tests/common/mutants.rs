@@ -122,7 +122,7 @@ fn try_one(
         return Ok("- valid, not run".to_string());
     }
     let image = run::compile_program(&loaded, &args.backend, false)?;
-    let calls = invoke::calls(&args, &loaded)?;
+    let calls = invoke::calls(&args.world, &loaded)?;
     let session = Session { program: &loaded, image: &image, calls: &calls };
     *executed += 1;
     let control = Control::new();
@@ -137,7 +137,7 @@ fn try_one(
                 .map(|dir| (scratch.path().to_owned(), dir.guest.clone()))
                 .collect(),
             cancel: control.cancel.clone(),
-            ..world::config(&args, file)?
+            ..world::config(&args.world, file)?
         };
         let mut world = World::live(config).map_err(CommandError::input)?;
         let requests = Requests { every: true, max_stops: Some(MAX_STOPS), ..Requests::default() };

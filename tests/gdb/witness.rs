@@ -63,8 +63,9 @@ pub fn compare(subject: &Subject) -> Result<(), Failed> {
         CompileOptions { opt: subject.opt, debug_info: true, ..CompileOptions::default() };
     compile::set_listing(&mut options, &CoreRequest::listing_path(&first));
     let image = run::compile_with(&program, &options).map_err(|error| error.to_string())?;
-    let calls = invoke::calls(&args, &program).map_err(|error| error.to_string())?;
-    let mut config = world::config(&args, &args.program).map_err(|error| error.to_string())?;
+    let calls = invoke::calls(&args.world, &program).map_err(|error| error.to_string())?;
+    let mut config =
+        world::config(&args.world, &args.program).map_err(|error| error.to_string())?;
     (config.stdout, config.stderr) = (Output::Discard, Output::Discard);
 
     let (moments, log) = moments(&program, &calls, config, subject.boundaries)?;

@@ -133,7 +133,7 @@ impl Mapping {
 
     /// Whether `len` bytes at `offset` are all equal to `bytes`, without
     /// copying them. In bounds or an error.
-    fn same(&self, offset: u64, bytes: &[u8]) -> Result<bool, OutOfRegion> {
+    pub fn same(&self, offset: u64, bytes: &[u8]) -> Result<bool, OutOfRegion> {
         let ours = self.at(offset, bytes.len())?;
         // SAFETY: both sides have `bytes.len()` readable bytes.
         let order = unsafe { libc::memcmp(ours.cast(), bytes.as_ptr().cast(), bytes.len()) };

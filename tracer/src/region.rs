@@ -230,6 +230,35 @@ impl SharedRegion {
         Ok(())
     }
 
+    /// Makes the bytes at `offset` those given. Pages that hold them already are
+    /// not written, so that what was never touched stays unallocated.
+    pub fn update(&self, offset: u64, bytes: &[u8]) -> Result<(), OutOfRegion> {
+        const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+        self.mapping.check(offset, bytes.len())?;
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let extent = match bytes.len() {
+                0..HOLES_FROM => Extent { hole: false, len: u64::MAX },
+                _ => next_extent(&self.file, at),
+            };
+            let len = usize::try_from(extent.len).map_or(rest.len(), |len| len.min(rest.len()));
+            let (part, behind) = rest.split_at(len);
+            for (at, page) in (at..).step_by(ZEROS.len()).zip(part.chunks(ZEROS.len())) {
+                let same = if extent.hole {
+                    ZEROS.get(..page.len()) == Some(page)
+                } else {
+                    self.mapping.same(at, page)?
+                };
+                if !same {
+                    self.mapping.write(at, page)?;
+                }
+            }
+            at += len as u64;
+            rest = behind;
+        }
+        Ok(())
+    }
+
     /// Lets the subject and wdiff access more bytes; new ones are zero. A
     /// region never shrinks, nor outgrows its reservation.
     pub(crate) fn resize(&mut self, length: u64) -> Result<(), TracerError> {

@@ -167,6 +167,19 @@ pub(crate) enum FileType {
     SymbolicLink = 7,
 }
 
+impl FileType {
+    /// The kind of a number; one that does not exist is unknown.
+    pub(crate) fn of_number(number: u8) -> FileType {
+        use FileType::{
+            BlockDevice, CharacterDevice, Directory, RegularFile, SocketStream, SymbolicLink,
+        };
+        let all =
+            [BlockDevice, CharacterDevice, Directory, RegularFile, SocketStream, SymbolicLink];
+        let known = all.into_iter().find(|kind| *kind as u8 == number);
+        known.unwrap_or(FileType::Unknown)
+    }
+}
+
 impl From<rustix::fs::FileType> for FileType {
     fn from(kind: rustix::fs::FileType) -> FileType {
         use rustix::fs::FileType as Host;

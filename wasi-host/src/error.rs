@@ -61,6 +61,121 @@ pub enum WorldError {
     Log(#[source] io::Error),
 }
 
+/// What a program has open cannot be carried to another process, or not be had
+/// there.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// A file that no directory leads to any more.
+    #[error("descriptor {fd} is a file that was deleted; nothing leads to it in another process")]
+    Deleted {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// A file outside of the directories that the guest was given, or that is no
+    /// longer where it was opened.
+    #[error("descriptor {fd} is {}, which no directory of the guest's leads to", path.display())]
+    OutOfReach {
+        /// The descriptor.
+        fd: u32,
+        /// Where the host has it.
+        path: PathBuf,
+    },
+    /// Neither a file nor a directory.
+    #[error("descriptor {fd} is neither a file nor a directory; it cannot be opened again")]
+    Special {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// A name that is not UTF-8, in a listing that is being read.
+    #[error("descriptor {fd} is a directory being listed, with a name that is not UTF-8")]
+    Listing {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// The host refuses.
+    #[error("{}: {source}", fd.map_or("the directories".to_owned(), |fd| format!("descriptor {fd}")))]
+    Host {
+        /// The descriptor, if it is one's.
+        fd: Option<u32>,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory that is not given here.
+    #[error(
+        "the program has the directory {guest}, which is not given here; add --dir HOST::{guest}"
+    )]
+    Directory {
+        /// The guest's name.
+        guest: String,
+    },
+    /// A descriptor below a directory that the state does not have.
+    #[error("descriptor {fd} lies in a directory that is not named")]
+    NoDirectory {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// A file that cannot be opened again.
+    #[error("descriptor {fd}, {path}, cannot be opened again: {errno}")]
+    Open {
+        /// The descriptor.
+        fd: u32,
+        /// The guest's path.
+        path: String,
+        /// Why not.
+        errno: String,
+    },
+    /// A file that is another one now.
+    #[error("descriptor {fd}, {path}, had {was} bytes; {}", is.map_or("it is no file now".to_owned(), |is| format!("now it has {is}")))]
+    Changed {
+        /// The descriptor.
+        fd: u32,
+        /// The guest's path.
+        path: String,
+        /// Bytes then.
+        was: u64,
+        /// Bytes now; `None` if it is no file.
+        is: Option<u64>,
+    },
+    /// Standard input was a file and is none here.
+    #[error(
+        "standard input was a file, read up to byte {offset}; it cannot be positioned here: name the file with --stdin"
+    )]
+    Stdin {
+        /// Where it stood.
+        offset: u64,
+    },
+    /// A second descriptor of standard input.
+    #[error("descriptor {fd} is standard input once more")]
+    Input {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// Rights or flags that do not exist.
+    #[error("descriptor {fd} has rights or flags that do not exist")]
+    Rights {
+        /// The descriptor.
+        fd: u32,
+    },
+    /// More descriptors than a guest can have.
+    #[error("more than {most} descriptors")]
+    TooMany {
+        /// Most that there can be.
+        most: usize,
+    },
+    /// Descriptors out of order, or one twice.
+    #[error("descriptors that are not in order")]
+    Order,
+    /// A string with a NUL byte.
+    #[error("an argument or environment variable with a NUL byte")]
+    NulByte,
+    /// Bytes that are no state.
+    #[error("not the state of a world: {0}")]
+    NotAState(#[source] serde_json::Error),
+    /// The directories and streams cannot be had.
+    #[error(transparent)]
+    World(#[from] WorldError),
+}
+
 /// A host call cannot be served; the run is over.
 #[derive(Debug, Error)]
 pub enum HostError {

@@ -92,6 +92,23 @@ impl Table {
         Ok(fd)
     }
 
+    /// Puts a descriptor under a number.
+    pub(crate) fn put(&mut self, fd: u32, descriptor: Descriptor) {
+        self.rows.insert(fd, descriptor);
+    }
+
+    /// All descriptors, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+        self.rows.iter().map(|(fd, descriptor)| (*fd, descriptor))
+    }
+
+    /// Takes standard input out of the table.
+    pub(crate) fn take_input(&mut self) -> Option<Descriptor> {
+        let is_input = |descriptor: &Descriptor| matches!(descriptor.node, Node::Input(_));
+        let fd = self.iter().find(|(_, descriptor)| is_input(descriptor)).map(|(fd, _)| fd)?;
+        self.rows.remove(&fd)
+    }
+
     /// `mfile` if no descriptor can be added.
     pub(crate) fn has_room(&self) -> Result<(), Errno> {
         if self.rows.len() < Table::MOST { Ok(()) } else { Err(Errno::MFILE) }

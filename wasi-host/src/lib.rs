@@ -32,6 +32,7 @@
 //! | `fd`, `system` | descriptors and their rights |
 //! | `file`, `attributes`, `readdir`, `path` | files and directories |
 //! | `stdio`, `clock`, `poll`, `process` | streams, time, waiting, the rest |
+//! | [`state`] | what is open, for another process |
 //! | [`log`] | the operation log: model, format on disk, replay |
 //!
 //! Invariant: knows nothing of any engine, Wasm or native. A guest reaches only
@@ -56,6 +57,7 @@ mod path;
 mod poll;
 mod process;
 mod readdir;
+pub mod state;
 mod stdio;
 mod system;
 pub mod world;
@@ -64,7 +66,8 @@ pub use cancel::Cancel;
 pub use config::{Output, Stdin, WorldConfig};
 pub use dispatch::{function_names, refusal, signature};
 pub use errno::Errno;
-pub use error::{Difference, HostError, WorldError};
+pub use error::{Difference, HostError, StateError, WorldError};
 pub use log::{Entry, LogError, OperationLog, Outcome};
 pub use memory::{GuestMemory, MemoryWrite, OutOfBounds};
+pub use state::WorldState;
 pub use world::{HostReturn, World};

@@ -209,7 +209,7 @@ pub(crate) fn path_open(system: &mut System, call: &mut Call<'_>) -> Answer {
 }
 
 /// Opens a file or directory with no more access than the rights need.
-fn open(
+pub(crate) fn open(
     dir: &Dir,
     path: &str,
     how: OpenFlags,

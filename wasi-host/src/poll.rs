@@ -69,17 +69,25 @@ fn event(one: &Subscription, error: Errno, available: u64, hangup: bool) -> Even
 /// How to wait for one subscription. Its own errors become events.
 fn wait_for<'a>(system: &'a System, one: &Subscription, start: u64) -> Result<Wait<'a>, Errno> {
     let answer = match one.what {
-        Awaited::Clock { id, timeout, absolute } => deadline(id, timeout, absolute, start),
+        Awaited::Clock { id, timeout, absolute } => {
+            deadline(id, timeout, absolute, (start, system.clock_shift))
+        }
         Awaited::Read { fd } => readable(system, one, fd),
         Awaited::Write { fd } => writable(system, one, fd),
     };
     Ok(answer.unwrap_or_else(|error| Wait::Ready(event(one, error, 0, false))))
 }
 
-fn deadline<'a>(id: u32, timeout: u64, absolute: bool, start: u64) -> Result<Wait<'a>, Errno> {
+/// `shift` is what the guest's monotonic clock is ahead.
+fn deadline<'a>(
+    id: u32,
+    timeout: u64,
+    absolute: bool,
+    (start, shift): (u64, u64),
+) -> Result<Wait<'a>, Errno> {
     let left = match id {
         clock_id::REALTIME | clock_id::MONOTONIC if !absolute => timeout,
-        clock_id::MONOTONIC => timeout.saturating_sub(start),
+        clock_id::MONOTONIC => timeout.saturating_sub(start.saturating_add(shift)),
         clock_id::REALTIME => timeout.saturating_sub(now(clock_id::REALTIME)?),
         // Waiting for processor time would need processor time to be spent.
         clock_id::PROCESS_CPUTIME | clock_id::THREAD_CPUTIME => return Err(Errno::NOTSUP),

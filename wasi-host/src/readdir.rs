@@ -11,6 +11,7 @@
 
 use cap_std::fs::Dir;
 use rustix::fs::Dir as HostDir;
+use serde::{Deserialize, Serialize};
 
 use crate::abi::{DIRENT, FileType, Rights, encode_dirent};
 use crate::call::{Call, Done};
@@ -26,6 +27,18 @@ struct Entry {
     kind: FileType,
 }
 
+/// A name of a listing, for another process to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Name {
+    /// The name.
+    pub name: String,
+    /// The host's number of the file.
+    pub inode: u64,
+    /// `filetype` of preview 1.
+    pub kind: u8,
+}
+
 /// A directory as it was when a guest began to read it.
 #[derive(Debug)]
 pub(crate) struct Listing {
@@ -33,6 +46,25 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// Its names; `None` if one is not UTF-8.
+    pub(crate) fn names(&self) -> Option<Vec<Name>> {
+        let names = self.entries.iter().map(|Entry { name, inode, kind }| {
+            let name = String::from_utf8(name.clone()).ok()?;
+            Some(Name { name, inode: *inode, kind: *kind as u8 })
+        });
+        names.collect()
+    }
+
+    /// The listing of these names.
+    pub(crate) fn of(names: &[Name]) -> Listing {
+        let entries = names.iter().map(|Name { name, inode, kind }| Entry {
+            name: name.clone().into_bytes(),
+            inode: *inode,
+            kind: FileType::of_number(*kind),
+        });
+        Listing { entries: entries.collect() }
+    }
+
     fn take(dir: &Dir) -> Result<Listing, Errno> {
         let own = rustix::fs::fstat(dir)?.st_ino;
         let mut entries = Vec::new();

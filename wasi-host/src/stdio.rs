@@ -62,6 +62,28 @@ impl Input {
         }
     }
 
+    /// Where it stands, if it is a file.
+    pub(crate) fn position(&self) -> Option<u64> {
+        if let Input::Bytes { position, .. } = self {
+            return Some(*position as u64);
+        }
+        let host = self.host()?;
+        let stat = rustix::fs::fstat(host).ok()?;
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        (kind == rustix::fs::FileType::RegularFile).then(|| rustix::fs::tell(host).ok())?
+    }
+
+    /// Goes on from a position; `None` if it has none.
+    pub(crate) fn seek(&mut self, to: u64) -> Option<()> {
+        self.position()?;
+        if let Input::Bytes { bytes, position } = self {
+            *position = usize::try_from(to).ok().filter(|to| *to <= bytes.len())?;
+            return Some(());
+        }
+        let host = self.host()?;
+        rustix::fs::seek(host, rustix::fs::SeekFrom::Start(to)).ok().map(drop)
+    }
+
     /// Bytes left, where that is known without asking the host.
     pub(crate) fn left(&self) -> Option<u64> {
         match self {

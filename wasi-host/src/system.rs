@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use cap_std::fs::Dir;
 
-use crate::abi::{FdFlags, FileType, Rights};
+use crate::abi::{FdFlags, FileType, Rights, clock_id};
 use crate::cancel::Cancel;
+use crate::clock;
 use crate::config::WorldConfig;
+use crate::errno::Errno;
 use crate::error::WorldError;
 use crate::fd::{Descriptor, Node, Table};
 use crate::log::Stream;
@@ -24,6 +26,19 @@ pub(crate) struct System {
     pub(crate) outputs: Outputs,
     /// Ends waiting.
     pub(crate) cancel: Cancel,
+    /// The directories that the guest was given, whether or not it still has
+    /// them open.
+    pub(crate) roots: Vec<Root>,
+    /// Nanoseconds that the monotonic clock is ahead of the host's.
+    pub(crate) clock_shift: u64,
+}
+
+/// A directory that the guest was given.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// The guest's name of it.
+    pub(crate) guest: String,
+    pub(crate) dir: Dir,
 }
 
 impl System {
@@ -40,8 +55,11 @@ impl System {
         for which in [Stream::Stdout, Stream::Stderr] {
             rows.push(stream(outputs.kind(which), Node::Output(which), Rights::STDOUT));
         }
+        let mut roots = Vec::new();
         for (host, guest) in config.dirs {
-            rows.push(preopen(host, guest)?);
+            let (row, dir) = preopen(host, guest.clone())?;
+            rows.push(row);
+            roots.push(Root { guest, dir });
         }
         let mut table = Table::default();
         for row in rows {
@@ -57,11 +75,19 @@ impl System {
             table,
             outputs,
             cancel: config.cancel,
+            roots,
+            clock_shift: 0,
         })
+    }
+
+    /// What a clock shows the guest.
+    pub(crate) fn now(&self, id: u32) -> Result<u64, Errno> {
+        let shift = if id == clock_id::MONOTONIC { self.clock_shift } else { 0 };
+        clock::now(id)?.checked_add(shift).ok_or(Errno::OVERFLOW)
     }
 }
 
-fn stream(kind: FileType, node: Node, base: Rights) -> Descriptor {
+pub(crate) fn stream(kind: FileType, node: Node, base: Rights) -> Descriptor {
     Descriptor {
         node,
         kind,
@@ -72,7 +98,9 @@ fn stream(kind: FileType, node: Node, base: Rights) -> Descriptor {
     }
 }
 
-fn preopen(path: PathBuf, guest: String) -> Result<Descriptor, WorldError> {
+/// The row of a directory that is there from the beginning, and the directory
+/// once more.
+fn preopen(path: PathBuf, guest: String) -> Result<(Descriptor, Dir), WorldError> {
     // Opened as a readable file, not as a mere path, so that it can also be
     // listed, synchronised and given times.
     let (file, metadata) = match File::open(&path).and_then(|file| {
@@ -85,12 +113,17 @@ fn preopen(path: PathBuf, guest: String) -> Result<Descriptor, WorldError> {
     if !metadata.is_dir() {
         return Err(WorldError::NotADirectory { path });
     }
-    Ok(Descriptor {
+    let again = match file.try_clone() {
+        Ok(again) => again,
+        Err(source) => return Err(WorldError::Directory { path, source }),
+    };
+    let row = Descriptor {
         node: Node::Directory { dir: Dir::from_std_file(file), listing: None },
         kind: FileType::Directory,
         base: Rights::DIRECTORY,
         inheriting: Rights::all(),
         flags: FdFlags::empty(),
         preopen: Some(guest),
-    })
+    };
+    Ok((row, Dir::from_std_file(again)))
 }

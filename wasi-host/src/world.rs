@@ -10,9 +10,10 @@ use crate::call::{Call, Done};
 use crate::config::{Output, WorldConfig};
 use crate::dispatch::{self, Function, Handler, Serve};
 use crate::errno::Errno;
-use crate::error::{HostError, WorldError};
+use crate::error::{HostError, StateError, WorldError};
 use crate::log::{Entry, OperationLog, Outcome, Replayer, Stream, Writer};
 use crate::memory::{GuestMemory, MemoryWrite};
+use crate::state::WorldState;
 use crate::stdio::Outputs;
 use crate::system::System;
 
@@ -38,6 +39,8 @@ enum Mode {
 
 struct Live {
     system: System,
+    /// Calls answered in other processes.
+    before: u64,
     log: OperationLog,
     record: Option<Writer<Box<dyn Write + Send>>>,
 }
@@ -68,13 +71,53 @@ impl World {
         Ok(World::acting(system, Some(module_sha256), Some(writer)))
     }
 
+    /// A world that goes on from a state; directories and streams are the
+    /// configuration's.
+    ///
+    /// # Errors
+    /// What cannot be had again, by name.
+    pub fn resumed(state: &WorldState, config: WorldConfig) -> Result<World, StateError> {
+        let mut world = World::acting(System::resume(state, config)?, None, None);
+        if let Mode::Live(live) = &mut world.mode {
+            live.before = state.calls;
+        }
+        Ok(world)
+    }
+
+    /// Everything that the program has open is closed and opened again as the
+    /// state says; the log goes on.
+    ///
+    /// # Errors
+    /// As [`World::resumed`]; a world that replays has no state.
+    pub fn reopen(&mut self, state: &WorldState, config: WorldConfig) -> Result<(), StateError> {
+        if let Mode::Live(live) = &mut self.mode {
+            let mut system = System::resume(state, config)?;
+            // What was captured is not to be lost.
+            std::mem::swap(&mut system.outputs, &mut live.system.outputs);
+            live.system = system;
+        }
+        Ok(())
+    }
+
+    /// What the program has open; `None` if the world replays a log, which needs
+    /// nothing else.
+    ///
+    /// # Errors
+    /// What cannot be carried to another process, by name.
+    pub fn state(&self) -> Result<Option<WorldState>, StateError> {
+        match &self.mode {
+            Mode::Live(live) => live.system.state(self.calls()).map(Some),
+            Mode::Replay(_) => Ok(None),
+        }
+    }
+
     fn acting(
         system: System,
         module_sha256: Option<[u8; 32]>,
         record: Option<Writer<Box<dyn Write + Send>>>,
     ) -> World {
         let log = OperationLog::new(module_sha256);
-        World { mode: Mode::Live(Box::new(Live { system, log, record })) }
+        World { mode: Mode::Live(Box::new(Live { system, before: 0, log, record })) }
     }
 
     /// A world that answers from a log and touches no file, clock or random
@@ -141,7 +184,7 @@ impl World {
     /// Number of calls answered.
     pub fn calls(&self) -> u64 {
         match &self.mode {
-            Mode::Live(live) => live.log.len(),
+            Mode::Live(live) => live.before + live.log.len(),
             Mode::Replay(replayer) => replayer.next,
         }
     }

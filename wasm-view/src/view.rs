@@ -6,9 +6,10 @@
 //! frames, each standing at a *boundary*, the point just before an instruction.
 
 use crate::{
-    DataIdx, ElemIdx, ExnId, FuncAddr, FuncIdx, GlobalId, GlobalType, InstanceId, MemoryId,
-    MemoryType, ObjectId, TableId, TableType, TagId, TypeIdx, ValType, Value, WasmOffset,
+    DataIdx, ElemIdx, ExnId, FuncAddr, FuncIdx, GlobalId, GlobalType, InstanceId, InternalRef,
+    MemoryId, MemoryType, ObjectId, TableId, TableType, TagId, TypeIdx, ValType, Value, WasmOffset,
 };
+use std::collections::HashSet;
 
 /// The point just before the Wasm instruction at `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,4 +130,42 @@ pub struct StoreView {
     pub caught: Vec<CaughtView>,
     /// The function of the host's that is being called, with its arguments.
     pub host_call: Option<(FuncAddr, Vec<Value>)>,
+}
+
+impl StoreView {
+    /// Leaves out objects and exceptions that nothing refers to: neither the rest
+    /// of the store, nor a frame, nor the host.
+    pub fn collect(&mut self) {
+        if self.objects.is_empty() && self.exceptions.is_empty() {
+            return;
+        }
+        let (mut objects, mut exceptions) = (HashSet::new(), HashSet::new());
+        let mut open: Vec<Value> = self.caught.iter().map(|c| Value::ExnRef(Some(c.exn))).collect();
+        open.extend(&self.held);
+        open.extend(self.globals.iter().map(|(_, value)| *value));
+        open.extend(self.tables.iter().flat_map(|table| &table.elements));
+        open.extend(self.instances.iter().flat_map(|instance| instance.elements.iter().flatten()));
+        open.extend(self.host_call.iter().flat_map(|(_, args)| args));
+        let slots = self.frames.iter().flat_map(|frame| frame.locals.iter().chain(&frame.operands));
+        open.extend(slots.map(|(_, value)| *value));
+        while let Some(value) = open.pop() {
+            let inside = match value {
+                Value::ExnRef(Some(exn)) if exceptions.insert(exn) => {
+                    let found = self.exceptions.iter().find(|(id, _)| *id == exn);
+                    found.map(|(_, exception)| &exception.args)
+                }
+                Value::AnyRef(Some(InternalRef::Object(object)))
+                | Value::ExternRef(Some(InternalRef::Object(object)))
+                    if objects.insert(object) =>
+                {
+                    let found = self.objects.iter().find(|(id, _)| *id == object);
+                    found.map(|(_, object)| &object.fields)
+                }
+                _ => None,
+            };
+            open.extend(inside.into_iter().flatten());
+        }
+        self.objects.retain(|(id, _)| objects.contains(id));
+        self.exceptions.retain(|(id, _)| exceptions.contains(id));
+    }
 }

@@ -125,6 +125,7 @@ markdown\t'A summary, for a pull request'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l output -d 'Where the report goes (default: standard error)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l oracle-only -d 'Run them on the oracle alone'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l paranoid -d 'Run the cold paths of stable points too, and compare what they store'
+complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l restore -d 'At each stable point capture the program\'s state, destroy it, restore it from a snapshot, and compare (needs --stable)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l functions -d 'Add to the report what is available function by function (always in HTML)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s V -l version -d 'Print version'
@@ -221,7 +222,10 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l relay -d 'Who ex
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l every -d 'Hand over at every Nth stable point (default: at every one)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l at -d 'Hand over once, at the Nth stable point' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l random -d 'Hand over after 1 to 32 stable points, drawn each time' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l inject -d 'Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale, order, frame' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l most -d 'Hand over so many times at most; then the program stays where it is' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l inject -d 'Do something wrong once while restoring: restore:KIND:SEED, KIND one of flip, swap, stale, order, frame, fd' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l inject-random -d 'Do something wrong so many times, each in a run of its own up to a stable point that is drawn, and see whether that hand-over notices' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l seed -d 'What the faults of --inject-random are drawn by' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l save -d 'Write the snapshot of the last hand-over' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
@@ -243,6 +247,7 @@ junit\t'JUnit XML, for CI systems'
 sarif\t'SARIF 2.1.0, for code hosts'
 markdown\t'A summary, for a pull request'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l output -d 'Where the report goes (default: standard error)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l halt -d 'End there, once it is written; `wdiff snapshot resume` goes on from it'
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l break -d 'Stop only at stable points (`stable`), in a function (`FUNC`) or at an instruction (`FUNC:OFFSET`)' -r
@@ -292,8 +297,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_see
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "show" -d 'Print what is in a snapshot'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "resume" -d 'Not built yet'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "convert" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "resume" -d 'Go on from a snapshot, in this process'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "convert" -d 'Make a snapshot of what was recorded of an interpreter: cells without types'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and not __fish_seen_subcommand_from show diff check resume convert help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
@@ -301,15 +306,48 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_su
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l module -d 'The program that it is of: .wasm or .wat' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l on -d 'Who executes it, as a side of `wdiff migrate --relay`' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l backend -d 'Compiler that makes the native code' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l cpu -d 'CPU features: baseline, native, or a list of +feature and -feature' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l dir -d 'Give the program a host directory under a guest path; one for each that it had' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l timeout -d 'End, inconclusive, after this many seconds' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'Schema wdiff-report/1'
+html\t'One file to look at in a browser'
+junit\t'JUnit XML, for CI systems'
+sarif\t'SARIF 2.1.0, for code hosts'
+markdown\t'A summary, for a pull request'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l output -d 'Where the report goes (default: standard error)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -s V -l version -d 'Print version'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s h -l help -d 'Print help'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l from -d 'Whose cells they are' -r -f -a "wamr\t'The classic interpreter of WAMR'
+wasmedge\t'WasmEdge\'s interpreter'
+wasm3\t'wasm3'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l module -d 'The program: .wasm or .wat' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s o -l output -d 'The snapshot to write' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l backend -d 'Compiler that makes the native code' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
+speed\t'Cranelift `opt_level=speed`'
+speed_and_size\t'Cranelift `opt_level=speed_and_size`'"
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l stable -d 'Stable points compiled in: off, entry, loops, calls, labels' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l anchors -d 'Where stops are anchored: trap, srcloc' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -l cpu -d 'CPU features: baseline, native, or a list of +feature and -feature' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from convert" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print what is in a snapshot'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Not built yet'
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "convert" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Go on from a snapshot, in this process'
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "convert" -d 'Make a snapshot of what was recorded of an interpreter: cells without types'
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "run" -d 'Run a program natively under the tracer and compare every stop with the oracle'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and not __fish_seen_subcommand_from run compile map wast selftest fuzz gate report explain manual migrate bisect snapshot help" -f -a "compile" -d 'Compile a program into an image: native code, DWARF and map in one ELF file'
@@ -329,5 +367,5 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcom
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "show" -d 'Print what is in a snapshot'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "diff" -d 'Compare two snapshots; exit code 1 if they differ'
 complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "check" -d 'Check a snapshot, and whether it fits a program'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "resume" -d 'Not built yet'
-complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "convert" -d 'Not built yet'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "resume" -d 'Go on from a snapshot, in this process'
+complete -c wdiff -n "__fish_wdiff_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "convert" -d 'Make a snapshot of what was recorded of an interpreter: cells without types'

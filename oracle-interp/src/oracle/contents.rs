@@ -21,6 +21,16 @@ impl Oracle {
         &self.store.tables[table.index()].elements
     }
 
+    /// Every exception of the store, with its tag and arguments.
+    pub fn exceptions(&self) -> Vec<(ExnId, TagId, Vec<Value>)> {
+        let heap = &self.store.heap;
+        heap.exceptions()
+            .map(|(id, exception)| {
+                (id, exception.tag, self.store.values(&exception.types, &exception.args))
+            })
+            .collect()
+    }
+
     /// How many tables the store has.
     pub fn num_tables(&self) -> usize {
         self.store.tables.len()

@@ -1,7 +1,7 @@
 //! What a verdict rests on: program, subject, boundaries, values, memory, time.
 
 use super::page::{Page, TableCell};
-use super::{selftest, wast};
+use super::{migration, selftest, wast};
 use crate::model::{Report, Values};
 use crate::number::{counted, duration, grouped, percent, rate};
 use crate::printable::clean;
@@ -21,9 +21,15 @@ pub(super) fn write(report: &Report, page: &mut Page) {
     if let Some(section) = &report.wast {
         wast::write(section, page);
     }
+    if let Some(section) = &report.migration {
+        migration::write(section, page);
+    }
     boundaries(report, page);
     values(&report.values, page);
     state(report, page);
+    if let Some(section) = &report.migration {
+        migration::faults(section, page);
+    }
 }
 
 fn program(report: &Report, page: &mut Page) {
@@ -155,6 +161,9 @@ fn state(report: &Report, page: &mut Page) {
             let mut text = format!("all frames at {}, {frames}", grouped(s.walks));
             if s.witnessed > 0 {
                 text.push_str(&format!("; cold path run at {}", grouped(s.witnessed)));
+            }
+            if s.restored > 0 {
+                text.push_str(&format!("; destroyed and restored at {}", grouped(s.restored)));
             }
             page.row("", &text);
         }

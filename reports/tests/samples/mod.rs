@@ -6,9 +6,9 @@ use reports::{
     Axis, Bisection, Boundaries, Code, Config, Divergence, DivergenceKind, Failure, FailureKind,
     Frame, FunctionFigures, Gate, GateJob, Guilty, Inconclusive, InconclusiveReason, JobOutcome,
     Lack, ListingLine, Memory, Migration, Mix, NativePc, NativeRow, Outcome, Passed, Program,
-    Report, Reproducer, Selftest, SelftestFault, SelftestKind, SelftestOutcome, Setting, Slot,
-    SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool, ValueClass, Wast, Witness,
-    WitnessVerdict,
+    Report, Reproducer, RestoreFaults, Selftest, SelftestFault, SelftestKind, SelftestOutcome,
+    Setting, Slot, SlotName, SlotType, StablePoints, StateDiff, Subject, Time, Tool, ValueClass,
+    Wast, Witness, WitnessVerdict,
 };
 use std::time::Duration;
 use wasm_view::{Boundary, FuncIdx, InstanceId, Value, WasmOffset};
@@ -335,6 +335,16 @@ pub fn matching() -> Report {
 /// What `wdiff migrate` reports.
 pub fn migrated() -> Report {
     let mut report = matching();
+    report.stable_points = StablePoints {
+        r#static: 9,
+        executed: 60,
+        full: 60,
+        unavailable_live: 0,
+        walks: 60,
+        walked: 32,
+        witnessed: 0,
+        restored: 30,
+    };
     report.migration = Some(Migration {
         relay: vec!["oracle".to_owned(), "x86_64:speed".to_owned()],
         stable: "calls".to_owned(),
@@ -347,6 +357,8 @@ pub fn migrated() -> Report {
         transfer_s: 0.5,
         restore_s: 1.5,
         fault: Some("at 0x40: bit 3 of slot 1 flipped".to_owned()),
+        choices: [("nan_payload".to_owned(), 2)].into(),
+        faults: vec![RestoreFaults { kind: "flip".to_owned(), drawn: 10, effective: 8, caught: 8 }],
         unmigrated: Some(true),
     });
     report
@@ -467,6 +479,7 @@ pub fn inconclusive() -> Report {
         walks: 2900,
         walked: 8000,
         witnessed: 1500,
+        restored: 0,
     };
     report.memory.deferred = 512;
     report.time = Time::new(Duration::from_secs(60), 15_000, 15_000);

@@ -26,7 +26,7 @@ mod write;
 pub use read::read;
 pub use write::write;
 
-use crate::StoreView;
+use crate::{FuncAddr, StoreView, Value};
 
 /// First bytes of every snapshot.
 pub const MAGIC: [u8; 8] = *b"\x7fwdiffsn";
@@ -52,6 +52,9 @@ pub struct Snapshot {
     /// Of each frame, which of its slots (locals, then operands) are dead: they
     /// are not carried.
     pub dead: Vec<Vec<bool>>,
+    /// Functions that are to be called when the present call has returned, with
+    /// their arguments: a command's `_start` after a module's start function.
+    pub next: Vec<(FuncAddr, Vec<Value>)>,
     /// Calls of host functions that were answered before: the position in the
     /// operation log.
     pub host_calls: u64,
@@ -122,6 +125,7 @@ pub(crate) mod kind {
     pub const FRAME: [u8; 4] = *b"FRAM";
     pub const CAUGHT: [u8; 4] = *b"CAUG";
     pub const HOST_CALL: [u8; 4] = *b"CALL";
+    pub const NEXT: [u8; 4] = *b"NEXT";
     pub const HOST: [u8; 4] = *b"HOST";
     pub const END: [u8; 4] = *b"END!";
 

@@ -204,6 +204,10 @@ impl Reader {
             kind::HOST_CALL => {
                 store.host_call = Some((payload.function()?, payload.list(Payload::value)?));
             }
+            kind::NEXT => {
+                self.snapshot.next = payload
+                    .list(|payload| Ok((payload.function()?, payload.list(Payload::value)?)))?;
+            }
             kind::HOST => self.snapshot.host = payload.rest().to_vec(),
             other => {
                 let reserved = kind::RESERVED.iter().find(|(kind, _)| *kind == other);

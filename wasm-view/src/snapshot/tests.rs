@@ -77,6 +77,7 @@ fn full() -> Snapshot {
             host_call: Some((func, vec![Value::I32(0)])),
         },
         dead: vec![vec![false; 20]],
+        next: vec![(func, vec![Value::I64(3)])],
         host_calls: 1 << 40,
         host: vec![1, 2, 3],
     }

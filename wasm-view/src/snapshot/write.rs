@@ -79,6 +79,14 @@ pub fn write(snapshot: &Snapshot) -> Vec<u8> {
             payload.list(args, |payload, value| payload.value(*value));
         });
     }
+    if !snapshot.next.is_empty() {
+        file.record(kind::NEXT, |payload| {
+            payload.list(&snapshot.next, |payload, (func, args)| {
+                payload.function(*func);
+                payload.list(args, |payload, value| payload.value(*value));
+            });
+        });
+    }
     if !snapshot.host.is_empty() {
         file.record(kind::HOST, |payload| payload.bytes.extend_from_slice(&snapshot.host));
     }

@@ -1,15 +1,23 @@
 //! `wdiff snapshot`: looking at a program that was halted.
 
+pub mod convert;
+pub mod mutants;
+
 use crate::cli::SnapshotCommand;
 use crate::error::CommandError;
-use crate::migrate::MOST_MEMORY;
-use crate::program;
+use crate::migrate::relay::dead_slots;
+use crate::migrate::{MOST_MEMORY, resume};
+use crate::program::{self, Program};
 use crate::session::limits;
-use oracle_interp::Oracle;
+use dwarf_map::erased;
+use oracle_interp::{Liveness, Oracle};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use wasi_host::WorldState;
+use wasi_host::state::NodeState;
 use wasm_view::Frame;
 use wasm_view::snapshot::{self, Snapshot};
 
@@ -31,8 +39,8 @@ pub fn main(command: &SnapshotCommand) -> Result<u8, CommandError> {
             }
         }
         SnapshotCommand::Check { file, program } => (check(file, program.as_deref())?, 0),
-        SnapshotCommand::Resume { .. } => return Err(not_built("resume")),
-        SnapshotCommand::Convert { .. } => return Err(not_built("convert")),
+        SnapshotCommand::Resume(args) => return resume::main(args),
+        SnapshotCommand::Convert(args) => return convert::main(args),
     };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -40,13 +48,11 @@ pub fn main(command: &SnapshotCommand) -> Result<u8, CommandError> {
     Ok(code)
 }
 
-fn not_built(name: &str) -> CommandError {
-    CommandError::unsupported(format_args!(
-        "wdiff snapshot {name} is not built yet; this version has show, diff, check"
-    ))
-}
-
-fn load(path: &Path) -> Result<Snapshot, CommandError> {
+/// Reads a snapshot.
+///
+/// # Errors
+/// Files that are none.
+pub fn load(path: &Path) -> Result<Snapshot, CommandError> {
     let bytes = std::fs::read(path).map_err(|e| CommandError::file("read", path, e))?;
     snapshot::read(&bytes, MOST_MEMORY)
         .map_err(|error| CommandError::input(format_args!("{}: {error}", path.display())))
@@ -108,12 +114,46 @@ fn show(snapshot: &Snapshot) -> String {
             store.objects.len()
         ));
     }
+    for (func, args) in &snapshot.next {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        line(format!("to come      call of function {} ({})", func.func, args.join(", ")));
+    }
+    if let Ok(state) = WorldState::decode(&snapshot.host) {
+        opened(&state).into_iter().for_each(&mut line);
+    }
     for (depth, (frame, dead)) in store.frames.iter().zip(&snapshot.dead).enumerate().rev() {
         let at = frame.boundary;
         line(format!("frame {depth}      function {} at {}", at.func, at.offset));
         slots(frame, dead).into_iter().for_each(|slot| line(format!("  {slot}")));
     }
     text
+}
+
+/// What a program has open, a line each.
+fn opened(state: &WorldState) -> Vec<String> {
+    let mut lines = vec![format!("arguments    {}", state.args.join(" "))];
+    lines.extend(state.env.iter().map(|pair| format!("environment  {pair}")));
+    for each in &state.descriptors {
+        let guest = |at: &u32| {
+            state.directories.get(*at as usize).map(String::as_str).unwrap_or("?").to_owned()
+        };
+        let what = match &each.node {
+            NodeState::Input { offset: None } => "standard input".to_owned(),
+            NodeState::Input { offset: Some(offset) } => format!("standard input, at {offset}"),
+            NodeState::Stdout => "standard output".to_owned(),
+            NodeState::Stderr => "standard error".to_owned(),
+            NodeState::File { directory, path, offset, size } => {
+                format!("{}/{path}, at {offset} of {size}", guest(directory))
+            }
+            NodeState::Directory { directory, path, listing, .. } => {
+                let listed = if listing.is_some() { ", being listed" } else { "" };
+                let below = if path == "." { String::new() } else { format!("/{path}") };
+                format!("directory {}{below}{listed}", guest(directory))
+            }
+        };
+        lines.push(format!("descriptor {} {what}", each.fd));
+    }
+    lines
 }
 
 fn diff(a: &Snapshot, b: &Snapshot) -> Vec<String> {
@@ -160,7 +200,12 @@ fn diff(a: &Snapshot, b: &Snapshot) -> Vec<String> {
             lines.push(format!("table {index} differs"));
         }
     }
-    if lines.is_empty() && (s != t || a.host_calls != b.host_calls) {
+    if let (Ok(own), Ok(other)) = (WorldState::decode(&a.host), WorldState::decode(&b.host))
+        && let Some(what) = own.difference(&other)
+    {
+        lines.push(what);
+    }
+    if lines.is_empty() && (s != t || a.next != b.next || a.host_calls != b.host_calls) {
         lines.push("the stores differ in what is not listed one by one".to_owned());
     }
     lines
@@ -172,15 +217,60 @@ fn check(file: &Path, program: Option<&Path>) -> Result<String, CommandError> {
         return Ok("whole and readable; name the program to check it against\n".to_owned());
     };
     let program = program::load(path)?;
-    let bad = |what: String| CommandError::input(format_args!("{}: {what}", file.display()));
-    if snapshot.modules.iter().any(|module| *module != program.sha256) {
-        return Err(bad(format!("a snapshot of another program than {}", path.display())));
+    fit(&program, &snapshot)
+        .map_err(|what| CommandError::input(format_args!("{}: {what}", file.display())))?;
+    let frames = snapshot.store.frames.len();
+    Ok(format!("fits {}: {frames} frames can be resumed\n", path.display()))
+}
+
+/// An oracle that stands where a snapshot was taken, if that is a state which the
+/// program can be in and go on from.
+///
+/// # Errors
+/// What does not fit, by name.
+pub fn fit(program: &Program, snapshot: &Snapshot) -> Result<Oracle, String> {
+    let Snapshot { modules, store, dead, next, host, .. } = snapshot;
+    if modules.iter().any(|module| *module != program.sha256) {
+        let path = program.path.display();
+        return Err(format!("a snapshot of another program than {path}"));
     }
-    let modules = vec![Arc::clone(&program.module); snapshot.modules.len()];
-    let mut oracle = Oracle::load(limits(), &modules, &snapshot.store)
-        .map_err(|error| bad(format!("it does not fit {}: {error}", path.display())))?;
-    if oracle.view() != snapshot.store {
-        return Err(bad("it holds more than the program can be in".to_owned()));
+    if modules.len() != 1 {
+        return Err(format!("{} instances; a program has one", modules.len()));
     }
-    Ok(format!("fits {}: {} frames can be resumed\n", path.display(), snapshot.store.frames.len()))
+    if store.frames.is_empty() {
+        return Err("it has no frame to go on from".to_owned());
+    }
+    if store.host_call.is_some() {
+        return Err("it waits for a host call, which nobody answers".to_owned());
+    }
+    let module = &program.module;
+    let mut oracle = Oracle::load(limits(), &[Arc::clone(module)], store)
+        .map_err(|error| format!("it does not fit {}: {error}", program.path.display()))?;
+    if oracle.view() != *store {
+        return Err("it holds more than the program can be in".to_owned());
+    }
+    let mut liveness = HashMap::new();
+    for (depth, (frame, dead)) in store.frames.iter().zip(dead).enumerate() {
+        let func = frame.boundary.func;
+        let known = liveness.entry(func).or_insert_with(|| Liveness::compute(module, func));
+        let known = known.as_ref();
+        let allowed = dead_slots(known, frame);
+        if known.is_some() && dead.iter().zip(allowed).any(|(dead, allowed)| *dead && !allowed) {
+            return Err(format!("frame {depth} lacks a slot that is needed"));
+        }
+    }
+    for (func, args) in next {
+        let ty = module.func_type(func.func).filter(|_| func.instance.index() == 0);
+        let fits = ty.is_some_and(|ty| {
+            let given = args.iter().map(|value| value.ty());
+            ty.params.len() == args.len() && given.zip(&ty.params).all(|(a, b)| a == erased(*b))
+        });
+        if !fits || module.function_import(func.func).is_some() {
+            return Err(format!("a call to come, of function {}, that cannot be made", func.func));
+        }
+    }
+    if !host.is_empty() {
+        WorldState::decode(host).map_err(|error| error.to_string())?;
+    }
+    Ok(oracle)
 }

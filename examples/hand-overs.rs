@@ -1,0 +1,106 @@
+//! Programs of the corpus handed round, and how often that went well.
+//!
+//! ```text
+//! cargo run --release --example hand-overs -- [MOST [RELAY]]
+//! ```
+//! Each program is run by `wdiff migrate --relay RELAY` (default
+//! `oracle,x86_64:speed,x86_64:none`) and handed over at every stable point, or
+//! at every n-th where there are more than MOST (default 20,000). Prints a line
+//! for each and the total, and ends with 1 if a view differed or an output was
+//! another than the unmigrated run's.
+
+#[path = "../tests/common/arguments.rs"]
+mod arguments;
+
+use corpus::Program;
+use reports::{Report, Verdict};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let most = words.next().map_or(Ok(20_000), |word| word.parse::<u64>());
+    let relay = words.next().unwrap_or_else(|| "oracle,x86_64:speed,x86_64:none".to_owned());
+    let (Ok(most), Some(wdiff)) = (most, wdiff()) else {
+        eprintln!("usage: hand-overs [MOST [RELAY]], with wdiff built beside it");
+        return ExitCode::from(2);
+    };
+    let began = Instant::now();
+    let (mut programs, mut total, mut frames, mut failed) = (0, 0, 0, 0);
+    println!(
+        "{:>9} {:>7} {:>9} {:>8} {:>9}  program",
+        "points", "every", "hand-overs", "frames", "ms each"
+    );
+    for program in corpus::quick() {
+        match one(&wdiff, &program, &relay, most) {
+            Ok(Some(line)) => {
+                println!("{} {}", line.text, program.name);
+                programs += 1;
+                total += line.hand_overs;
+                frames += line.frames;
+            }
+            // Too short to be handed over even once.
+            Ok(None) => {}
+            Err(what) => {
+                println!("FAILED {}: {what}", program.name);
+                failed += 1;
+            }
+        }
+    }
+    println!(
+        "{total} hand-overs of {frames} frames in {programs} programs, {failed} programs failed; relay {relay}, {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// What is printed of a program.
+struct Line {
+    text: String,
+    hand_overs: u64,
+    frames: u64,
+}
+
+fn one(wdiff: &Path, program: &Program, relay: &str, most: u64) -> Result<Option<Line>, String> {
+    let plain = ["run", "--stable", "calls", "--break", "stable"].map(OsString::from);
+    let points = report(wdiff, &plain, program)?.stable_points.executed;
+    if points == 0 {
+        return Ok(None);
+    }
+    let every = points.div_ceil(most);
+    let options = ["migrate", "--relay", relay, "--every", &every.to_string()].map(OsString::from);
+    let report = report(wdiff, &options, program)?;
+    let section = report.migration.as_ref().ok_or("no section `migration`")?;
+    let short = section.hand_overs == 0 && report.verdict == Verdict::Inconclusive;
+    if report.verdict != Verdict::Match && !short {
+        return Err(reports::text::render(&report, reports::Style::plain()));
+    }
+    if section.unmigrated != Some(true) {
+        return Err("it was not run once more unmigrated, or behaved otherwise".to_owned());
+    }
+    let seconds = section.capture_s + section.transfer_s + section.restore_s;
+    let each = 1e3 * seconds / section.hand_overs.max(1) as f64;
+    let text =
+        format!("{points:9} {every:7} {:9} {:8} {each:9.3} ", section.hand_overs, section.frames);
+    Ok(Some(Line { text, hand_overs: section.hand_overs, frames: section.frames }))
+}
+
+fn report(wdiff: &Path, options: &[OsString], program: &Program) -> Result<Report, String> {
+    let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = scratch.path().join("report.json");
+    let mut command = Command::new(wdiff);
+    command.args(options).args(["--format", "json", "--output"]).arg(&file);
+    command.args(arguments::arguments(program, &scratch));
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    reports::json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// The command, built beside this example.
+fn wdiff() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    Some(own.parent()?.parent()?.join("wdiff")).filter(|path| path.exists())
+}
