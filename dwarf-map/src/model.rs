@@ -222,7 +222,7 @@ pub struct BoundaryMap {
 }
 
 /// What was compiled in at a stable point: a poll right behind its trap, and
-/// a *cold path* that stores the state, executes a trap instruction and goes on
+/// a *cold path* that stores the state or keeps it alive, executes a trap instruction and goes on
 /// where the poll would have.
 ///
 /// ```text

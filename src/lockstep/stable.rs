@@ -7,7 +7,7 @@
 //! 1. *It is there*: the Wasm has a stable point here, of this kind, and the map
 //!    says so, poll and cold path included; and the map has no others.
 //! 2. *Every live slot has a location*, live by the oracle's analysis of the
-//!    Wasm, and is stored by the cold path. The same holds for frames suspended
+//!    Wasm, and is one that the map calls live. The same holds for frames suspended
 //!    in calls, where calls are stable points. (That what the location holds is
 //!    right is the comparison that is made at every boundary.)
 //! 3. *All frames are there*: the stack is unwound to its end, every frame held
@@ -15,7 +15,8 @@
 //!    stable point pays for `FRAMES_PER_POINT` frames and a walk is made when
 //!    enough has been paid: at every one of them as long as the stack is not
 //!    deeper than that, else at every so many.
-//! 4. With `--paranoid`, *the cold path agrees*: the flag is set, the subject
+//! 4. With `--paranoid`, for which code is compiled that stores the whole state on
+//!    its cold paths, *the cold path agrees*: the flag is set, the subject
 //!    runs through its poll into the cold path, halts at that path's trap, and
 //!    what it wrote into the state buffer must be what the oracle has. Then it
 //!    rejoins and goes on from there. That is every second execution of each

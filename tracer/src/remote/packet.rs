@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn packets_are_framed_and_answers_taken_apart() {
-        let (mut connection, mut stub) = with_answers(b"+$OK#9a+$7d}]#b2");
+        let (mut connection, mut stub) = with_answers(b"+$OK#9a+$7d}]#75");
         let mut answers = Vec::new();
         connection
             .exchange(&[b"g", b"p1"], |answer| {
