@@ -133,7 +133,8 @@ fn faults() -> Result<(), Failed> {
             ["--relay", "oracle,x86_64:speed,x86_64:none", "--inject-random", "48", "--seed"];
         let mut args: Vec<OsString> = options.map(Into::into).to_vec();
         args.push(seed.to_string().into());
-        args.extend(named(name, &common::scratch()));
+        let scratch = common::scratch();
+        args.extend(named(name, &scratch));
         let (output, report) = migrate(&args)?;
         let section = report.migration.as_ref().ok_or("no section")?;
         demand(output.status.code() == Some(0), || format!("{name}: {section:?}"))?;

@@ -114,19 +114,8 @@ impl Store {
                 given: imports.len(),
             });
         }
-        let mut instance = Instance {
-            id,
-            module: Arc::clone(module),
-            memories: Vec::new(),
-            tables: Vec::new(),
-            globals: Vec::new(),
-            tags: Vec::new(),
-            type_ids: self.types.add(&module.types, &module.rec_groups),
-            imported_funcs: Vec::new(),
-            dropped_data: Vec::new(),
-            elements: Vec::new(),
-            dropped_elements: Vec::new(),
-        };
+        let types = self.types.add(&module.types, &module.rec_groups);
+        let mut instance = Instance::without_definitions(id, module, types);
         for (import, &given) in declared.iter().zip(imports) {
             self.link_import(&mut instance, import, given).map_err(|mismatch| {
                 InstantiateError::Import {
@@ -139,7 +128,8 @@ impl Store {
         Ok(instance)
     }
 
-    fn link_import(
+    /// Adds an import to an instance, if what is given for it is of its type.
+    pub(crate) fn link_import(
         &self,
         instance: &mut Instance,
         import: &Import,

@@ -88,6 +88,27 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// An instance that nothing has been linked to yet.
+    pub(crate) fn without_definitions(
+        id: InstanceId,
+        module: &Arc<Module>,
+        type_ids: Vec<TypeIdx>,
+    ) -> Instance {
+        Instance {
+            id,
+            module: Arc::clone(module),
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            tags: Vec::new(),
+            type_ids,
+            imported_funcs: Vec::new(),
+            dropped_data: Vec::new(),
+            elements: Vec::new(),
+            dropped_elements: Vec::new(),
+        }
+    }
+
     /// Its place in the store.
     pub fn id(&self) -> InstanceId {
         self.id

@@ -9,15 +9,18 @@
 use super::exceptions::Caught;
 use super::{FrameRecord, HostCall, Limits, Oracle, State};
 use crate::heap::{Exception, Object, Target, write_field};
-use crate::module::{Module, OpIdx};
+use crate::instantiate::Extern;
+use crate::module::{ImportKind, Module, OpIdx};
 use crate::op::Op;
 use crate::rare::Rare;
 use crate::store::{Global, Instance, Memory, Store, Table};
-use crate::types::CompositeType;
+use crate::types::{CompositeType, map_ref, map_val};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wasm_view::view::{CaughtView, ExceptionView, InstanceView, MemoryView, ObjectView, TableView};
 use wasm_view::{
-    Cell, Frame, FuncAddr, FuncType, InternalRef, MemoryType, StoreView, TypeIdx, ValType, Value,
+    Cell, Frame, FuncAddr, FuncIdx, FuncType, GlobalType, InternalRef, MemoryType, StoreView,
+    TableType, TypeIdx, ValType, Value,
 };
 
 /// Why a view is none of these modules.
@@ -43,6 +46,9 @@ pub enum LoadError {
     #[error("limit reached: {0}")]
     Limit(&'static str),
 }
+
+/// See [`Store::check_definitions`].
+const OTHER_DEFINITION: &str = "a definition of another type than its module's, or of two modules";
 
 fn mismatch(place: impl std::fmt::Display, what: &'static str) -> LoadError {
     LoadError::Mismatch { place: place.to_string(), what }
@@ -146,6 +152,7 @@ impl Oracle {
         }
         store.load_definitions(view, &limits)?;
         store.load_heap(view, &limits)?;
+        store.check_definitions(view)?;
         store.check_values(view)?;
         for (depth, frame) in view.frames.iter().enumerate() {
             oracle.load_frame(depth, frame, view)?;
@@ -442,6 +449,65 @@ impl Store {
         }
         if self.heap.used() as u64 > limits.max_heap_bytes {
             return Err(LoadError::Limit(Limits::HEAP_BYTES));
+        }
+        Ok(())
+    }
+
+    /// That what an instance names is what its module declares, and that nobody
+    /// else defines it.
+    fn check_definitions(&self, view: &StoreView) -> Result<(), LoadError> {
+        let mut defined = BTreeSet::new();
+        for (index, given) in view.instances.iter().enumerate() {
+            let place = || format!("instance {index}");
+            let Instance { id, module, type_ids, .. } = &self.instances[index];
+            let mut linked = Instance::without_definitions(*id, module, type_ids.clone());
+            for import in module.imports() {
+                let at = match import.kind {
+                    ImportKind::Func(_) => {
+                        let func = linked.imported_funcs.len();
+                        let own = FuncAddr { instance: *id, func: FuncIdx::from_index(func) };
+                        match given.imported_funcs[func] {
+                            host if host == own => Extern::HostFunc,
+                            other => Extern::Func(other),
+                        }
+                    }
+                    ImportKind::Memory(_) => Extern::Memory(given.memories[linked.memories.len()]),
+                    ImportKind::Table(_) => Extern::Table(given.tables[linked.tables.len()]),
+                    ImportKind::Global(_) => Extern::Global(given.globals[linked.globals.len()]),
+                    ImportKind::Tag(_) => Extern::Tag(given.tags[linked.tags.len()]),
+                };
+                let fits = self.link_import(&mut linked, import, at).is_ok();
+                ensure(fits, place(), "an import of another type than its module declares")?;
+            }
+            let ids = type_ids.clone();
+            let local = |index: TypeIdx| ids[index.index()];
+            let memories = given.memories.iter().zip(&module.memories).skip(linked.memories.len());
+            for (id, ty) in memories {
+                let memory = &self.memories[id.index()];
+                let fits = memory.ty == *ty && memory.pages() >= ty.minimum;
+                ensure(fits && defined.insert((0, id.index())), place(), OTHER_DEFINITION)?;
+            }
+            let tables = given.tables.iter().zip(&module.tables).skip(linked.tables.len());
+            for (id, ty) in tables {
+                let Table { ty: actual, elements } = &self.tables[id.index()];
+                let ty = TableType { element: map_ref(ty.element, &local), ..*ty };
+                let size = elements.len() as u64;
+                let fits = *actual == ty
+                    && size >= ty.minimum
+                    && ty.maximum.is_none_or(|maximum| size <= maximum);
+                ensure(fits && defined.insert((1, id.index())), place(), OTHER_DEFINITION)?;
+            }
+            let globals = given.globals.iter().zip(&module.globals).skip(linked.globals.len());
+            for (id, ty) in globals {
+                let ty = GlobalType { content: map_val(ty.content, &local), ..*ty };
+                let fits = self.globals[id.index()].ty == ty;
+                ensure(fits && defined.insert((2, id.index())), place(), OTHER_DEFINITION)?;
+            }
+            let tags = given.tags.iter().zip(&module.tags).skip(linked.tags.len());
+            for (id, ty) in tags {
+                let fits = self.tags[id.index()] == local(*ty);
+                ensure(fits && defined.insert((3, id.index())), place(), OTHER_DEFINITION)?;
+            }
         }
         Ok(())
     }

@@ -65,7 +65,18 @@ impl Lockstep<'_> {
             }
             let expected = std::mem::replace(&mut table.elements, elements);
             if table.elements != expected {
-                differences.push(format!("table {id}"));
+                let at = expected.iter().zip(&table.elements).position(|(a, b)| a != b);
+                differences.push(match at {
+                    Some(at) => format!(
+                        "table {id} element {at}: {:?}, expected {:?}",
+                        table.elements[at], expected[at]
+                    ),
+                    None => format!(
+                        "table {id}: {} elements, expected {}",
+                        table.elements.len(),
+                        expected.len()
+                    ),
+                });
             }
         }
         for (number, (owner, index)) in self.defined_globals().enumerate() {

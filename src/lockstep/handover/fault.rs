@@ -4,6 +4,7 @@
 //! seed and done once; what makes no difference (a bit of a slot that the stable
 //! point does not load) is not done, and the report does not name it.
 
+use super::nothing;
 use crate::error::CommandError;
 use crate::lockstep::follow::Lockstep;
 use dwarf_map::StablePoint;
@@ -122,6 +123,24 @@ impl RestoreFault {
 }
 
 impl Lockstep<'_> {
+    /// Whether the innermost frame stands at its function's entry with nothing but zeros
+    /// that matter: its restored caller, whose arguments are zeros, calls it so. Left
+    /// out it is there all the same.
+    pub(super) fn innermost_is_as_called(&self) -> bool {
+        let frame = self.oracle.depth().checked_sub(1).and_then(|last| self.oracle.frame(last));
+        let Some(frame) = frame.map(|frame| frame.to_frame()) else { return false };
+        let Some(place) = self.plan.boundary(frame.boundary, &self.image.map) else {
+            return false;
+        };
+        let function = &self.image.map.functions[place.function as usize];
+        let Some(point) = function.stable_point(frame.boundary.offset) else { return false };
+        place.index == 0
+            && point.slots.iter().all(|(slot, _)| {
+                let value = frame.locals.get(slot.index()).map(|(_, value)| *value);
+                value.is_some_and(|value| value == nothing(value))
+            })
+    }
+
     /// Spoils what a frame holds and its stable point loads.
     pub(super) fn spoil(
         &mut self,

@@ -56,7 +56,8 @@ impl Lockstep<'_> {
         let depth = self.oracle.depth();
         let mut lead = Lead::default();
         let leaves_out = self.fault.is_some_and(|fault| fault.kind == RestoreFaultKind::Frame);
-        let restored = depth - usize::from(leaves_out && depth > 1);
+        let leaves_out = leaves_out && depth > 1 && !self.innermost_is_as_called();
+        let restored = depth - usize::from(leaves_out);
         if restored < depth {
             self.fault = None;
             self.spoilt = Some("the innermost frame left out".to_owned());
