@@ -101,6 +101,10 @@ pub(crate) fn entry_signature() -> Signature {
     signature
 }
 
+/// Cranelift's number for the trap that is all of a stable point's cold path: none
+/// of the program's.
+pub(crate) const STABLE_TRAP: TrapCode = TrapCode::unwrap_user(200);
+
 /// Cranelift's number for a trap: ours, which it carries through untouched.
 /// Every code is between 1 and 10, far below those that Cranelift reserves.
 pub(crate) fn trap_code(trap: Trap) -> TrapCode {

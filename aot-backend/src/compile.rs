@@ -342,9 +342,16 @@ impl<'a> Compiler<'a> {
         let (boundaries, points) = (translated.boundaries.len(), translated.stable.len());
         let tags = Tags::of(self.options.isa, code, boundaries, &translated.calls, points)?;
         let find = |marks: &_| Poll::find(self.options.isa, code.buffer.data(), *marks);
-        let polls = tags.stable.iter().map(find);
-        let polls: Vec<Option<Poll>> = polls.collect::<Result<_, _>>()?;
-        let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
+        let polls: Result<Vec<Option<Poll>>, _> = tags.stable.iter().map(find).collect();
+        let (polls, lost) = match polls {
+            Ok(polls) => {
+                let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
+                (polls, lost)
+            }
+            // One looks at what another one has loaded.
+            Err(_) if !keep.fenced => (Vec::new(), Keep { fenced: true, ..Keep::default() }),
+            Err(error) => return Err(error.into()),
+        };
         if lost != Keep::default() {
             self.budget = budget;
             return Ok((validator.into_allocations(), Some(lost)));

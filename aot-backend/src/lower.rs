@@ -7,7 +7,7 @@
 //! local: a label's range ends only at its next definition in code order, so a
 //! label with several definitions names a stale place on some paths.
 
-use crate::abi::{Symbol, stack_arguments_of, trap_of};
+use crate::abi::{STABLE_TRAP, Symbol, stack_arguments_of, trap_of};
 use crate::equal::Classes;
 use crate::error::CompileError;
 use cranelift_codegen::Context;
@@ -298,7 +298,8 @@ impl Lowered {
     pub fn traps(&self) -> Result<Vec<(u32, Trap, Option<WasmOffset>)>, CompileError> {
         let locations = self.code.buffer.get_srclocs_sorted();
         let mut traps = Vec::with_capacity(self.code.buffer.traps().len());
-        for site in self.code.buffer.traps() {
+        let sites = self.code.buffer.traps().iter();
+        for site in sites.filter(|site| site.code != STABLE_TRAP) {
             let trap = trap_of(site.code)
                 .ok_or_else(|| CompileError::bug(format!("trap code {}", site.code)))?;
             let next = locations.partition_point(|range| range.start <= site.offset);

@@ -36,7 +36,8 @@ pub(crate) struct Poll {
     pub next: u32,
     /// First byte of the cold path.
     pub cold: u32,
-    /// The cold path's trap instruction.
+    /// The cold path's trap instruction. Where the path is that alone, it does not lead
+    /// back to `next`.
     pub trap: u32,
 }
 
@@ -51,12 +52,20 @@ impl Poll {
         let part = |part: StablePart| marks[part as usize];
         let (start, inner, exit) =
             match (part(StablePart::Poll), part(StablePart::Cold), part(StablePart::Exit)) {
-                (Some(poll), Some(cold), Some(exit)) => (poll, cold, exit),
+                (Some(poll), Some(cold), Some(exit)) => (poll, cold, Some(exit)),
+                (Some(poll), None, None) => (poll, poll, None),
                 (None, None, None) => return Ok(None),
                 _ => return Err(bug("without one of its parts")),
             };
-        let trap = trap_after(isa, code, exit).ok_or_else(|| bug("whose path has no trap"))?;
+        let trap = match exit {
+            Some(exit) => {
+                let trap = trap_after(isa, code, exit);
+                Some(trap.ok_or_else(|| bug("whose path has no trap"))?)
+            }
+            None => None,
+        };
         if isa != Isa::X86_64 {
+            let trap = trap.ok_or_else(|| bug("without a path"))?;
             return foreign(isa, code, (start, inner, trap)).map(Some).map_err(bug);
         }
         let mut silent = Silent::default();
@@ -73,10 +82,11 @@ impl Poll {
                 FlowControl::ConditionalBranch => {
                     let end = instruction.next_ip() as u32;
                     let target = instruction.near_branch_target() as u32;
-                    let (cold, next) = if leads_to(code, target, inner) {
+                    let lone = trap.is_none() && is_trap_alone(code, target);
+                    let (cold, next) = if lone || trap.is_some() && leads_to(code, target, inner) {
                         silent.nothing(bytes.len());
                         (target, end)
-                    } else if leads_to(code, end, inner) {
+                    } else if trap.is_some() && leads_to(code, end, inner) {
                         silent.keep(&always(bytes).ok_or_else(|| bug("with an odd branch"))?);
                         (end, target)
                     } else {
@@ -93,7 +103,7 @@ impl Poll {
                         branch,
                         next,
                         cold,
-                        trap,
+                        trap: trap.unwrap_or(cold),
                     }));
                 }
                 _ => return Err(bug(&format!("with `{instruction}`"))),
@@ -176,9 +186,11 @@ fn decode(code: &[u8], from: u32) -> impl Iterator<Item = Instruction> + '_ {
     })
 }
 
-/// A load of the flag, or a comparison of what was loaded.
+/// A test of the flag, or its load and a test of what was loaded.
 fn looks_at_flag(instruction: &Instruction) -> bool {
-    let flag = instruction.memory_displacement64() == u64::from(InstanceLayout::FLAG)
+    let flag = u64::from(InstanceLayout::FLAG);
+    let flag = flag..flag + u64::from(InstanceLayout::FLAG_SIZE);
+    let flag = flag.contains(&instruction.memory_displacement64())
         && instruction.memory_index() == Register::None
         && !matches!(instruction.memory_base(), Register::RSP | Register::RBP | Register::None);
     let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
@@ -187,10 +199,9 @@ fn looks_at_flag(instruction: &Instruction) -> bool {
             memory
                 && flag
                 && instruction.op0_kind() == OpKind::Register
-                && instruction.op0_register().size() == 4
+                && instruction.op0_register().size() == 8
         }
-        Mnemonic::Cmp => memory && flag,
-        Mnemonic::Test => !memory && instruction.op0_register() == instruction.op1_register(),
+        Mnemonic::Test => !memory || flag,
         _ => false,
     }
 }
@@ -221,6 +232,11 @@ fn is_move(instruction: &Instruction) -> bool {
         OpKind::Memory => matches!(instruction.memory_base(), Register::RSP | Register::RBP),
         _ => false,
     })
+}
+
+/// Whether there is what Cranelift makes of a trap (`ud2`).
+fn is_trap_alone(code: &[u8], at: u32) -> bool {
+    code.get(at as usize..).is_some_and(|rest| rest.starts_with(&Isa::UD2))
 }
 
 /// Whether execution goes from `from` straight to `to`.
@@ -300,9 +316,9 @@ fn always(conditional: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// cmp dword ptr [rdi + 8], 0; jne or je; and what follows.
+    /// test [rdi + 64], rdi; jne or je; and what follows.
     fn code(branch: u8, distance: i32, behind: &[u8]) -> Vec<u8> {
-        let mut code = vec![0x83, 0x7f, 0x08, 0x00, 0x0f, branch];
+        let mut code = vec![0x48, 0x85, 0x7f, 0x40, 0x0f, branch];
         code.extend(distance.to_le_bytes());
         code.extend(behind);
         code

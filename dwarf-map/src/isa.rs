@@ -31,6 +31,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// An instruction of x86-64 that is none (Intel SDM volume 2, `UD`).
+    pub const UD2: [u8; 2] = [0x0f, 0x0b];
+
     /// Every one.
     pub const ALL: [Isa; 4] = [Isa::X86_64, Isa::Aarch64, Isa::Riscv64, Isa::S390x];
 
@@ -209,6 +212,14 @@ impl Isa {
     /// What fills the gaps between functions: running into one stops at once.
     pub fn filler(self, bytes: usize) -> impl Iterator<Item = u8> {
         self.trap().iter().copied().cycle().take(bytes)
+    }
+
+    /// Whether there is a trap at an offset of the code that can be all of a cold path:
+    /// a trap instruction, or the one that compilers end dead ends with.
+    pub fn is_lone_trap(self, text: &[u8], at: CodeOffset) -> bool {
+        let rest = usize::try_from(at.get()).ok().and_then(|at| text.get(at..));
+        self.is_trap(text, at)
+            || self == Isa::X86_64 && rest.is_some_and(|rest| rest.starts_with(&Self::UD2))
     }
 
     /// Whether there is a trap instruction at an offset of the code.

@@ -55,19 +55,27 @@ pub struct InstanceLayout {
 
 impl InstanceLayout {
     /// First eight bytes of instance data.
-    pub const MAGIC: u64 = u64::from_le_bytes(*b"wdiffvm2");
-    /// Offset of the flag that armed polls look at, four bytes: not 0 sends
-    /// execution into the cold path of the next stable point.
-    pub const FLAG: u32 = 8;
+    pub const MAGIC: u64 = u64::from_le_bytes(*b"wdiffvm3");
+    /// Offset of the flag that armed polls look at. It is one cache line, and a poll
+    /// looks at any eight bytes of it, so that no compiler takes two polls for one.
+    /// [`Self::ARMED`] all over sends execution into the cold path of the next stable
+    /// point, 0 does not.
+    pub const FLAG: u32 = 64;
+    /// Bytes of the flag.
+    pub const FLAG_SIZE: u32 = 64;
+    /// What each eight bytes of the flag are to send execution into cold paths: all
+    /// ones, because a poll asks whether they have a bit in common with the address
+    /// of the instance data. That is in a register anyway.
+    pub const ARMED: u64 = u64::MAX;
+    /// Offset of the address of the state buffer, which cold paths write.
+    pub const STATE_BUFFER: u32 = 8;
     /// Offset of the number of the stable point at which to go on, four bytes,
     /// which the cold path of a function's entry looks at behind its trap: 0
     /// goes on at the entry, any other one
     /// [restores](crate::StablePoint::restore).
-    pub const RESTORE: u32 = 12;
-    /// Offset of the address of the state buffer, which cold paths write.
-    pub const STATE_BUFFER: u32 = 16;
+    pub const RESTORE: u32 = 16;
     /// Bytes before the argument area.
-    const HEADER: u32 = 32;
+    const HEADER: u32 = Self::FLAG + Self::FLAG_SIZE;
     /// Bytes of an argument or result in the argument area.
     pub const ARGUMENT_SIZE: u32 = 16;
     /// Bytes of a memory or table entry.

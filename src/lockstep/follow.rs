@@ -478,14 +478,7 @@ impl<'a> Lockstep<'a> {
                 Some(Site::Boundary(at)) => self.meet_boundary(event, at),
                 Some(Site::Thunk(index)) => self.meet_thunk(event, index),
                 Some(Site::Finish(index)) => self.meet_finish(event, index),
-                Some(Site::Cold(function)) => {
-                    let func = self.image.map.functions[function as usize].func;
-                    self.diverged(
-                        DivergenceKind::StablePoint,
-                        format!("the subject took a cold path of function {func} unasked"),
-                        Vec::new(),
-                    )
-                }
+                Some(Site::Cold(function)) => self.cold_path_unasked(function),
                 None => self.diverged(
                     DivergenceKind::Sandbox,
                     format!(
@@ -651,6 +644,12 @@ impl<'a> Lockstep<'a> {
         Ok(Next::End(Ending::Diverged(Box::new(finding))))
     }
 
+    fn cold_path_unasked(&mut self, function: u32) -> Result<Next, CommandError> {
+        let func = self.image.map.functions[function as usize].func;
+        let what = format!("the subject took a cold path of function {func} unasked");
+        self.diverged(DivergenceKind::StablePoint, what, Vec::new())
+    }
+
     /// Stops that are neither boundaries nor thunks.
     pub(super) fn meet_otherwise(
         &mut self,
@@ -665,7 +664,11 @@ impl<'a> Lockstep<'a> {
                 Some(request) => Ok(Next::End(self.asked(request))),
                 None => Ok(Next::Go(event)),
             },
-            Stop::Fault { signal, pc, address, .. } => self.fault(event, signal, pc, address),
+            Stop::Fault { signal, pc, address, .. } => match self.plan.site(pc) {
+                // A cold path that is a trap alone.
+                Some(Site::Cold(function)) => self.cold_path_unasked(function),
+                _ => self.fault(event, signal, pc, address),
+            },
             Stop::Syscall { number, pc } => self.diverged(
                 DivergenceKind::Sandbox,
                 format!("the subject tried system call {number} at {pc}; it was not executed"),

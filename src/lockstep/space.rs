@@ -137,6 +137,16 @@ impl Blueprint {
 /// A place in a region.
 type Place = (RegionId, u32);
 
+/// Where armed polls lead.
+#[derive(Clone, Copy, Debug)]
+pub enum Polls {
+    /// Into the cold path, which halts at its trap.
+    ToColdPath,
+    /// Past it; and a cold path that halted at its trap goes on at the restore
+    /// edge of this number, 0 where it came from.
+    Past(u32),
+}
+
 /// Where an instance's parts lie, and their regions.
 pub struct Space {
     /// Layout of the instance data.
@@ -658,6 +668,17 @@ impl Space {
         value: u64,
     ) -> Result<(), CommandError> {
         subject.region(self.data).write_u64(u64::from(offset), value).map_err(CommandError::bug)
+    }
+
+    /// Says where the next armed poll leads.
+    pub(super) fn send(&self, subject: &Subject, polls: Polls) -> Result<(), CommandError> {
+        let (flag, edge) = match polls {
+            Polls::ToColdPath => (InstanceLayout::ARMED, 0),
+            Polls::Past(edge) => (0, edge),
+        };
+        self.put(subject, InstanceLayout::RESTORE, u64::from(edge))?;
+        let words = (0..InstanceLayout::FLAG_SIZE).step_by(8);
+        words.map(|word| InstanceLayout::FLAG + word).try_for_each(|at| self.put(subject, at, flag))
     }
 
     /// Fills in all that is known before instantiation.

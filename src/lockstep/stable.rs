@@ -26,13 +26,13 @@ use super::compare::{describe_location, difference, same};
 use super::follow::{Lockstep, Next};
 use super::frames::FrameFinding;
 use super::plan::{BoundaryId, Site, Width};
+use super::space::Polls;
 use super::space::read_u128;
 use crate::error::CommandError;
 use aot_backend::{Image, StablePoints};
 use dwarf_map::check::{StableKinds, stable_kinds};
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, FunctionMap, InstanceLayout, Location, StableKind, StablePoint,
-    SubjectAddr,
+    Anchor, BoundaryMap, CallSite, FunctionMap, Location, StableKind, StablePoint, SubjectAddr,
 };
 use oracle_interp::Event;
 use oracle_interp::liveness::Liveness;
@@ -319,7 +319,7 @@ impl Lockstep<'_> {
         for &(_, offset) in &point.slots {
             self.spaces[owner].spoil_state(&self.subject, offset)?;
         }
-        self.spaces[owner].put(&self.subject, InstanceLayout::FLAG, 1)?;
+        self.spaces[owner].send(&self.subject, Polls::ToColdPath)?;
         let stop = loop {
             match self.subject.resume().map_err(CommandError::host)? {
                 Stop::Interrupted => {
@@ -351,7 +351,7 @@ impl Lockstep<'_> {
                 return self.diverged(DivergenceKind::StablePoint, what, Vec::new()).map(Some);
             }
         }
-        self.spaces[owner].put(&self.subject, InstanceLayout::FLAG, 0)?;
+        self.spaces[owner].send(&self.subject, Polls::Past(0))?;
         self.stats.witnessed += 1;
         let header = self.spaces[owner].state_word(&self.subject, 0)?;
         let expected = u64::from(boundary.offset.get());

@@ -6,7 +6,7 @@ use super::tags::Tags;
 use super::wasm::Graph;
 use crate::lower::Lowered;
 use crate::polls::Poll;
-use crate::translate::{BoundaryDraft, CallDraft, StableDraft};
+use crate::translate::{BoundaryDraft, CallDraft, StableDraft, polled};
 use std::collections::{BTreeSet, HashMap};
 use wasm_view::{Trap, WasmOffset};
 
@@ -37,7 +37,9 @@ pub(crate) fn find(
     let offsets: Vec<u32> = boundaries.iter().map(|draft| draft.offset.get()).collect();
     let mut found = match graph.filter(|_| complete) {
         Some(graph) => {
-            let mut facts = facts(lowered, tags, calls, sites, graph);
+            let polled_at = stable.0.iter().map(|draft| offsets.get(draft.boundary as usize));
+            let polled_at: Vec<u32> = polled_at.map(|at| at.copied().unwrap_or(u32::MAX)).collect();
+            let mut facts = facts(lowered, tags, calls, (sites, &polled_at), graph);
             for (draft, poll) in stable.0.iter().zip(stable.1) {
                 let (Some(poll), Some(&offset)) = (poll, offsets.get(draft.boundary as usize))
                 else {
@@ -74,7 +76,7 @@ fn facts<'a>(
     lowered: &'a Lowered,
     tags: &Tags,
     calls: &[CallDraft],
-    sites: Vec<(u32, u32)>,
+    (sites, polled_at): (Vec<(u32, u32)>, &[u32]),
     graph: &Graph,
 ) -> CodeFacts<'a> {
     let buffer = &lowered.code.buffer;
@@ -82,7 +84,10 @@ fn facts<'a>(
         .get_srclocs_sorted()
         .iter()
         .filter(|range| range.start < range.end)
-        .map(|range| (range.start, range.end, range.loc.bits()))
+        .map(|range| {
+            let polled = polled(range.loc).and_then(|point| polled_at.get(point).copied());
+            (range.start, range.end, polled.unwrap_or(range.loc.bits()))
+        })
         .collect();
     locations.sort_unstable();
     let returns: HashMap<u32, u32> = calls

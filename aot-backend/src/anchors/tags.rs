@@ -6,7 +6,7 @@
 //! trap, and anything but plain data movement on the way is a bug.
 
 use crate::error::CompileError;
-use crate::translate::{CallDraft, StablePart};
+use crate::translate::{CallDraft, StablePart, polled};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::FinalizedMachExceptionHandler;
 use cranelift_codegen::MachDebugTagPos;
@@ -66,6 +66,20 @@ impl Tags {
                 };
                 *call = Some(site.ret_addr);
                 tags.handlers.insert(number, pc);
+            }
+        }
+        // The trap that a poll leads to has the same location.
+        let traps: HashSet<u32> = code.buffer.traps().iter().map(|trap| trap.offset).collect();
+        for range in code.buffer.get_srclocs_sorted() {
+            let Some(point) = polled(range.loc) else { continue };
+            if traps.contains(&range.start) {
+                continue;
+            }
+            match tags.stable.get_mut(point) {
+                Some([place @ None, _, _]) => *place = Some(range.start),
+                // A move may have come between.
+                Some([Some(place), _, _]) => *place = (*place).min(range.start),
+                None => return Err(CompileError::bug(format!("a poll of stable point {point}"))),
             }
         }
         let returns: Vec<u32> = code.buffer.call_sites().map(|site| site.ret_addr).collect();

@@ -58,7 +58,7 @@ use dwarf_map::{InstanceLayout, StableKind, StablePoints};
 pub(crate) use exception::HandlerDraft;
 use exception::{LegacyEnds, Scope};
 use live::{Course, Live};
-pub(crate) use stable::{Keep, StableDraft, StablePart};
+pub(crate) use stable::{Keep, StableDraft, StablePart, polled};
 use state::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -598,6 +598,9 @@ impl Translator<'_, '_> {
         let tag = u32::try_from(self.boundaries.len()).unwrap_or(STABLE_TAG);
         if tag >= STABLE_TAG {
             return Err(CompileError::too_large("a function has too many instructions"));
+        }
+        if offset.get() & stable::POLL_LOCATION != 0 {
+            return Err(CompileError::too_large("the module has more than 2 GiB"));
         }
         let kinds = [self.next_stable.take(), is_call.then_some(StableKind::Call)];
         let stable = kinds.into_iter().flatten().find(|kind| self.env.stable.has(*kind));

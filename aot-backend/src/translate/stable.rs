@@ -3,7 +3,7 @@
 //! ```text
 //!   sequence_point, debugtrap         the boundary, as everywhere
 //!   sequence_point                    (POLL)
-//!   brif load(flag), cold, next
+//!   brif load(flag) & instance, cold, next
 //! next:                               cold:
 //!   the Wasm instruction                sequence_point             (COLD)
 //!                                       buffer := offset, live slots
@@ -11,13 +11,19 @@
 //!                                       jump next
 //! ```
 //! In code as it ships the first line is missing, and the poll itself is where the
-//! boundary's state is read.
+//! boundary's state is read. Most cold paths then have nothing to store, and are a trap alone:
+//!
+//! ```text
+//!   trapnz load(flag + n) & instance  (POLL) the boundary
+//!   the Wasm instruction
+//! ```
 //!
 //! What the cold path stores it must be able to reach, so that every live value
 //! is somewhere at the trap or poll: in a register, on the stack, or in what it is
 //! computed from. In code as it ships nothing is stored that is somewhere anyway,
 //! which is nearly all, unless another witness of the state is asked for. The sequence point before each poll keeps Cranelift from
-//! merging the loads of the flag; without, 81 polls became one.
+//! merging the loads of the flag; without, 81 polls became one. Where
+//! the cold path is a trap alone they look at different bytes of the flag instead.
 //!
 //! **Restore edges**, where they are asked for, are the way back: see
 //! [`Translator::restore_edges`]. They make a stable point a place where values
@@ -39,7 +45,7 @@ use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
     Block, BlockCall, DebugTag, InstBuilder, JumpTableData, SourceLoc, StackSlot, StackSlotData,
-    StackSlotKind, Value, types,
+    StackSlotKind, types,
 };
 use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
 use std::collections::BTreeMap;
@@ -56,12 +62,33 @@ pub(crate) struct Keep {
     /// Stored on the cold path of a boundary, which is enough for most to be
     /// somewhere at the poll.
     pub cold: BTreeMap<u32, Vec<usize>>,
+    /// Whether there has to be a fence at each poll: two were taken for one.
+    pub fenced: bool,
+}
+
+/// Polls in sequence that look at different bytes of the flag.
+const POLL_OFFSETS: u32 = InstanceLayout::FLAG_SIZE - 7;
+
+/// Set in the source location of a poll that is a trap alone, the number of the
+/// stable point being the rest: all that says which instructions it is.
+pub(super) const POLL_LOCATION: u32 = 1 << 31;
+
+fn poll_location(point: u32) -> SourceLoc {
+    SourceLoc::new(POLL_LOCATION | point)
+}
+
+/// The number of the stable point whose poll has this source location.
+pub(crate) fn polled(location: SourceLoc) -> Option<usize> {
+    let bits = location.bits();
+    let is_poll = !location.is_default() && bits & POLL_LOCATION != 0;
+    is_poll.then_some((bits & !POLL_LOCATION) as usize)
 }
 
 impl Keep {
     /// Adds others, behind those of the same boundary or call.
     pub fn extend(&mut self, more: Keep) {
-        let Keep { boundaries, calls, cold } = more;
+        let Keep { boundaries, calls, cold, fenced } = more;
+        self.fenced |= fenced;
         for (mine, more) in
             [(&mut self.boundaries, boundaries), (&mut self.calls, calls), (&mut self.cold, cold)]
         {
@@ -108,11 +135,38 @@ impl Translator<'_, '_> {
         if point >= STABLE_TAG >> StablePart::BITS {
             return Err(CompileError::too_large("a function has too many stable points"));
         }
-        let values = self.state.all(&mut self.builder);
-        let slots = self.layout(offset, &values)?;
-
-        self.mark(StablePart::Poll, point);
-        let flag = self.load_field(types::I32, InstanceLayout::FLAG, false)?;
+        let slots = self.layout(offset)?;
+        let kept = self.keep.cold.get(&boundary).map_or(&[][..], Vec::as_slice);
+        let dumps = self.env.dumps;
+        // Nothing to store, and nothing behind: a trap for whoever asks for it. It
+        // does not end a block, which a branch to a path of its own does.
+        let alone = !dumps && kept.is_empty();
+        // A sequence point is a fence: what was read from memory before would be read
+        // once more. So polls are told apart by what they read, as long as that will do.
+        let fenced = !alone || self.keep.fenced;
+        if fenced {
+            self.mark(StablePart::Poll, point);
+        }
+        let flag = InstanceLayout::FLAG + if fenced { 0 } else { point % POLL_OFFSETS };
+        if alone {
+            self.builder.set_srcloc(poll_location(point));
+        }
+        // In this order it is one instruction on x86-64, without a register for the flag.
+        let flag = self.load_field(types::I64, flag, false)?;
+        let flag = self.builder.ins().band(self.instance, flag);
+        if alone {
+            self.builder.ins().trapnz(flag, abi::STABLE_TRAP);
+            self.builder.set_srcloc(SourceLoc::new(offset.get()));
+            self.stable.push(StableDraft { boundary, slots });
+            return Ok(());
+        }
+        let mut stored = Vec::new();
+        for &(slot, place) in &slots {
+            if dumps || kept.contains(&slot.index()) {
+                let value = self.state.value(&mut self.builder, slot.index());
+                stored.push((value.ok_or_else(|| CompileError::bug("a slot vanished"))?, place));
+            }
+        }
         let [cold, next] = [(); 2].map(|()| self.builder.create_block());
         self.builder.ins().brif(flag, cold, &[], next, &[]);
         self.builder.set_cold_block(cold);
@@ -120,11 +174,7 @@ impl Translator<'_, '_> {
         self.builder.switch_to_block(cold);
 
         self.mark(StablePart::Cold, point);
-        let kept = self.keep.cold.get(&boundary).map_or(&[][..], Vec::as_slice);
-        let dumps = self.env.dumps;
-        let mut stored =
-            slots.iter().filter(|(slot, _)| dumps || kept.contains(&slot.index())).peekable();
-        if dumps || stored.peek().is_some() {
+        if dumps || !stored.is_empty() {
             let buffer = self.load_field(POINTER, InstanceLayout::STATE_BUFFER, false)?;
             let flags = super::instance_flags(false);
             if dumps {
@@ -134,8 +184,7 @@ impl Translator<'_, '_> {
                 let name = self.builder.ins().iconst(types::I32, name);
                 self.builder.ins().store(flags, name, buffer, 0);
             }
-            for &(slot, place) in stored {
-                let value = values[slot.index()];
+            for (value, place) in stored {
                 self.builder.ins().store(flags, value, buffer, field(place)?);
             }
         }
@@ -241,15 +290,11 @@ impl Translator<'_, '_> {
     }
 
     /// Live slots of a boundary with their places in the state buffer.
-    fn layout(
-        &self,
-        offset: WasmOffset,
-        values: &[Value],
-    ) -> Result<Vec<(SlotIdx, u32)>, CompileError> {
-        let locals = values.len() - self.state.height();
+    fn layout(&self, offset: WasmOffset) -> Result<Vec<(SlotIdx, u32)>, CompileError> {
+        let locals = self.state.slots() - self.state.height();
         let mut free = StablePoint::HEADER;
         let mut slots = Vec::new();
-        for slot in 0..values.len() {
+        for slot in 0..self.state.slots() {
             let ty = match slot.checked_sub(locals) {
                 None if !self.is_live(offset, slot) => continue,
                 None => self.local_type(u32::try_from(slot).map_err(CompileError::bug)?)?,
@@ -302,9 +347,8 @@ impl Translator<'_, '_> {
     }
 
     fn keep_values(&mut self, slots: &[usize]) {
-        let values = self.state.all(&mut self.builder);
         for (position, slot) in slots.iter().enumerate() {
-            let Some(&value) = values.get(*slot) else { continue };
+            let Some(value) = self.state.value(&mut self.builder, *slot) else { continue };
             let place = self.kept_slot(position);
             self.builder.ins().stack_store(abi::POINTER, value, place, 0);
         }

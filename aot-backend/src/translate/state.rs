@@ -187,11 +187,21 @@ impl State {
         }
     }
 
-    /// The values of all locals, then of all operands.
-    pub fn all(&mut self, builder: &mut FunctionBuilder<'_>) -> Vec<Value> {
-        let mut values = Vec::new();
-        self.record(builder, |_| true, &mut values);
-        values.into_iter().filter_map(PackedOption::expand).collect()
+    /// How many slots there are: locals and operands.
+    pub fn slots(&self) -> usize {
+        self.locals.len() + self.stack.len()
+    }
+
+    /// The value of a slot, by its number: locals first, then operands. Asking for that
+    /// of a local that is dead has it carried here through every loop on the way.
+    pub fn value(&mut self, builder: &mut FunctionBuilder<'_>, slot: usize) -> Option<Value> {
+        match slot.checked_sub(self.locals.len()) {
+            None => Some(self.locals[slot].1.get(builder)),
+            Some(depth) => {
+                let ty = *self.stack.get(depth)?;
+                Some(self.slot(builder, depth, ty).get(builder))
+            }
+        }
     }
 
     /// Appends the values of all locals, then of all operands: none for locals

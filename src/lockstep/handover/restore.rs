@@ -9,8 +9,9 @@ use crate::lockstep::follow::{Ending, Lockstep};
 use crate::lockstep::frames::NativeFrame;
 use crate::lockstep::kernel::Kernel;
 use crate::lockstep::plan::{BoundaryId, Site};
+use crate::lockstep::space::Polls;
 use crate::lockstep::throw::{Exception, Exceptions};
-use dwarf_map::{FunctionMap, InstanceLayout, Isa, StablePoint, SubjectAddr, buffer_bytes, erased};
+use dwarf_map::{FunctionMap, Isa, StablePoint, SubjectAddr, buffer_bytes, erased};
 use oracle_interp::Event;
 use tracer::{RegionId, Stop};
 use wasm_view::{
@@ -185,7 +186,7 @@ impl Lockstep<'_> {
         }
         // Through the poll into the cold path, up to its trap.
         self.write_poll(entry, true)?;
-        self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, 1)?;
+        self.spaces[instance.index()].send(&self.subject, Polls::ToColdPath)?;
         match self.next_stop()? {
             Ok(Stop::Trap { pc }) if pc == entry.trap.at(image.text_address) => self.pc = pc,
             Ok(stop) => {
@@ -200,8 +201,7 @@ impl Lockstep<'_> {
         let wanted = self.fault.is_some_and(|fault| fault.draw(0, wanted) == index);
         let fault = if wanted { self.fault } else { None };
         self.fill_buffer(function, point, frame, index, lead, fault)?;
-        let number = u64::from(restore.get()) << 32;
-        self.spaces[instance.index()].put(&self.subject, InstanceLayout::FLAG, number)?;
+        self.spaces[instance.index()].send(&self.subject, Polls::Past(restore.get()))?;
         if !innermost
             && let Some(ending) = self.reach(place, "the call at which a frame is suspended")?
         {
