@@ -256,7 +256,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub paranoid: bool,
     /// Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT,
-    /// label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND
+    /// label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
     /// Compile one function at another level: none, speed, speed_and_size

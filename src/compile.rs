@@ -31,7 +31,7 @@ pub fn main(args: &CompileArgs) -> Result<u8, CommandError> {
     let mut image = run::compile_with(&program, &options)?;
     if let Some(text) = &args.inject {
         let fault = Fault::parse(text, &program.module, &image)?;
-        if !matches!(fault, Fault::Code { .. } | Fault::Every { .. }) {
+        if !matches!(fault, Fault::Code { .. } | Fault::Every { .. } | Fault::Instantiate { .. }) {
             return Err(CommandError::input(format_args!(
                 "--inject {text}: an image has room for faults in its code; `wdiff run` takes this one"
             )));

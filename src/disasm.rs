@@ -84,7 +84,8 @@ pub fn around(image: &Image, pc: SubjectAddr) -> Vec<Line> {
     let functions = image.map.functions.iter().map(|f: &FunctionMap| &f.code);
     let others = image.map.thunks.iter().map(|t| &t.code);
     let entries = image.map.entries.iter().map(|e| &e.code);
-    let Some(code) = functions.chain(others).chain(entries).find(|code| inside(code)) else {
+    let mut all = functions.chain(others).chain(entries).chain(&image.instantiate);
+    let Some(code) = all.find(|code| inside(code)) else {
         return Vec::new();
     };
     let mut lines = disassemble(image, code.clone());

@@ -10,6 +10,7 @@
 //! fault is in the image before the subject starts, and nothing in the
 //! comparison knows of it.
 
+pub mod instantiate;
 pub mod stable;
 
 use crate::error::CommandError;
@@ -136,6 +137,13 @@ pub enum Fault {
         /// What is done to its native code.
         kind: CodeFault,
     },
+    /// `instantiate:NUMBER:KIND`, see [`instantiate`].
+    Instantiate {
+        /// Which of the native instructions.
+        number: u32,
+        /// What is done to it.
+        kind: CodeFault,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -151,6 +159,9 @@ impl fmt::Display for Fault {
             }
             Fault::Every { instruction, kind } => {
                 write!(f, "every:{instruction}:{}", kind.name())
+            }
+            Fault::Instantiate { number, kind } => {
+                write!(f, "instantiate:{number}:{}", kind.name())
             }
         }
     }
@@ -173,7 +184,7 @@ impl Fault {
     pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
         let shape = || {
             CommandError::input(format_args!(
-                "--inject {text}: expected code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND"
+                "--inject {text}: expected code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND"
             ))
         };
         let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
@@ -181,6 +192,10 @@ impl Fault {
         if sort == "every" {
             let kind = code_kind(text, last)?;
             return Ok(Fault::Every { instruction: place.to_owned(), kind });
+        }
+        if sort == "instantiate" {
+            let (number, kind) = (place.parse().map_err(|_| shape())?, code_kind(text, last)?);
+            return Ok(Fault::Instantiate { number, kind });
         }
         let (func, offset) = parse_boundary(place, module, &image.map)?;
         match sort {
@@ -219,7 +234,7 @@ impl Fault {
             | Fault::Map { func, .. }
             | Fault::Label { func, .. }
             | Fault::Stable { func, .. } => Some(func),
-            Fault::Every { .. } => None,
+            Fault::Every { .. } | Fault::Instantiate { .. } => None,
         }
     }
 
@@ -233,8 +248,8 @@ impl Fault {
                 let mut candidates = instructions_of(image, func, offset)?;
                 // Stores to the native frame last: most only keep a value alive.
                 candidates.sort_by_key(stores_to_frame);
-                let change = candidates.iter().find_map(|at| Some((*at, mutate(at, kind)?)));
-                let Some((old, bytes)) = change else {
+                let found = candidates.iter().find_map(|at| Some((at, mutate(at, kind)?)));
+                let Some((old, bytes)) = found else {
                     let fit: Vec<&str> = CodeFault::ALL
                         .into_iter()
                         .filter(|kind| candidates.iter().any(|at| mutate(at, *kind).is_some()))
@@ -246,14 +261,9 @@ impl Fault {
                         if fit.is_empty() { "nothing".into() } else { fit.join(", ") }
                     )));
                 };
-                let at = CodeOffset::new((old.ip() - image.text_address.get()) as u32);
-                patch(image, at, &bytes)?;
-                let new = decode(image, at, bytes.len());
-                Ok(Injected {
-                    code: Some((at, bytes.len())),
-                    change: format!("{old} -> {}", new.map(|new| new.to_string()).join("; ")),
-                })
+                change(image, old, &bytes)
             }
+            Fault::Instantiate { number, kind } => instantiate::inject(image, number, kind),
             Fault::Map { func, offset, slot } => {
                 let expressions = function(image, func)?.expressions.clone();
                 let boundary = boundary_mut(image, func, offset)?;
@@ -299,6 +309,17 @@ impl Fault {
             }
         }
     }
+}
+
+/// Puts bytes in the place of a native instruction.
+fn change(image: &mut Image, old: &Instruction, bytes: &[u8]) -> Result<Injected, CommandError> {
+    let at = CodeOffset::new((old.ip() - image.text_address.get()) as u32);
+    patch(image, at, bytes)?;
+    let new = decode(image, at, bytes.len());
+    Ok(Injected {
+        code: Some((at, bytes.len())),
+        change: format!("{old} -> {}", new.map(|new| new.to_string()).join("; ")),
+    })
 }
 
 /// Where an instruction is, by its name in the text format.

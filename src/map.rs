@@ -52,6 +52,13 @@ pub fn violations(image: &Image, has_dwarf: bool) -> Result<Vec<Violation>, Comm
         Unwinder::of(isa, &image.frames, image.text_address, size).map_err(CommandError::input)?;
     let mut violations = dwarf_map::check::check(&image.map, &image.text, &unwinder);
     violations.extend(dwarf_map::check::check_module(&image.map, &image.wasm));
+    violations.extend(dwarf_map::check::check_instantiation(
+        image.instantiate.as_ref(),
+        &image.map,
+        &image.text,
+        &unwinder,
+        &image.wasm,
+    ));
     if has_dwarf {
         violations.extend(check_dwarf(image)?);
     }

@@ -127,15 +127,15 @@ fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
     for (fault, says) in [
         (
             "",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
         ),
         (
             "code",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
         ),
         (
             "data:fac:64:drop",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND",
+            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
         ),
         (&format!("code:fac:{at}:explode"), "operand, destination, drop, extension"),
         (&format!("code:fac:{at}:scale"), "possible there: "),
@@ -178,4 +178,67 @@ fn a_wrong_argument_of_an_operation_is_found_though_it_changes_nothing() {
     let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
     assert_eq!((found.kind, found.offset), (DivergenceKind::Operand, Some(0x2c)));
     assert_eq!(found.slots[0].slot, reports::SlotName::Argument(1));
+}
+
+/// All that instantiation does: each kind of global, table, segment.
+const STORE: &str = r#"(module
+  (type $t (func (result i32)))
+  (memory 1)
+  (memory $m 1)
+  (global i32 (i32.const 1234))
+  (global $b (mut i64) (i64.const -1))
+  (global f64 (f64.const 1.5))
+  (global funcref (ref.func $g))
+  (table 10 20 funcref (ref.func $g))
+  (table $tab 10 20 funcref)
+  (elem (table $tab) (i32.const 5) func $g $h $g)
+  (elem (table $tab) (i32.const 1) funcref (ref.null func) (ref.func $h))
+  (elem declare func $h)
+  (elem funcref (ref.func $h))
+  (data (i32.const 300) "hello")
+  (data "passive")
+  (data (memory $m) (i32.const 0x1234) "world")
+  (func $g (result i32) i32.const 300 i32.load)
+  (func $h (result i32) i32.const 5)
+  (func $start (global.set $b (i64.const 7)) (drop (call_indirect $tab (type $t) (i32.const 5))))
+  (start $start)
+  (func (export "f") (result i32) call $g))"#;
+
+/// Each constant and each place in the code that instantiates a module, made
+/// another one: what it asks for then differs, or the store does, before anything
+/// of the module's own has been executed.
+#[test]
+fn a_wrong_instantiation_is_found_before_the_first_instruction() {
+    let scratch = common::scratch();
+    let path = scratch.path().join("store.wat");
+    std::fs::write(&path, STORE).expect("a file");
+    for opt in ["none", "speed"] {
+        for kind in ["constant", "displacement"] {
+            let mut kinds = Vec::new();
+            for number in 0.. {
+                let fault = format!("instantiate:{number}:{kind}");
+                let args = ["--inject", &fault, "--opt", opt, "--invoke", "f"].map(OsString::from);
+                let args: Vec<OsString> = args.into_iter().chain([path.clone().into()]).collect();
+                let Ran { code, stderr, report, .. } = run(&args, scratch.path());
+                if code == Some(2) {
+                    assert!(stderr.contains("instructions can be changed so"), "{stderr}");
+                    break;
+                }
+                // What is the entry's is saved for nobody: it ends with the call.
+                if stderr.contains("[rsp") {
+                    continue;
+                }
+                assert_eq!(code, Some(1), "{fault} at {opt}: {stderr}");
+                let report = report.expect("a report");
+                assert_eq!(report.boundaries.executed, 0, "{fault} at {opt}: {stderr}");
+                kinds.push(report.divergence.expect("a divergence").kind);
+            }
+            assert!(kinds.len() >= 5, "{kind} at {opt}: {kinds:?}");
+            let wanted = match kind {
+                "constant" => DivergenceKind::Operand,
+                _ => DivergenceKind::Global,
+            };
+            assert!(kinds.contains(&wanted), "{kind} at {opt}: {kinds:?}");
+        }
+    }
 }

@@ -133,6 +133,8 @@ pub(crate) enum Symbol {
     Thunk(u32),
     /// An entry, by its position among the entries.
     Entry(u32),
+    /// The function that instantiates the module.
+    Instantiate,
 }
 
 impl Symbol {
@@ -142,6 +144,7 @@ impl Symbol {
             Symbol::Function(func) => (0, func.get()),
             Symbol::Thunk(index) => (1, index),
             Symbol::Entry(index) => (2, index),
+            Symbol::Instantiate => (3, 0),
         };
         cranelift_codegen::ir::UserExternalName::new(namespace, index)
     }
@@ -152,6 +155,7 @@ impl Symbol {
             0 => Symbol::Function(wasm_view::FuncIdx::new(name.index)),
             1 => Symbol::Thunk(name.index),
             2 => Symbol::Entry(name.index),
+            3 => Symbol::Instantiate,
             _ => return None,
         })
     }

@@ -34,6 +34,8 @@ pub struct Part {
     pub text: Range<CodeOffset>,
     /// Layout of the instance data that its code expects.
     pub layout: InstanceLayout,
+    /// Its code that instantiates its module, see [`Image::instantiate`].
+    pub instantiate: Option<Range<CodeOffset>>,
 }
 
 impl Part {
@@ -45,6 +47,7 @@ impl Part {
             entries: 0..image.map.entries.len(),
             text: CodeOffset::new(0)..CodeOffset::new(image.text.len() as u32),
             layout: image.map.layout,
+            instantiate: image.instantiate.clone(),
         }
     }
 }
@@ -85,6 +88,7 @@ pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
             entries: map.entries.len()..map.entries.len() + entries.len(),
             text: CodeOffset::new(by)..CodeOffset::new(end),
             layout: *layout,
+            instantiate: image.instantiate.as_ref().map(|code| moved_range(code, by)),
         });
         map.functions.extend(functions.iter().map(|function| move_function(function, by)));
         map.thunks.extend(thunks.iter().map(|thunk| move_thunk(thunk, by)));
@@ -92,7 +96,7 @@ pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
         move_frames(image, by, &mut frames)?;
     }
     let sections = [(FRAME_SECTION, frames.0.into_vec())];
-    let image = Image::build(map, text, Vec::new(), &sections, &[])?;
+    let image = Image::build(map, text, Vec::new(), None, &sections, &[])?;
     Ok((image, parts))
 }
 

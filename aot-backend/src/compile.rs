@@ -10,10 +10,12 @@ use crate::listing::Listing;
 use crate::locations::Locator;
 use crate::lower::{Lowered, Lowerer, Target};
 use crate::module::{self, Module};
-use crate::options::{self, Anchors, CRANELIFT_VERSION, CompileOptions};
+use crate::options::{self, Anchors, CRANELIFT_VERSION, CompileOptions, OptLevel};
 use crate::polls::Poll;
 use crate::thunks::{self, Thunks};
-use crate::translate::{self, BodyError, Environment, HandlerDraft, Keep, Translated};
+use crate::translate::{
+    self, BodyError, CallDraft, Environment, HandlerDraft, Instantiation, Keep, Translated,
+};
 use cranelift_codegen::ir::{Function, Value};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::packed_option::PackedOption;
@@ -47,7 +49,7 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Image, CompileEr
 pub fn code(wasm: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
     let (isa, apart) = targets(options)?;
     let mut compiler = Compiler::of(wasm, options, (&*isa, apart.as_deref()), false)?;
-    compiler.helpers()?;
+    compiler.helpers(wasm)?;
     compiler.text.finish()
 }
 
@@ -171,7 +173,28 @@ struct Compiler<'a> {
 struct Helpers {
     thunks: Vec<ThunkMap>,
     entries: Vec<EntryMap>,
+    instantiate: Range<CodeOffset>,
     labels: Vec<Label>,
+}
+
+/// What functions are translated in.
+fn environment<'m>(
+    (module, layout): (&'m Module, InstanceLayout),
+    options: &CompileOptions,
+    maps: bool,
+    (opt, isa): (OptLevel, &'m dyn TargetIsa),
+) -> Environment<'m> {
+    Environment {
+        module,
+        layout,
+        opt,
+        stable: options.stable,
+        restorable: options.restorable,
+        dumps: options.dumps(),
+        anchors: options.anchors,
+        maps,
+        isa,
+    }
 }
 
 impl<'a> Compiler<'a> {
@@ -291,17 +314,8 @@ impl<'a> Compiler<'a> {
             (Some((apart, opt)), Some(lowerer)) if apart == func => (opt, lowerer),
             _ => (self.options.opt, &mut self.lowerer),
         };
-        let environment = Environment {
-            module: &self.module,
-            layout: self.layout,
-            opt,
-            stable: self.options.stable,
-            restorable: self.options.restorable,
-            dumps: self.options.dumps(),
-            anchors: self.options.anchors,
-            maps: self.maps,
-            isa: lowerer.isa,
-        };
+        let environment =
+            environment((&self.module, self.layout), self.options, self.maps, (opt, lowerer.isa));
         let mut translated = translate::translate(
             &environment,
             &mut self.thunks,
@@ -603,10 +617,11 @@ impl<'a> Compiler<'a> {
         &mut self,
         target: Target,
         function: Function,
+        calls: &[CallDraft],
     ) -> Result<(Range<CodeOffset>, Option<CodeOffset>), CompileError> {
         let lowered = self.lowerer.lower(function, &mut [])?;
         let isa = self.options.isa;
-        let tags = Tags::of(isa, &lowered.code, thunks::KERNEL_TAG as usize + 1, &[], 0)?;
+        let tags = Tags::of(isa, &lowered.code, thunks::KERNEL_TAG as usize + 1, calls, 0)?;
         let piece = lowered.piece(self.lowerer.isa, WasmOffset::default())?;
         let code = self.text.add(target, piece)?;
         let trap = tags.traps.first().copied().flatten();
@@ -614,22 +629,29 @@ impl<'a> Compiler<'a> {
     }
 
     /// Adds what functions need besides each other.
-    fn helpers(&mut self) -> Result<Helpers, CompileError> {
+    fn helpers(&mut self, wasm: &[u8]) -> Result<Helpers, CompileError> {
         let frontend = self.lowerer.isa.frontend_config();
+        // It needs thunks of its own.
+        let Instantiation { function: instantiate, calls, halts } = self.instantiation(wasm)?;
         let no_trap = || CompileError::bug("a thunk or entry lost its trap");
         let mut thunks = Vec::new();
         for (index, (kind, ty)) in (0..).zip(std::mem::take(&mut self.thunks).into_list()) {
             let symbol = Symbol::Thunk(index);
             let clif = thunks::thunk(symbol, &ty, self.layout, &mut self.context, frontend)?;
-            let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
+            let (code, trap) = self.helper(Target::Symbol(symbol), clif, &[])?;
             thunks.push(ThunkMap { kind, ty, code, trap: trap.ok_or_else(no_trap)? });
         }
         let mut entries = Vec::new();
-        for (index, ty) in (0..).zip(self.module.types_in_use()) {
+        for (index, ty) in (0..).zip(self.module.entry_types()) {
             let symbol = Symbol::Entry(index);
             let clif = thunks::entry(symbol, &ty, self.layout, &mut self.context, frontend)?;
-            let (code, trap) = self.helper(Target::Symbol(symbol), clif)?;
+            let (code, trap) = self.helper(Target::Symbol(symbol), clif, &[])?;
             entries.push(EntryMap { ty, code, finish: trap.ok_or_else(no_trap)? });
+        }
+        let target = Target::Symbol(Symbol::Instantiate);
+        let (instantiate, trap) = self.helper(target, instantiate, &calls)?;
+        if trap.is_some() != halts {
+            return Err(CompileError::bug("instantiation does not halt where it should"));
         }
         let mut labels = Vec::new();
         for index in self.text.libraries() {
@@ -637,14 +659,27 @@ impl<'a> Compiler<'a> {
                 continue;
             };
             let clif = libcalls::function(call, &mut self.context, frontend)?;
-            let (code, _) = self.helper(Target::Library(index), clif)?;
-            labels.push(label(format!("library.{call}"), &code));
+            let (code, _) = self.helper(Target::Library(index), clif, &[])?;
+            labels.push(Label::of(format!("library.{call}"), &code));
         }
-        Ok(Helpers { thunks, entries, labels })
+        Ok(Helpers { thunks, entries, instantiate, labels })
+    }
+
+    /// Translates the function that instantiates the module.
+    fn instantiation(&mut self, wasm: &[u8]) -> Result<Instantiation, CompileError> {
+        let (module, target) = ((&self.module, self.layout), (self.options.opt, self.lowerer.isa));
+        let environment = environment(module, self.options, self.maps, target);
+        translate::instantiation(&environment, &mut self.thunks, &mut self.context, wasm).map_err(
+            |error| match error {
+                BodyError::Compile(error) => error,
+                // The validator has seen it.
+                BodyError::Wasm(error) => CompileError::bug(error),
+            },
+        )
     }
 
     fn finish(mut self, wasm: &[u8]) -> Result<Image, CompileError> {
-        let Helpers { thunks, entries, mut labels } = self.helpers()?;
+        let Helpers { thunks, entries, instantiate, mut labels } = self.helpers(wasm)?;
         for map in &mut self.functions {
             map.name = self.module.names.function(map.func).map(str::to_owned);
             map.local_names = self.module.names.locals(map.func, map.locals.len());
@@ -664,7 +699,7 @@ impl<'a> Compiler<'a> {
         } else {
             vec![(FRAME_SECTION, frame_section(&frames, self.options.isa)?)]
         };
-        Image::build(map, text, labels, &sections, wasm)
+        Image::build(map, text, labels, Some(instantiate), &sections, wasm)
     }
 }
 
@@ -677,13 +712,6 @@ fn stock_code(isa: &dyn TargetIsa, function: &Function) -> Vec<u8> {
     code.buffer.data().to_vec()
 }
 
-fn label(name: String, code: &Range<CodeOffset>) -> Label {
-    let start = code.start.at(image::text_address());
-    // Symbol names end at a NUL.
-    let name = name.replace('\0', "\u{fffd}");
-    Label { name, start, size: u64::from(code.end.get() - code.start.get()) }
-}
-
 /// Symbols of everything in the map. Wasm functions carry their index, since
 /// names need not be unique.
 fn map_labels(map: &ImageMap) -> impl Iterator<Item = Label> {
@@ -693,14 +721,14 @@ fn map_labels(map: &ImageMap) -> impl Iterator<Item = Label> {
             Some(name) => format!("wasm.{index}.{name}"),
             None => format!("wasm.{index}"),
         };
-        label(name, &function.code)
+        Label::of(name, &function.code)
     });
     let thunks = (0..)
         .zip(&map.thunks)
-        .map(|(index, thunk): (u32, _)| label(format!("thunk.{index}"), &thunk.code));
+        .map(|(index, thunk): (u32, _)| Label::of(format!("thunk.{index}"), &thunk.code));
     let entries = (0..)
         .zip(&map.entries)
-        .map(|(index, entry): (u32, _)| label(format!("entry.{index}"), &entry.code));
+        .map(|(index, entry): (u32, _)| Label::of(format!("entry.{index}"), &entry.code));
     functions.chain(thunks).chain(entries)
 }
 

@@ -12,12 +12,13 @@
 
 use crate::error::{CompileError, ImageError};
 use crate::listing::Listing;
-use dwarf_map::{ImageMap, Isa, SubjectAddr, section};
+use dwarf_map::{CodeOffset, ImageMap, Isa, SubjectAddr, section};
 use object::elf;
 use object::read::elf::ElfFile64;
 use object::write::StringId;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, SectionIndex, Sym, Writer};
-use object::{Endianness, Object, ObjectSection};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where the file's first byte is loaded.
@@ -59,6 +60,8 @@ const fn machine(isa: Isa) -> u16 {
 const TEXT_SECTION: &str = ".text";
 const MAP_SECTION: &str = ".wasm_map";
 const WASM_SECTION: &str = ".wasm";
+/// Symbol of the function that instantiates the module.
+const INSTANTIATE_SYMBOL: &str = "instantiate";
 /// Call frame information, in every image: the unwinder needs it.
 pub(crate) const FRAME_SECTION: &str = ".debug_frame";
 
@@ -83,6 +86,10 @@ pub struct Image {
     pub frames: Vec<u8>,
     /// The module.
     pub wasm: Arc<[u8]>,
+    /// The code that instantiates the module, a function of type [] -> [], by the
+    /// symbol `instantiate`; none in a file without that symbol. Where images were
+    /// [combined](crate::combine) each [`Part`](crate::Part) has its own.
+    pub instantiate: Option<Range<CodeOffset>>,
 }
 
 /// Where text is loaded, known before it exists.
@@ -97,16 +104,28 @@ pub(crate) struct Label {
     pub size: u64,
 }
 
+impl Label {
+    /// Names some code.
+    pub fn of(name: String, code: &Range<CodeOffset>) -> Label {
+        let start = code.start.at(text_address());
+        // Symbol names end at a NUL.
+        let name = name.replace('\0', "\u{fffd}");
+        Label { name, start, size: u64::from(code.end.get() - code.start.get()) }
+    }
+}
+
 impl Image {
     /// Puts the parts together. `sections` are unloaded ones with their ELF
     /// names, the call frame information among them.
     pub(crate) fn build(
         map: ImageMap,
         text: Vec<u8>,
-        labels: Vec<Label>,
+        mut labels: Vec<Label>,
+        instantiate: Option<Range<CodeOffset>>,
         sections: &[(&'static str, Vec<u8>)],
         wasm: &[u8],
     ) -> Result<Image, CompileError> {
+        labels.extend(instantiate.as_ref().map(|code| Label::of(INSTANTIATE_SYMBOL.into(), code)));
         let wasm: Arc<[u8]> = wasm.into();
         let mut contents: Vec<(&'static str, &[u8])> = vec![];
         let encoded = section::write(&map);
@@ -126,6 +145,7 @@ impl Image {
             listing: Listing::new(Arc::clone(&wasm)),
             frames,
             wasm,
+            instantiate,
         })
     }
 
@@ -168,7 +188,21 @@ impl Image {
             listing: Listing::new(Arc::clone(&wasm)),
             frames: find(FRAME_SECTION)?.data()?.to_vec(),
             wasm,
+            instantiate: instantiate(&file)?,
         })
+    }
+}
+
+/// Where the function is that instantiates the module, by its symbol.
+fn instantiate(file: &ElfFile64<'_, Endianness>) -> Result<Option<Range<CodeOffset>>, ImageError> {
+    let Some(symbol) = file.symbol_by_name(INSTANTIATE_SYMBOL) else { return Ok(None) };
+    let start = SubjectAddr::new(symbol.address()).since(SubjectAddr::new(TEXT));
+    let start = start.and_then(|start| u32::try_from(start).ok());
+    let end = start.zip(u32::try_from(symbol.size()).ok());
+    let end = end.and_then(|(start, size)| start.checked_add(size));
+    match (start, end) {
+        (Some(start), Some(end)) => Ok(Some(CodeOffset::new(start)..CodeOffset::new(end))),
+        _ => Err(ImageError::NotAnImage("its symbol `instantiate` names no code")),
     }
 }
 

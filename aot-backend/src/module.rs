@@ -134,15 +134,15 @@ impl Module {
         (0..self.imported_functions).map(FuncIdx::new)
     }
 
-    /// Distinct function types that the module has functions of, each once, in
-    /// the order of the first function that has it.
-    pub fn types_in_use(&self) -> Vec<FuncType> {
+    /// Distinct function types that the tracer calls functions of, each once:
+    /// those that the module has functions of, in the order of the type section,
+    /// and that of the function that instantiates it.
+    pub fn entry_types(&self) -> Vec<FuncType> {
         let mut seen = std::collections::HashSet::new();
-        self.indices_in_use()
-            .into_iter()
-            .filter_map(|ty| self.types.get(ty.index()))
-            .filter(|ty| seen.insert(*ty))
-            .cloned()
+        let used = self.indices_in_use().into_iter();
+        used.filter_map(|ty| self.types.get(ty.index()).cloned())
+            .chain([FuncType::default()])
+            .filter(|ty| seen.insert(ty.clone()))
             .collect()
     }
 

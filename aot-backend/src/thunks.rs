@@ -97,10 +97,12 @@ pub(crate) fn entry(
     Ok(function)
 }
 
-/// The tag of the only trap in a thunk or an entry.
+/// The tag of the only trap in a thunk, an entry or the function that instantiates.
 pub(crate) const KERNEL_TAG: u32 = 0;
 
-fn open<'a>(
+/// Begins a function: a builder that stands in its only block, and its
+/// parameters.
+pub(crate) fn open<'a>(
     function: &'a mut Function,
     context: &'a mut FunctionBuilderContext,
 ) -> (FunctionBuilder<'a>, Vec<Value>) {
@@ -113,7 +115,8 @@ fn open<'a>(
     (builder, params)
 }
 
-fn trap_for_kernel(builder: &mut FunctionBuilder<'_>) {
+/// Halts for the kernel.
+pub(crate) fn trap_for_kernel(builder: &mut FunctionBuilder<'_>) {
     let marker = builder.ins().sequence_point();
     builder.func.debug_tags.set(marker, [DebugTag::User(KERNEL_TAG)]);
     builder.ins().debugtrap();

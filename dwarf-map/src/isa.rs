@@ -388,6 +388,31 @@ impl Isa {
         }
     }
 
+    /// Bytes from the call instruction that `code` begins with to what it calls;
+    /// `None` for anything but a call of a fixed place.
+    pub(crate) fn direct_call(self, code: &[u8]) -> Option<i32> {
+        let word = little_word(code.get(..4)?)?;
+        match (self, code) {
+            (Isa::X86_64, &[0xe8, a, b, c, d, ..]) => {
+                i32::from_le_bytes([a, b, c, d]).checked_add(5)
+            }
+            // bl
+            (Isa::Aarch64, _) if word >> 26 == 0b10_0101 => Some(signed(word, 26) * 4),
+            // auipc ra, high; jalr ra, low(ra)
+            (Isa::Riscv64, _) if word & 0xfff == 0x097 => {
+                let jump = little_word(code.get(4..8)?)?;
+                let low = jump.cast_signed() >> 20;
+                let high = (word & 0xffff_f000).cast_signed();
+                (jump & 0xf_ffff == 0x0_80e7).then_some(high.wrapping_add(low))
+            }
+            // brasl %r14
+            (Isa::S390x, &[0xc0, 0xe5, a, b, c, d, ..]) => {
+                i32::from_be_bytes([a, b, c, d]).checked_mul(2)
+            }
+            _ => None,
+        }
+    }
+
     /// How people call a register with a DWARF number; `None` for x86-64 and
     /// numbers that are no register's.
     pub fn register_name(self, register: DwarfReg) -> Option<String> {
@@ -485,6 +510,22 @@ mod tests {
             assert_eq!(after(isa, &code), Some(is_call), "{isa:?} {code:x?}");
         }
         assert_eq!(after(Isa::X86_64, &[0xe8, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn direct_calls_have_targets() {
+        for (isa, code, target) in [
+            (Isa::X86_64, &[0xe8, 0xf8, 0xff, 0xff, 0xff][..], Some(-3)),
+            (Isa::X86_64, &[0xff, 0x50, 0x10, 0x90, 0x90], None),
+            (Isa::Aarch64, &[0xff, 0xff, 0xff, 0x97], Some(-4)), // bl .-4
+            (Isa::Aarch64, &[0x20, 0x01, 0x3f, 0xd6], None),     // blr x9
+            (Isa::Riscv64, &[0x97, 0x10, 0, 0, 0xe7, 0x80, 0xc0, 0xff], Some(0xffc)),
+            (Isa::Riscv64, &[0x97, 0x10, 0, 0, 0x67, 0x80, 0xc0, 0xff], None),
+            (Isa::S390x, &[0xc0, 0xe5, 0xff, 0xff, 0xff, 0xfe], Some(-4)),
+            (Isa::S390x, &[0x0d, 0xe1, 0x07, 0x07], None),
+        ] {
+            assert_eq!(isa.direct_call(code), target, "{isa:?} {code:x?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::space::Space;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::{Isa, erased_func};
+use dwarf_map::{Isa, SubjectAddr, erased_func};
 use tracer::Subject;
 use wasm_view::{FuncIdx, FuncType, Value};
 
@@ -20,13 +20,28 @@ pub fn enter(
     ty: &FuncType,
     args: &[Value],
 ) -> Result<(), CommandError> {
+    let code = space
+        .code(func)
+        .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
+    enter_code(subject, space, image, code, ty, args)
+}
+
+/// Likewise, for code that is a function of this type.
+///
+/// # Errors
+/// An image without an entry for the type.
+pub fn enter_code(
+    subject: &mut Subject,
+    space: &Space,
+    image: &Image,
+    code: SubjectAddr,
+    ty: &FuncType,
+    args: &[Value],
+) -> Result<(), CommandError> {
     let erased = erased_func(ty);
     let entry = image.map.entries.iter().find(|entry| entry.ty == erased).ok_or_else(|| {
         CommandError::input(format_args!("the image has no entry for functions of type {ty}"))
     })?;
-    let code = space
-        .code(func)
-        .ok_or_else(|| CommandError::input(format_args!("the image has no code for {func}")))?;
     for (index, value) in args.iter().enumerate() {
         space.set_argument(subject, index as u32, *value)?;
     }

@@ -5,7 +5,6 @@ use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
 use super::handover::{Progress, RestoreFault};
-use super::instantiate::instantiate;
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
 use super::shipped::{SRCLOC, Shipped};
@@ -118,13 +117,15 @@ pub struct Lockstep<'a> {
     /// By instance.
     pub(super) spaces: Vec<Space>,
     pub(super) owners: Owners,
-    blueprint: Blueprint,
+    pub(super) blueprint: Blueprint,
     pub(super) plan: Plan,
     pub(super) unwinder: Unwinder,
     /// By instance; `None` before it is instantiated.
     pub(super) kernels: Vec<Option<Kernel>>,
     /// The instance whose function was called last.
     called: InstanceId,
+    /// The start function that the subject is about to call by itself.
+    pub(super) awaits_call: Option<FuncAddr>,
     pub(super) frames: Vec<NativeFrame>,
     pub(super) exceptions: Exceptions,
     pub(super) calls: HashMap<CodeOffset, CallPlan>,
@@ -237,6 +238,7 @@ impl<'a> Lockstep<'a> {
             plan,
             unwinder,
             called: InstanceId::new(0),
+            awaits_call: None,
             frames: Vec::new(),
             exceptions: Exceptions::default(),
             calls: HashMap::new(),
@@ -274,6 +276,7 @@ impl<'a> Lockstep<'a> {
         self.control.attach(self.subject.interrupter());
         self.began = self.stats.stops;
         self.forget_place(self.called);
+        self.awaits_call = None;
         self.pending = Event::Boundary;
     }
 
@@ -318,51 +321,8 @@ impl<'a> Lockstep<'a> {
         !matches!(self.selection, Selection::Every)
     }
 
-    /// Instantiates a module in the subject after the oracle has, and compares
-    /// the two stores, and the trap that ended it in the oracle, if one did.
-    /// Answers an ending when there is nothing to call.
-    ///
-    /// # Errors
-    /// Only what is no verdict.
-    pub fn instantiate(
-        &mut self,
-        instance: InstanceId,
-        expected: Option<Trap>,
-    ) -> Result<Option<Ending>, CommandError> {
-        self.forget_place(instance);
-        let linked = self.oracle.instance(instance);
-        let planned = self.blueprint.instances.get(instance.index());
-        if !planned.is_some_and(|planned| planned.is(linked)) {
-            return Err(CommandError::Inconclusive {
-                reason: "limit",
-                detail: format!(
-                    "instance {instance} is linked otherwise than when the script ran on the oracle alone; what it imports depends on limits"
-                ),
-            });
-        }
-        let module = linked.module.clone();
-        let actual = instantiate(module.bytes(), &self.subject, &self.spaces[instance.index()])?;
-        self.kernels[instance.index()] = Some(Kernel::new(module, &self.oracle, instance));
-        if actual != expected {
-            let text = |trap: Option<Trap>| trap.map(|trap| trap.to_string());
-            let slot = Slot::text(SlotName::Trap, text(expected), text(actual));
-            let what = "instantiation ends otherwise".to_string();
-            let finding = self.finding(DivergenceKind::Trap, what, vec![slot])?;
-            return Ok(Some(Ending::Diverged(Box::new(finding))));
-        }
-        self.oracle.clear_writes();
-        let (wrong, _) = self.compare_whole()?;
-        if !wrong.is_empty() {
-            let kind = store_kind(wrong[0].slot);
-            let what = format!("{} differs after instantiation", wrong[0].slot);
-            let finding = self.finding(kind, what, wrong)?;
-            return Ok(Some(Ending::Diverged(Box::new(finding))));
-        }
-        Ok(actual.map(|trap| Ending::Trapped(trap, None)))
-    }
-
     /// Nothing has been executed yet, in this instance.
-    fn forget_place(&mut self, instance: InstanceId) {
+    pub(super) fn forget_place(&mut self, instance: InstanceId) {
         self.called = instance;
         self.frames.clear();
         self.operands.clear();
@@ -392,10 +352,12 @@ impl<'a> Lockstep<'a> {
             shipped.open.begin();
         }
         let event = self.oracle.begin_call(func, args).map_err(CommandError::input)?;
-        let ty = self.oracle.instance(func.instance).module.func_type(func.func).cloned();
-        let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
-        let space = &self.spaces[func.instance.index()];
-        enter(&mut self.subject, space, self.image, func.func, &ty, args)?;
+        if self.awaits_call.take() != Some(func) {
+            let ty = self.oracle.instance(func.instance).module.func_type(func.func).cloned();
+            let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
+            let space = &self.spaces[func.instance.index()];
+            enter(&mut self.subject, space, self.image, func.func, &ty, args)?;
+        }
         Ok(match (event, &self.selection) {
             (Event::Boundary, Selection::Some(_)) => self.advance_sparse(true),
             (Event::Boundary, Selection::Shipped(_)) => self.advance_shipped(true),
@@ -759,7 +721,7 @@ impl<'a> Lockstep<'a> {
         Ok(Next::End(Ending::Diverged(Box::new(finding))))
     }
 
-    fn finding(
+    pub(super) fn finding(
         &mut self,
         kind: DivergenceKind,
         what: String,
@@ -894,7 +856,7 @@ impl<'a> Lockstep<'a> {
 }
 
 /// What differs, for a part of the store.
-fn store_kind(slot: SlotName) -> DivergenceKind {
+pub(super) fn store_kind(slot: SlotName) -> DivergenceKind {
     match slot {
         SlotName::Global(_) => DivergenceKind::Global,
         SlotName::Table { .. } | SlotName::TableSize(_) => DivergenceKind::Table,

@@ -1,194 +1,197 @@
 //! Instantiation on the subject's side.
 //!
-//! The oracle instantiates a module by its own rules. For the subject, wdiff
-//! is the kernel that loads it: this module evaluates the initial values of
-//! globals and tables and copies the active segments into the subject's
-//! regions, in the order of the core specification ("Instantiation"), with
-//! checks of its own and from the module's bytes. The two stores are compared
-//! before the first instruction, so that an error in either does not pass as
-//! the initial state of both.
+//! The oracle instantiates a module by its own rules, the subject by code of its
+//! own: the function `instantiate` of its image, which the compiler under
+//! verification has made (`aot_backend`, `translate/instantiate.rs`). It is called
+//! here, and served like any other code:
+//!
+//! ```text
+//!   entry -> instantiate: globals, tables -> thunk -> .. -> thunk -> trap -> (start function) -> end
+//!                                              |                      |                           |
+//!                         is it what the module says, with            the two stores
+//!                         these arguments? then kernel                are compared
+//! ```
+//! What it asks for is worked out beside it, from the module's bytes: a segment
+//! that is applied twice, or of which nothing can be seen afterwards, differs
+//! there. What it stores without asking shows in the store, which is compared
+//! before the first instruction of the module's own.
+//!
+//! Where there is a start function, the subject halts before it calls it, and
+//! waits there: calling that function in lockstep ([`Lockstep::call`]) is to let
+//! the subject go on. Whoever calls another function first has left it out.
 
+use super::entry::enter_code;
+use super::follow::{Ending, Lockstep, store_kind};
+use super::kernel::{Kernel, Served, word};
+use super::plan::{Plan, Site};
 use super::space::Space;
+use super::stops::{Control, Request};
 use crate::error::CommandError;
-use tracer::Subject;
-use wasm_view::{FuncIdx, GlobalIdx, MemoryIdx, TableIdx, Trap};
+use aot_backend::Image;
+use dwarf_map::{SubjectAddr, ThunkKind};
+use oracle_interp::Module;
+use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName, SlotType};
+use std::collections::VecDeque;
+use tracer::{Stop, Subject};
+use wasm_view::{
+    DataIdx, ElemIdx, FuncIdx, FuncType, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap, ValType,
+};
 use wasmparser::{
-    ConstExpr, DataKind, Element, ElementItems, ElementKind, Operator, Parser, Payload, TableInit,
+    ConstExpr, DataKind, ElementItems, ElementKind, Operator, Parser, Payload, TableInit,
 };
 
-/// Loads the module's initial contents into a fresh subject. Answers the trap
-/// that ended it, if one did; what was done before stays.
-///
-/// # Errors
-/// A module that the validator should have refused; memory shared with the
-/// subject that is not there.
-pub fn instantiate(
-    wasm: &[u8],
-    subject: &Subject,
-    space: &Space,
-) -> Result<Option<Trap>, CommandError> {
-    let loader = Loader { subject, space };
-    // Globals come before tables in effect, elements before data: as sections
-    // do, but for the table section, whose expressions may use globals.
-    let mut tables = Vec::new();
-    let mut global = 0;
-    let mut elements = Vec::new();
-    let mut data = Vec::new();
-    let mut imported_tables = 0;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(CommandError::bug)? {
-            Payload::ImportSection(reader) => {
-                for import in reader.into_imports() {
-                    let ty = import.map_err(CommandError::bug)?.ty;
-                    imported_tables += u32::from(matches!(ty, wasmparser::TypeRef::Table(_)));
-                    global += u32::from(matches!(ty, wasmparser::TypeRef::Global(_)));
-                }
-            }
-            Payload::TableSection(reader) => {
-                for table in reader {
-                    tables.push(table.map_err(CommandError::bug)?);
-                }
-            }
-            Payload::GlobalSection(reader) => {
-                for item in reader {
-                    let item = item.map_err(CommandError::bug)?;
-                    let value = loader.evaluate_whole(&item.init_expr)?;
-                    space.set_global(subject, GlobalIdx::new(global), value)?;
-                    global += 1;
-                }
-            }
-            Payload::ElementSection(reader) => {
-                for element in reader {
-                    elements.push(element.map_err(CommandError::bug)?);
-                }
-            }
-            Payload::DataSection(reader) => {
-                for segment in reader {
-                    data.push(segment.map_err(CommandError::bug)?);
-                }
-            }
-            _ => {}
-        }
-    }
-    for (index, table) in tables.iter().enumerate() {
-        if let TableInit::Expr(init) = &table.init {
-            let word = loader.evaluate(init)?;
-            // Nobody else has a new table: it is all zero.
-            if word == 0 {
-                continue;
-            }
-            let table_idx = TableIdx::new(imported_tables + index as u32);
-            let words = vec![word; table.ty.initial as usize];
-            loader.store_elements(table_idx, 0, &words)?;
-        }
-    }
-    for element in &elements {
-        if !loader.element(element)? {
-            return Ok(Some(Trap::TableOutOfBounds));
-        }
-    }
-    for segment in &data {
-        let DataKind::Active { memory_index, offset_expr } = &segment.kind else { continue };
-        let offset = loader.evaluate(offset_expr)?;
-        let memory = MemoryIdx::new(*memory_index);
-        let Some(id) = space.memories.get(memory.index()) else {
-            return Err(CommandError::bug("a data segment for no memory"));
-        };
-        let region = subject.region(*id);
-        let end = offset.checked_add(segment.data.len() as u64);
-        if end.is_none_or(|end| end > region.len()) {
-            return Ok(Some(Trap::MemoryOutOfBounds));
-        }
-        region.write(offset, segment.data).map_err(CommandError::bug)?;
-    }
-    Ok(None)
+/// A subject in which a module is to be instantiated.
+pub struct Instantiation<'a> {
+    /// The process.
+    pub subject: &'a mut Subject,
+    /// Where the instance's parts lie in it.
+    pub space: &'a Space,
+    /// Its code.
+    pub image: &'a Image,
+    /// What lies where in the code.
+    pub plan: &'a Plan,
+    /// The module.
+    pub module: &'a Module,
+    /// Who answers its thunks.
+    pub kernel: &'a mut Kernel,
 }
 
-struct Loader<'a> {
-    subject: &'a Subject,
-    space: &'a Space,
+/// How far the subject has come.
+pub enum Reached {
+    /// To the end: there is no start function.
+    End,
+    /// Right before its call of the start function.
+    Start,
+    /// Not further than to a segment that does not fit.
+    Trapped(Trap),
+    /// Something that the module does not ask for, and where.
+    Astray(DivergenceKind, String, Vec<Slot>, Option<SubjectAddr>),
+    /// It was asked to end.
+    Asked(Request),
+    /// It was ended from outside, so.
+    Killed(String),
 }
 
-impl Loader<'_> {
-    /// Applies an active element segment; `false` when it does not fit.
-    fn element(&self, element: &Element<'_>) -> Result<bool, CommandError> {
-        let ElementKind::Active { table_index, offset_expr } = &element.kind else {
-            return Ok(true);
-        };
-        let table = TableIdx::new(table_index.unwrap_or(0));
-        let offset = self.evaluate(offset_expr)?;
-        let mut words = Vec::new();
-        match &element.items {
-            ElementItems::Functions(functions) => {
-                for function in functions.clone() {
-                    let func = function.map_err(CommandError::bug)?;
-                    words.push(self.function(func));
+impl Instantiation<'_> {
+    /// Instantiates the module, up to its start function.
+    ///
+    /// # Errors
+    /// An image without code for it; what the host refuses.
+    pub fn run(self, control: &Control) -> Result<Reached, CommandError> {
+        let instance = self.space.instance;
+        let code = self.plan.instantiation(instance).ok_or_else(|| {
+            CommandError::input("the image has no function `instantiate`; compile the module again")
+        })?;
+        let start = code.start.at(self.image.text_address);
+        enter_code(self.subject, self.space, self.image, start, &FuncType::default(), &[])?;
+        let mut awaited = steps(self.module)?;
+        loop {
+            let pc = match self.subject.resume().map_err(CommandError::host)? {
+                Stop::Trap { pc } => pc,
+                Stop::Interrupted => match control.request() {
+                    Some(request) => return Ok(Reached::Asked(request)),
+                    None => continue,
+                },
+                Stop::Fault { signal, pc, address, .. } => {
+                    let at = address.map(|at| format!(" accessing {at}")).unwrap_or_default();
+                    return sandbox(format!("the subject faulted ({signal:?}) at {pc}{at}"), pc);
                 }
-            }
-            ElementItems::Expressions(_, expressions) => {
-                for expression in expressions.clone() {
-                    words.push(self.evaluate(&expression.map_err(CommandError::bug)?)?);
+                Stop::Syscall { number, pc } => {
+                    let what = format!("the subject tried system call {number} at {pc}");
+                    return sandbox(what, pc);
                 }
+                Stop::Killed { signal } => {
+                    return Ok(Reached::Killed(format!("by signal {signal}")));
+                }
+                Stop::Exited { code } => return Ok(Reached::Killed(format!("with code {code}"))),
+                Stop::Stepped => {
+                    return Err(CommandError::bug("a stop that the engine does not produce"));
+                }
+            };
+            let is_own = self.plan.code_offset(pc).is_some_and(|offset| code.contains(&offset));
+            match self.plan.site(pc) {
+                Some(Site::Thunk(index)) if self.plan.thunk_owner(index) == instance => {
+                    let kind = self.image.map.thunks[index].kind;
+                    if let Some(wrong) = self.asked(kind, awaited.pop_front(), pc)? {
+                        return Ok(wrong);
+                    }
+                    match self.kernel.serve(self.subject, self.space, kind)? {
+                        Served::Done => {}
+                        Served::Trapped(trap) => return Ok(Reached::Trapped(trap)),
+                    }
+                }
+                Some(Site::Finish(_)) if self.module.start().is_none() => {
+                    return Ok(left_out(awaited, pc).unwrap_or(Reached::End));
+                }
+                None if is_own && self.module.start().is_some() => {
+                    return Ok(left_out(awaited, pc).unwrap_or(Reached::Start));
+                }
+                site => return sandbox(format!("the subject came to {pc} ({site:?})"), pc),
             }
         }
-        let end = offset.checked_add(words.len() as u64);
-        let size = self.space.table_size(self.subject, table)?;
-        if end.is_none_or(|end| end > size) {
-            return Ok(false);
-        }
-        self.store_elements(table, offset, &words)?;
-        Ok(true)
     }
 
-    fn store_elements(
+    /// Compares what the subject asks for with what it must.
+    fn asked(
         &self,
-        table: TableIdx,
-        first: u64,
-        words: &[u64],
-    ) -> Result<(), CommandError> {
-        let Some(id) = self.space.tables.get(table.index()) else {
-            return Err(CommandError::bug("an element segment for no table"));
+        kind: ThunkKind,
+        awaited: Option<Step<'_>>,
+        pc: SubjectAddr,
+    ) -> Result<Option<Reached>, CommandError> {
+        let Some(step) = awaited.as_ref().filter(|step| step.kind == kind) else {
+            let expected = awaited.map_or("nothing".to_owned(), |step| step.kind.to_string());
+            let what = format!("instantiation asks for {kind} where {expected} is due");
+            return Ok(Some(Reached::Astray(
+                DivergenceKind::ControlFlow,
+                what,
+                Vec::new(),
+                Some(pc),
+            )));
         };
-        let region = self.subject.region(*id);
-        for (at, word) in words.iter().enumerate() {
-            region.write_u64((first + at as u64) * 8, *word).map_err(CommandError::bug)?;
+        let mut wrong = Vec::new();
+        for (index, expected) in (0..).zip(&step.arguments) {
+            let expected = match expected {
+                Argument::Number(number) => *number,
+                Argument::Expression(expression) => self.evaluate(expression)?,
+            };
+            let actual = word(self.subject, self.space, index)?;
+            if actual != expected {
+                let name = SlotName::Argument(index);
+                wrong.push(Slot::number(name, SlotType::U64, Some(expected), Some(actual)));
+            }
         }
-        Ok(())
-    }
-
-    /// Address of a function's descriptor.
-    fn function(&self, func: u32) -> u64 {
-        let descriptor = self.space.layout.descriptor(FuncIdx::new(func));
-        self.space.instance_data().get() + u64::from(descriptor)
+        if wrong.is_empty() {
+            return Ok(None);
+        }
+        let what = format!("the arguments of {kind} differ in instantiation");
+        Ok(Some(Reached::Astray(DivergenceKind::Operand, what, wrong, Some(pc))))
     }
 
     /// Evaluates a constant expression, not of a vector, to a native word.
     fn evaluate(&self, expression: &ConstExpr<'_>) -> Result<u64, CommandError> {
-        self.evaluate_whole(expression).map(|bits| bits as u64)
-    }
-
-    /// Evaluates a constant expression to its native form, zero-extended.
-    fn evaluate_whole(&self, expression: &ConstExpr<'_>) -> Result<u128, CommandError> {
-        let mut stack: Vec<u128> = Vec::new();
+        let mut stack: Vec<u64> = Vec::new();
         for operator in expression.get_operators_reader() {
-            let operator = operator.map_err(CommandError::bug)?;
-            let value = match operator {
-                Operator::I32Const { value } => u128::from(value as u32),
-                Operator::I64Const { value } => u128::from(value as u64),
-                Operator::F32Const { value } => u128::from(value.bits()),
-                Operator::F64Const { value } => u128::from(value.bits()),
-                Operator::V128Const { value } => u128::from_le_bytes(*value.bytes()),
+            let value = match operator.map_err(CommandError::bug)? {
+                Operator::I32Const { value } => u64::from(value as u32),
+                Operator::I64Const { value } => value as u64,
                 Operator::RefNull { .. } => 0,
-                Operator::RefFunc { function_index } => u128::from(self.function(function_index)),
+                Operator::RefFunc { function_index } => {
+                    self.space.reference_to(FuncIdx::new(function_index))
+                }
                 Operator::GlobalGet { global_index } => {
-                    self.global(GlobalIdx::new(global_index))?
+                    let global = GlobalIdx::new(global_index);
+                    let bits = self.space.global_word(self.subject, global)?;
+                    match self.module.globals().get(global.index()).map(|ty| ty.content) {
+                        Some(ValType::I32) => bits & u64::from(u32::MAX),
+                        _ => bits,
+                    }
                 }
                 Operator::End => continue,
                 binary => {
-                    let right = stack.pop().unwrap_or(0) as u64;
-                    let left = stack.pop().unwrap_or(0) as u64;
+                    let right = stack.pop().unwrap_or(0);
+                    let left = stack.pop().unwrap_or(0);
                     let (a, b) = (left as u32, right as u32);
-                    u128::from(match binary {
+                    match binary {
                         Operator::I32Add => u64::from(a.wrapping_add(b)),
                         Operator::I32Sub => u64::from(a.wrapping_sub(b)),
                         Operator::I32Mul => u64::from(a.wrapping_mul(b)),
@@ -200,15 +203,167 @@ impl Loader<'_> {
                                 "a constant expression with {other:?}"
                             )));
                         }
-                    })
+                    }
                 }
             };
             stack.push(value);
         }
         stack.pop().ok_or_else(|| CommandError::bug("an empty constant expression"))
     }
+}
 
-    fn global(&self, global: GlobalIdx) -> Result<u128, CommandError> {
-        self.space.global_bits(self.subject, global)
+fn sandbox(what: String, pc: SubjectAddr) -> Result<Reached, CommandError> {
+    let what = format!("{what} while instantiating");
+    Ok(Reached::Astray(DivergenceKind::Sandbox, what, Vec::new(), Some(pc)))
+}
+
+/// Steps that are still due where there are no more.
+fn left_out(mut awaited: VecDeque<Step<'_>>, pc: SubjectAddr) -> Option<Reached> {
+    let what = format!("instantiation ends where {} is due", awaited.pop_front()?.kind);
+    Some(Reached::Astray(DivergenceKind::ControlFlow, what, Vec::new(), Some(pc)))
+}
+
+/// Something that instantiation asks its kernel for.
+struct Step<'a> {
+    kind: ThunkKind,
+    arguments: Vec<Argument<'a>>,
+}
+
+enum Argument<'a> {
+    Number(u64),
+    Expression(ConstExpr<'a>),
+}
+
+/// What instantiating a module asks the kernel for, in the order of the core
+/// specification: tables before element segments before data segments.
+fn steps(module: &Module) -> Result<VecDeque<Step<'_>>, CommandError> {
+    use Argument::{Expression, Number};
+    let mut steps = VecDeque::new();
+    let mut step = |kind, arguments| steps.push_back(Step { kind, arguments });
+    for payload in Parser::new(0).parse_all(module.bytes()) {
+        match payload.map_err(CommandError::bug)? {
+            Payload::TableSection(section) => {
+                for (index, table) in (module.num_imported_tables()..).zip(section) {
+                    let table = table.map_err(CommandError::bug)?;
+                    if let TableInit::Expr(init) = table.init {
+                        let kind = ThunkKind::TableFill(TableIdx::new(index));
+                        step(kind, vec![Number(0), Expression(init), Number(table.ty.initial)]);
+                    }
+                }
+            }
+            Payload::ElementSection(section) => {
+                for (index, element) in (0..).zip(section) {
+                    let element = element.map_err(CommandError::bug)?;
+                    let elem = ElemIdx::new(index);
+                    let count = match &element.items {
+                        ElementItems::Functions(functions) => functions.count(),
+                        ElementItems::Expressions(_, expressions) => expressions.count(),
+                    };
+                    match element.kind {
+                        ElementKind::Passive => continue,
+                        ElementKind::Declared => {}
+                        ElementKind::Active { table_index, offset_expr } => {
+                            let table = TableIdx::new(table_index.unwrap_or(0));
+                            let length = Number(u64::from(count));
+                            let arguments = vec![Expression(offset_expr), Number(0), length];
+                            step(ThunkKind::TableInit { table, elem }, arguments);
+                        }
+                    }
+                    step(ThunkKind::ElemDrop(elem), Vec::new());
+                }
+            }
+            Payload::DataSection(section) => {
+                for (index, segment) in (0..).zip(section) {
+                    let segment = segment.map_err(CommandError::bug)?;
+                    let data = DataIdx::new(index);
+                    let DataKind::Active { memory_index, offset_expr } = segment.kind else {
+                        continue;
+                    };
+                    let memory = MemoryIdx::new(memory_index);
+                    let length = Number(segment.data.len() as u64);
+                    let arguments = vec![Expression(offset_expr), Number(0), length];
+                    step(ThunkKind::MemoryInit { memory, data }, arguments);
+                    step(ThunkKind::DataDrop(data), Vec::new());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(steps)
+}
+
+impl Lockstep<'_> {
+    /// Has the subject instantiate a module after the oracle has, up to its start
+    /// function, and compares the two stores, and the trap that ended it in the
+    /// oracle, if one did. Answers an ending when there is nothing to call.
+    ///
+    /// # Errors
+    /// Only what is no verdict.
+    pub fn instantiate(
+        &mut self,
+        instance: InstanceId,
+        expected: Option<Trap>,
+    ) -> Result<Option<Ending>, CommandError> {
+        self.forget_place(instance);
+        let linked = self.oracle.instance(instance);
+        let planned = self.blueprint.instances.get(instance.index());
+        if !planned.is_some_and(|planned| planned.is(linked)) {
+            return Err(CommandError::Inconclusive {
+                reason: "limit",
+                detail: format!(
+                    "instance {instance} is linked otherwise than when the script ran on the oracle alone; what it imports depends on limits"
+                ),
+            });
+        }
+        let module = linked.module.clone();
+        let start = module.start().map(|start| linked.resolve(start));
+        let mut kernel = Kernel::new(module.clone())?;
+        let instantiation = Instantiation {
+            subject: &mut self.subject,
+            space: &self.spaces[instance.index()],
+            image: self.image,
+            plan: &self.plan,
+            module: &module,
+            kernel: &mut kernel,
+        };
+        let reached = instantiation.run(&self.control)?;
+        self.kernels[instance.index()] = Some(kernel);
+        self.awaits_call = None;
+        let actual = match reached {
+            Reached::End => None,
+            Reached::Start => {
+                self.awaits_call = start;
+                None
+            }
+            Reached::Trapped(trap) => Some(trap),
+            Reached::Astray(kind, what, slots, pc) => {
+                self.pc = pc.unwrap_or(self.pc);
+                let finding = self.finding(kind, what, slots)?;
+                return Ok(Some(Ending::Diverged(Box::new(finding))));
+            }
+            Reached::Asked(request) => return Ok(Some(self.asked(request))),
+            Reached::Killed(how) => {
+                return Ok(Some(Ending::Inconclusive {
+                    reason: InconclusiveReason::Environment,
+                    detail: format!("the subject was ended from outside {how}; run again"),
+                }));
+            }
+        };
+        if actual != expected {
+            let text = |trap: Option<Trap>| trap.map(|trap| trap.to_string());
+            let slot = Slot::text(SlotName::Trap, text(expected), text(actual));
+            let what = "instantiation ends otherwise".to_string();
+            let finding = self.finding(DivergenceKind::Trap, what, vec![slot])?;
+            return Ok(Some(Ending::Diverged(Box::new(finding))));
+        }
+        self.oracle.clear_writes();
+        let (wrong, _) = self.compare_whole()?;
+        if !wrong.is_empty() {
+            let kind = store_kind(wrong[0].slot);
+            let what = format!("{} differs after instantiation", wrong[0].slot);
+            let finding = self.finding(kind, what, wrong)?;
+            return Ok(Some(Ending::Diverged(Box::new(finding))));
+        }
+        Ok(actual.map(|trap| Ending::Trapped(trap, None)))
     }
 }

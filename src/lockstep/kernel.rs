@@ -12,8 +12,10 @@ use oracle_interp::{Module, Oracle};
 use std::sync::Arc;
 use tracer::Subject;
 use wasm_view::{
-    AddressType, Cell, DataIdx, ElemIdx, InstanceId, MemoryIdx, TableIdx, Trap, ValType, Value,
+    AddressType, Cell, DataIdx, ElemIdx, FuncIdx, GlobalIdx, InstanceId, MemoryIdx, TableIdx, Trap,
+    ValType, Value,
 };
+use wasmparser::{ElementItems, Operator, Parser, Payload};
 
 /// Most bytes that a memory may have: behind them lies the guard.
 pub const MEMORY_CAPACITY: u64 = 4 << 30;
@@ -24,8 +26,20 @@ const CHUNK: usize = 64 << 10;
 /// Segments as the subject's instance has them.
 pub struct Kernel {
     module: Arc<Module>,
-    elems: Vec<Vec<Cell>>,
+    elems: Vec<Vec<Item>>,
     dropped_data: Vec<bool>,
+}
+
+/// An element of a segment.
+#[derive(Clone, Copy)]
+enum Item {
+    /// A reference that is the same whoever has it: null, or that of a segment
+    /// that was handed over.
+    Reference(Cell),
+    /// A function, by its index.
+    Function(FuncIdx),
+    /// What a global holds, which does not change.
+    Global(GlobalIdx),
 }
 
 /// How a thunk ended.
@@ -38,11 +52,32 @@ pub enum Served {
 }
 
 impl Kernel {
-    /// Takes the segments of an instance right after instantiation.
-    pub fn new(module: Arc<Module>, oracle: &Oracle, instance: InstanceId) -> Kernel {
+    /// The segments of an instance whose instantiation begins: all of them,
+    /// from the bytes of its module.
+    ///
+    /// # Errors
+    /// Elements given by an expression that is not supported.
+    pub fn new(module: Arc<Module>) -> Result<Kernel, CommandError> {
+        let mut elems = Vec::new();
+        for payload in Parser::new(0).parse_all(module.bytes()) {
+            let Payload::ElementSection(section) = payload.map_err(CommandError::bug)? else {
+                continue;
+            };
+            for element in section {
+                elems.push(items(&element.map_err(CommandError::bug)?.items)?);
+            }
+        }
+        let dropped_data = vec![false; module.num_data_segments() as usize];
+        Ok(Kernel { module, elems, dropped_data })
+    }
+
+    /// The segments of an instance that the program has had elsewhere, as the
+    /// oracle has them.
+    pub fn restored(module: Arc<Module>, oracle: &Oracle, instance: InstanceId) -> Kernel {
         let view = oracle.instance(instance);
+        let segment = |index| view.element_segment(ElemIdx::new(index)).iter();
         let elems = (0..module.num_element_segments())
-            .map(|index| view.element_segment(ElemIdx::new(index)).to_vec())
+            .map(|index| segment(index).map(|cell| Item::Reference(*cell)).collect())
             .collect();
         let mut dropped_data = vec![false; module.num_data_segments() as usize];
         for data in view.dropped_data() {
@@ -56,8 +91,12 @@ impl Kernel {
         self.dropped_data.get(index.index()) == Some(&true)
     }
 
-    /// What is left of an element segment.
-    pub fn element_segment(&self, index: ElemIdx) -> &[Cell] {
+    /// Whether nothing is left of an element segment.
+    pub fn is_element_dropped(&self, index: ElemIdx) -> bool {
+        self.element_segment(index).is_empty()
+    }
+
+    fn element_segment(&self, index: ElemIdx) -> &[Item] {
         self.elems.get(index.index()).map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -170,16 +209,17 @@ impl Kernel {
             }
             ThunkKind::TableInit { table, elem } => {
                 let (to, from, length) = (argument(0)?, argument(1)?, argument(2)?);
-                let cells = kernel.element_segment(elem);
-                if !fits(from, length, cells.len() as u64)
+                let items = kernel.element_segment(elem);
+                if !fits(from, length, items.len() as u64)
                     || !fits(to, length, space.table_size(subject, table)?)
                 {
                     return Ok(Served::Trapped(Trap::TableOutOfBounds));
                 }
                 let ty = ValType::Ref(kernel.module.tables()[table.index()].element);
-                let cells = cells.get(from as usize..(from + length) as usize).unwrap_or_default();
-                let words = cells.iter().map(|cell| space.native(ty, *cell));
-                store_elements(subject, space, table, to, words)?;
+                let items = items.get(from as usize..(from + length) as usize).unwrap_or_default();
+                let words = items.iter().map(|item| item.word(subject, space, ty));
+                let words: Vec<u64> = words.collect::<Result<_, _>>()?;
+                store_elements(subject, space, table, to, words.into_iter())?;
                 Ok(Served::Done)
             }
             ThunkKind::ElemDrop(elem) => {
@@ -199,6 +239,52 @@ impl Kernel {
             ThunkKind::MemoryWait32(memory) => wait(subject, space, &kernel.module, memory, 4),
             ThunkKind::MemoryWait64(memory) => wait(subject, space, &kernel.module, memory, 8),
         }
+    }
+}
+
+impl Item {
+    /// The item in native form.
+    fn word(self, subject: &Subject, space: &Space, ty: ValType) -> Result<u64, CommandError> {
+        match self {
+            Item::Reference(cell) => Ok(space.native(ty, cell)),
+            Item::Function(func) => Ok(space.reference_to(func)),
+            Item::Global(global) => space.global_word(subject, global),
+        }
+    }
+}
+
+/// The items of a segment, each by its expression.
+fn items(items: &ElementItems<'_>) -> Result<Vec<Item>, CommandError> {
+    match items {
+        ElementItems::Functions(functions) => functions
+            .clone()
+            .into_iter()
+            .map(|func| Ok(Item::Function(FuncIdx::new(func.map_err(CommandError::bug)?))))
+            .collect(),
+        ElementItems::Expressions(_, expressions) => expressions
+            .clone()
+            .into_iter()
+            .map(|expression| {
+                let expression = expression.map_err(CommandError::bug)?;
+                let mut operators = expression.get_operators_reader();
+                let item = operators.read().map_err(CommandError::bug)?;
+                // No instruction computes a reference: there is but one.
+                Ok(match item {
+                    Operator::RefFunc { function_index } => {
+                        Item::Function(FuncIdx::new(function_index))
+                    }
+                    Operator::RefNull { .. } => Item::Reference(Cell(0)),
+                    Operator::GlobalGet { global_index } => {
+                        Item::Global(GlobalIdx::new(global_index))
+                    }
+                    other => {
+                        return Err(CommandError::unsupported(format_args!(
+                            "an element given by {other:?}"
+                        )));
+                    }
+                })
+            })
+            .collect(),
     }
 }
 
@@ -231,7 +317,7 @@ fn chunks_backwards<E>(
 }
 
 /// A whole native word of the argument area: a reference in native form.
-fn word(subject: &Subject, space: &Space, index: u32) -> Result<u64, CommandError> {
+pub(super) fn word(subject: &Subject, space: &Space, index: u32) -> Result<u64, CommandError> {
     let offset = u64::from(space.layout.argument(index));
     subject.region(space.data).read_u64(offset).map_err(CommandError::bug)
 }

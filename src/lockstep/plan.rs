@@ -13,6 +13,7 @@ use dwarf_map::{
     CodeOffset, Expression, FunctionMap, ImageMap, Isa, Location, Reason, SubjectAddr,
 };
 use std::collections::HashMap;
+use std::ops::Range;
 use wasm_view::{Boundary, FuncIdx, HeapType, InstanceId, RefType, Trap, ValType, WasmOffset};
 
 /// What the code holds at a trap instruction.
@@ -152,6 +153,8 @@ pub struct Plan {
     /// Instances that functions and thunks belong to, by position.
     function_owners: Vec<InstanceId>,
     thunk_owners: Vec<InstanceId>,
+    /// By instance, the code that instantiates it.
+    instantiations: Vec<Option<Range<CodeOffset>>>,
     traps: HashMap<CodeOffset, (u32, Trap, WasmOffset)>,
     /// Start of the text in the subject.
     text: SubjectAddr,
@@ -187,6 +190,7 @@ impl Plan {
             by_func: HashMap::new(),
             function_owners,
             thunk_owners,
+            instantiations: parts.iter().map(|part| part.instantiate.clone()).collect(),
             traps: HashMap::new(),
             text: image.text_address,
         };
@@ -273,6 +277,16 @@ impl Plan {
     /// The instance that the thunk at a position in the map belongs to.
     pub fn thunk_owner(&self, position: usize) -> InstanceId {
         self.thunk_owners[position]
+    }
+
+    /// The code that instantiates an instance's module.
+    pub fn instantiation(&self, instance: InstanceId) -> Option<&Range<CodeOffset>> {
+        self.instantiations.get(instance.index())?.as_ref()
+    }
+
+    /// Whether code instantiates some module.
+    pub fn instantiates(&self, code: CodeOffset) -> bool {
+        self.instantiations.iter().flatten().any(|range| range.contains(&code))
     }
 
     /// The prepared form of a function.

@@ -12,8 +12,8 @@
 //! map nothing more, so the instances that will exist are known beforehand: a
 //! [`Blueprint`]. Sizes, code addresses, function descriptors and what instances
 //! share with each other are filled in here for all of them at once; each
-//! module's own initial values come when it is instantiated, by
-//! [`super::instantiate`].
+//! module's own initial values come when it is instantiated, by code of the image
+//! ([`super::instantiate`]).
 //!
 //! What two instances share by import is one region. Each of them has its base
 //! and its size in its own instance data, and whoever changes the size tells
@@ -507,6 +507,11 @@ impl Space {
             (ValType::FUNCREF, Some(address)) => self.descriptor(address),
             _ => cell.0,
         }
+    }
+
+    /// The reference to a function of this instance's, as its own code has it.
+    pub fn reference_to(&self, func: FuncIdx) -> u64 {
+        self.instance_data().get() + u64::from(self.layout.descriptor(func))
     }
 
     /// Address of a function's descriptor; of one that does not exist, one that

@@ -140,6 +140,11 @@ pub fn unwind(
             if map.entries.iter().any(|entry| entry.code.contains(&call)) {
                 return Ok(Unwound::Uncaught);
             }
+            // It calls the start function, and catches nothing.
+            if plan.instantiates(call) {
+                inner = frame;
+                continue;
+            }
             return Err(format!("unwinding comes to {}, which is in no function", frame.pc));
         };
         let function = &map.functions[position as usize];

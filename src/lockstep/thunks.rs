@@ -245,7 +245,7 @@ fn dropped_differences(instance: &Instance, kernel: &Kernel) -> Vec<Slot> {
     });
     let elements = (0..module.num_element_segments()).map(|index| {
         let expected = instance.element_segment(ElemIdx::new(index)).is_empty();
-        let actual = kernel.element_segment(ElemIdx::new(index)).is_empty();
+        let actual = kernel.is_element_dropped(ElemIdx::new(index));
         (SlotName::DroppedElement(index), expected, actual)
     });
     data.chain(elements)

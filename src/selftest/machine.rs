@@ -7,7 +7,7 @@
 
 use crate::error::CommandError;
 use crate::lockstep::entry::enter;
-use crate::lockstep::instantiate::instantiate;
+use crate::lockstep::instantiate::{Instantiation, Reached};
 use crate::lockstep::kernel::{Kernel, Served};
 use crate::lockstep::plan::{BoundaryId, Plan, Site};
 use crate::lockstep::space::{self, Space};
@@ -37,6 +37,8 @@ pub struct Machine<'a> {
     calls: &'a [Called],
     /// Position in `calls` of the next one to make.
     next: usize,
+    /// The start function that the subject is about to call by itself.
+    awaits_call: Option<FuncIdx>,
     /// The process.
     pub subject: Subject,
     /// Where everything lies in it.
@@ -120,13 +122,30 @@ impl<'a> Machine<'a> {
         control: &Arc<Control>,
     ) -> Result<Machine<'a>, CommandError> {
         let Instantiated { oracle, instance, .. } = session.instantiate()?;
-        let (subject, space) = space::start(session.image, &oracle, instance)?;
+        let (mut subject, space) = space::start(session.image, &oracle, instance)?;
         control.attach(subject.interrupter());
-        if instantiate(&session.program.wasm, &subject, &space)?.is_some() {
-            return Err(CommandError::bug("a self-test of a module that traps when instantiated"));
-        }
         let module = &session.program.module;
         let image = session.image;
+        let mut kernel = Kernel::new(module.clone())?;
+        let instantiation = Instantiation {
+            subject: &mut subject,
+            space: &space,
+            image,
+            plan: &Plan::new(image)?,
+            module,
+            kernel: &mut kernel,
+        };
+        let awaits_call = match instantiation.run(control)? {
+            Reached::End => None,
+            Reached::Start => module.start(),
+            Reached::Killed(_) => {
+                return Err(CommandError::host("the subject was killed from outside"));
+            }
+            Reached::Asked(_) => return Err(CommandError::host("ended while instantiating")),
+            Reached::Trapped(_) | Reached::Astray(..) => {
+                return Err(CommandError::bug("a self-test of a module that is not instantiated"));
+            }
+        };
         let unwinder = Unwinder::new(&image.frames, image.text_address, image.text.len() as u32)
             .map_err(CommandError::input)?;
         let mut machine = Machine {
@@ -134,7 +153,8 @@ impl<'a> Machine<'a> {
             module,
             calls: &session.calls.list,
             next: 0,
-            kernel: Kernel::new(module.clone(), &oracle, instance),
+            kernel,
+            awaits_call,
             unwinder,
             tags: oracle.instance(instance).tags.clone(),
             exceptions: Exceptions::default(),
@@ -150,6 +170,9 @@ impl<'a> Machine<'a> {
     fn begin_call(&mut self) -> Result<bool, CommandError> {
         let Some(call) = self.calls.get(self.next) else { return Ok(false) };
         self.next += 1;
+        if self.awaits_call.take() == Some(call.func) {
+            return Ok(true);
+        }
         let ty = self.module.func_type(call.func);
         let ty = ty.ok_or_else(|| CommandError::bug("call of a function that is not there"))?;
         enter(&mut self.subject, &self.space, self.image, call.func, ty, &call.args)?;

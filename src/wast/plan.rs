@@ -14,7 +14,6 @@ use crate::lockstep::kernel::MEMORY_CAPACITY;
 use crate::lockstep::space::{Blueprint, Planned};
 use crate::output;
 use aot_backend::{CompileError, CompileOptions, Image, Part, combine, compile};
-use dwarf_map::{InstanceCounts, InstanceLayout};
 use oracle_interp::script::{self, Driver, Outcome, Running};
 use oracle_interp::{Limits, Module, Oracle};
 use std::collections::HashMap;
@@ -76,14 +75,11 @@ pub fn plan(
     text: &str,
     injection: Option<&Injection<'_>>,
 ) -> Result<Plan, CommandError> {
-    let spectest = wat::parse_str(format!("(module {})", script::SPECTEST_FUNCTIONS))
-        .map_err(CommandError::bug)?;
-    let spectest = Arc::new(compile(&spectest, options).map_err(CommandError::bug)?);
     let mut planning = Planning {
         options,
         compiled: HashMap::new(),
         blueprint: Blueprint { instances: Vec::new(), stack_size: STACK_SIZE },
-        images: vec![spectest],
+        images: Vec::new(),
         failure: None,
     };
     script::run(&mut planning, features, file, text);
@@ -106,24 +102,9 @@ pub fn plan(
         *image = Arc::new(faulty);
     }
     let each: Vec<&Image> = images.iter().map(Arc::as_ref).collect();
-    let (image, mut parts) = combine(&each).map_err(CommandError::bug)?;
-    if let (Some(part), Some(spectest)) = (parts.first_mut(), blueprint.instances.first()) {
-        part.layout = whole_layout(part.layout, &spectest.module);
-    }
+    let (image, parts) = combine(&each).map_err(CommandError::bug)?;
     let refused = compiled.into_iter().filter_map(|(bytes, made)| Some((bytes, made.err()?)));
     Ok(Plan { blueprint, images, image, parts, refused: refused.collect() })
-}
-
-/// Layout of `spectest`, of whose module only the functions were compiled. The
-/// code of their thunks knows the argument area, which lies first in any.
-fn whole_layout(compiled: InstanceLayout, module: &Module) -> InstanceLayout {
-    InstanceLayout::new(InstanceCounts {
-        memories: module.memories().len() as u32,
-        tables: module.tables().len() as u32,
-        defined_globals: module.globals().len() as u32,
-        types: module.types().len() as u32,
-        ..compiled.counts()
-    })
 }
 
 struct Planning<'a> {
@@ -184,19 +165,17 @@ impl Driver for Planning<'_> {
         _trap: Option<Trap>,
     ) -> Result<(), String> {
         let planned = Planned::of(oracle.instance(instance));
-        // Of `spectest`, the first one, there is an image already; a module that
-        // the script expects not to link was not asked for before.
-        if instance.index() > 0 {
-            if let Err(reason) = self.accept(&planned.module) {
-                let error = CommandError::unsupported(format_args!(
-                    "a module that should not link does, and needs {reason}"
-                ));
-                self.failure.get_or_insert(error);
-            }
-            match self.compiled.get(planned.module.bytes()) {
-                Some(Ok(image)) => self.images.push(image.clone()),
-                _ => return Err("an instance of a module that was not compiled".to_string()),
-            }
+        // `spectest`, the first one, and a module that the script expects not to
+        // link were not asked for before.
+        if let Err(reason) = self.accept(&planned.module) {
+            let error = CommandError::unsupported(format_args!(
+                "a module that is not asked for is instantiated, and needs {reason}"
+            ));
+            self.failure.get_or_insert(error);
+        }
+        match self.compiled.get(planned.module.bytes()) {
+            Some(Ok(image)) => self.images.push(image.clone()),
+            _ => return Err("an instance of a module that was not compiled".to_string()),
         }
         self.blueprint.instances.push(planned);
         Ok(())

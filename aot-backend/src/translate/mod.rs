@@ -31,6 +31,7 @@ mod atomic;
 mod call;
 mod control;
 mod exception;
+mod instantiate;
 mod live;
 mod memory;
 mod numeric;
@@ -57,6 +58,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dwarf_map::{InstanceLayout, StableKind, StablePoints};
 pub(crate) use exception::HandlerDraft;
 use exception::{LegacyEnds, Scope};
+pub(crate) use instantiate::{Instantiation, instantiation};
 use live::{Course, Live};
 pub(crate) use stable::{Keep, StableDraft, StablePart, polled};
 use state::State;
@@ -199,40 +201,13 @@ pub(crate) fn translate(
     let traps = env.anchors == Anchors::Trap;
     let keeps = traps && env.opt == OptLevel::None;
     let scratch = keeps.then(|| Scratch::new(&mut builder));
-    let mut translator = Translator {
-        builder,
-        env,
-        thunks,
-        state,
-        instance,
-        scratch,
-        shown: None,
-        top_is_shown: false,
-        frames: vec![Frame::function(exit, &ty)],
-        reachable: true,
-        dead_depth: 0,
-        next_stable: Some(StableKind::Entry),
-        boundaries: Vec::new(),
-        calls: Vec::new(),
-        stable: Vec::new(),
-        stands: Vec::new(),
-        restore: None,
-        restorable,
-        values: Vec::new(),
-        next_offset: WasmOffset::default(),
-        live,
-        course,
-        keep,
-        kept: Vec::new(),
-        open_loops: HashSet::new(),
-        undecided: Vec::new(),
-        budget,
-        callees: HashMap::new(),
-        signatures: HashMap::new(),
-        scopes: Vec::new(),
-        legacy_ends: LegacyEnds::new(),
-        next_handler: 0,
-    };
+    let frame = Frame::function(exit, &ty);
+    let mut translator =
+        Translator::new(builder, env, thunks, state, (instance, frame), keep, budget);
+    translator.scratch = scratch;
+    translator.restorable = restorable;
+    translator.live = live;
+    translator.course = course;
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
@@ -543,6 +518,55 @@ struct Translator<'f, 'm> {
 
 /// Result of translating an instruction.
 type Outcome = Result<(), CompileError>;
+
+impl<'f, 'm> Translator<'f, 'm> {
+    /// Begins a function, of which there is nothing yet but the address of its
+    /// instance data and the frame around its body.
+    fn new(
+        builder: FunctionBuilder<'f>,
+        env: &'f Environment<'m>,
+        thunks: &'f mut Thunks,
+        state: State,
+        (instance, frame): (Value, Frame),
+        keep: &'f Keep,
+        budget: &'f mut usize,
+    ) -> Self {
+        Translator {
+            builder,
+            env,
+            thunks,
+            state,
+            instance,
+            scratch: None,
+            shown: None,
+            top_is_shown: false,
+            frames: vec![frame],
+            reachable: true,
+            dead_depth: 0,
+            next_stable: Some(StableKind::Entry),
+            boundaries: Vec::new(),
+            calls: Vec::new(),
+            stable: Vec::new(),
+            stands: Vec::new(),
+            restore: None,
+            restorable: false,
+            values: Vec::new(),
+            next_offset: WasmOffset::default(),
+            live: None,
+            course: None,
+            keep,
+            kept: Vec::new(),
+            open_loops: HashSet::new(),
+            undecided: Vec::new(),
+            budget,
+            callees: HashMap::new(),
+            signatures: HashMap::new(),
+            scopes: Vec::new(),
+            legacy_ends: LegacyEnds::new(),
+            next_handler: 0,
+        }
+    }
+}
 
 impl Translator<'_, '_> {
     /// Translates one validated instruction.

@@ -63,7 +63,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l max-stops -d 'End, i
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'
@@ -273,7 +273,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l max-stops -d 'End
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT or stable:FUNC:OFFSET:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'

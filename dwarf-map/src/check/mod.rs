@@ -16,17 +16,20 @@
 //!    computed from what can.
 //!
 //! What it cannot see is whether a value really is where the map says. That
-//! takes execution. [`check_module`] compares the map with the module, and
-//! [`check_dwarf`] with the DWARF of the same image, which debuggers and second
+//! takes execution. [`check_module`] compares the map with the module,
+//! [`check_instantiation`] looks at what begins it, and
+//! [`check_dwarf`] compares the map with the DWARF of the same image, which debuggers and second
 //! witnesses read.
 
 mod dwarf;
 mod frames;
 mod function;
+mod instantiation;
 mod module;
 mod stable;
 
 pub use dwarf::check_dwarf;
+pub use instantiation::check_instantiation;
 pub use module::{StableKinds, check_module, stable_kinds};
 
 use crate::unwind::Unwinder;
@@ -94,9 +97,11 @@ rules! {
     EntryTrap, "entry-trap", "The trap that an entry ends with lies in its code and is a trap instruction (0xcc on x86-64).";
     Duplicate, "duplicate", "There is one thunk for a thing asked for and one entry for a function type.";
     ArgumentArea, "argument-area", "The argument area holds the parameters and the results of each thunk and entry.";
-    CfiCoverage, "cfi-coverage", "Call frame information describes every byte of every function and thunk.";
+    CfiCoverage, "cfi-coverage", "Call frame information describes every byte of every function and thunk, and of the code that instantiates the module.";
     CfiFrame, "cfi-frame", "Where the code decides how far the frame address is from a register, call frame information says the same.";
     CfiSaved, "cfi-saved", "A register of the caller's is where call frame information says: in its place from when the code has put it there, in the register until the code changes it.";
+    Instantiation, "instantiation", "The image names the code that instantiates its module, by the symbol `instantiate`: it is not empty, lies in the text and belongs to no function, thunk or entry; there is an entry for functions without parameters and results.";
+    InstantiationCalls, "instantiation-calls", "The code that instantiates the module calls, in the order of the core specification, the thunks that fill tables with their initial value, apply active segments and drop these and declared ones, then the start function if the module defines it.";
     ModuleReadable, "module-readable", "The module can be parsed and is valid.";
     FunctionKnown, "function-known", "The functions are those that the module defines, with its types, parameters, locals and bodies.";
     BoundaryComplete, "boundary-complete", "Every instruction that validation finds reachable has a boundary, and there are no others.";

@@ -4,6 +4,7 @@ mod arbitrary;
 mod checker;
 mod debugger;
 mod fixture;
+mod instantiation;
 mod module;
 mod rules;
 mod section;

@@ -169,8 +169,8 @@ enum Made {
 }
 
 /// The functions of `spectest`, each an import of the host's that is exported
-/// again, so that a backend can compile them apart from the rest.
-pub const SPECTEST_FUNCTIONS: &str = r#"
+/// again.
+const SPECTEST_FUNCTIONS: &str = r#"
     (func (export "print") (import "spectest" "print"))
     (func (export "print_i32") (import "spectest" "print_i32") (param i32))
     (func (export "print_i64") (import "spectest" "print_i64") (param i64))

@@ -124,7 +124,7 @@ impl Lockstep<'_> {
         for instance in 0..self.oracle.instances().len() {
             let id = InstanceId::from_index(instance);
             let module = self.oracle.instance(id).module.clone();
-            self.kernels[instance] = Some(Kernel::new(module, &self.oracle, id));
+            self.kernels[instance] = Some(Kernel::restored(module, &self.oracle, id));
         }
         self.oracle.clear_writes();
         let (wrong, _) = self.compare_whole()?;
