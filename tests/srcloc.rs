@@ -194,6 +194,26 @@ fn open_bits_are_no_difference() {
     assert!(adopted > 0);
 }
 
+/// Lanes that are NaNs in the lower half of a vector only.
+#[test]
+fn open_lanes_are_followed_in_each_half() {
+    for operation in ["i8x16.neg", "i16x8.neg", "i32x4.abs", "i64x2.neg", "v128.not", "f32x4.neg"] {
+        let text = format!(
+            "(module (memory 1) (func (export \"f\") (param v128) (result i32)
+                (v128.store (i32.const 8)
+                    ({operation} (f32x4.min (local.get 0) (local.get 0))))
+                (i32.load (i32.const 40))))"
+        );
+        for lanes in ["0x9b28d2064af4a6c9fffffffffffffff9", "0xfffffffffffffff99b28d2064af4a6c9"] {
+            for opt in LEVELS {
+                let (code, report) = invoke(&text, &["--opt", opt], &["f", lanes]);
+                let text = reports::text::render(&report, reports::Style::plain());
+                assert_eq!((code, report.verdict), (Some(0), Verdict::Match), "{opt}\n{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn open_bits_hide_nothing_else() {
     let offsets = |text: &str, name: &str| -> Vec<String> {
