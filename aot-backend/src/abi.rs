@@ -67,12 +67,8 @@ pub(crate) fn stack_arguments_of(signature: &Signature, isa: Isa) -> u32 {
     if isa == Isa::S390x {
         return 0;
     }
-    let (parameter_registers, result_registers) = registers(isa);
-    let mut used = [0, 0];
-    let in_registers =
-        |returned: &AbiParam| takes_register(returned.value_type, &mut used, result_registers);
-    // The pointer to results that find no register.
-    let hidden = !signature.returns.iter().all(in_registers);
+    let (parameter_registers, _) = registers(isa);
+    let hidden = has_hidden_pointer(signature, isa);
     // On aarch64 it has a register of its own.
     let hidden = usize::from(hidden && isa != Isa::Aarch64);
     let mut used = [hidden, 0];
@@ -85,6 +81,24 @@ pub(crate) fn stack_arguments_of(signature: &Signature, isa: Isa) -> u32 {
         }
     }
     bytes.next_multiple_of(STACK_ALIGNMENT)
+}
+
+/// Whether results go through memory, of which the caller passes the address.
+fn has_hidden_pointer(signature: &Signature, isa: Isa) -> bool {
+    let (_, result_registers) = registers(isa);
+    let mut used = [0, 0];
+    let in_registers =
+        |returned: &AbiParam| takes_register(returned.value_type, &mut used, result_registers);
+    !signature.returns.iter().all(in_registers)
+}
+
+/// DWARF number of the x86-64 register in which a function of this type is given the
+/// address of the instance data: the first one, behind that of the address of
+/// its results if it has more of them than registers.
+pub fn instance_register(ty: &FuncType) -> u16 {
+    const RDI: u16 = 5;
+    const RSI: u16 = 4;
+    if has_hidden_pointer(&signature(ty), Isa::X86_64) { RSI } else { RDI }
 }
 
 fn takes_register(ty: Type, used: &mut [usize; 2], most: [usize; 2]) -> bool {

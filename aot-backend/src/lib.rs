@@ -48,6 +48,7 @@ mod source;
 mod thunks;
 mod translate;
 
+pub use abi::instance_register;
 pub use combine::{Part, combine};
 pub use compile::{code, compile, features};
 pub use dwarf_map::{Isa, StablePoints};

@@ -11,6 +11,7 @@ use crate::lockstep::kernel::Kernel;
 use crate::lockstep::plan::{BoundaryId, Site};
 use crate::lockstep::space::Polls;
 use crate::lockstep::throw::{Exception, Exceptions};
+use aot_backend::instance_register;
 use dwarf_map::{FunctionMap, Isa, StablePoint, SubjectAddr, buffer_bytes, erased};
 use oracle_interp::Event;
 use tracer::{RegionId, Stop};
@@ -19,10 +20,8 @@ use wasm_view::{
 };
 use wasmparser::Operator;
 
-/// DWARF numbers of the stack pointer, and of the register that holds the first
-/// argument, the instance data.
+/// DWARF number of the stack pointer.
 const RSP: u16 = 7;
-const RDI: u16 = 5;
 /// The trap instruction.
 const INT3: u8 = 0xcc;
 
@@ -388,9 +387,12 @@ impl Lockstep<'_> {
         };
         let region = self.subject.region(self.space().stack);
         region.write_u64(place, address).map_err(CommandError::bug)?;
-        let data = self.spaces[self.plan.owner(function).index()].instance_data();
+        let owner = self.plan.owner(function);
+        let data = self.spaces[owner.index()].instance_data();
+        let ty = self.oracle.instance(owner).module.func_type(wanted.func);
+        let ty = ty.ok_or_else(|| CommandError::bug("a function without a type"))?;
         regs.set_rsp(moved.get());
-        regs.set_dwarf(RDI, data.get());
+        regs.set_dwarf(instance_register(ty), data.get());
         regs.set_rip(wanted.code.start.at(image.text_address).get());
         self.subject.set_regs(&regs);
         Ok(None)
