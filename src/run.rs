@@ -325,9 +325,12 @@ pub(crate) fn conclude(
         None => {}
     }
     let event = executed.event.clone();
+    // Whoever was followed less closely may have gone on for a while: the witness
+    // is to come to where this one stands.
+    let log = log.first(executed.stats.host_calls);
     let mut witness = witness::ask(
         session.program,
-        log,
+        &log,
         &executed.calls,
         &mut executed.oracle,
         executed.instance,

@@ -297,3 +297,62 @@ fn git_bisect_run_finds_the_commit() {
     let skipped = git(&["for-each-ref", "--format=%(objectname)", "refs/bisect/skip-*"]);
     assert_eq!(skipped.trim(), commits[4], "{said}");
 }
+
+/// A caller that keeps values across calls of a function with many values of
+/// its own, so that registers are saved there and restored.
+const CROWDED: &str = r#"(module
+  (memory 1)
+  (data (i32.const 64) "\03\00\00\00\07\00\00\00\0b\00\00\00\11\00\00\00\17\00\00\00")
+  (func $leaf (param i32) (result i32) (i32.mul (local.get 0) (i32.const 7)))
+  (func $crowd (param $x i32) (result i32) (local $a i32) (local $b i32) (local $c i32)
+    (local.set $a (i32.load offset=64 (i32.shl (local.get $x) (i32.const 2))))
+    (local.set $b (i32.xor (local.get $a) (i32.const 0x55)))
+    (local.set $c (i32.add (local.get $b) (local.get $x)))
+    (i32.add (call $leaf (local.get $a))
+      (i32.add (call $leaf (local.get $b))
+        (i32.add (call $leaf (local.get $c)) (i32.sub (local.get $a) (local.get $b)))))
+    return)
+  (func $sum (export "sum") (param $n i32) (result i32) (local $i i32) (local $sum i32)
+    (loop $next
+      (local.set $sum (i32.add (i32.mul (local.get $sum) (i32.const 31)) (call $crowd (local.get $i))))
+      (if (i32.gt_u (local.get $i) (i32.const 1000)) (then (local.set $sum (i32.const 0))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $i) (local.get $n))))
+    local.get $sum))"#;
+
+#[test]
+fn a_register_that_is_not_restored_has_a_script() {
+    let bytes = wat::parse_str(CROWDED).expect("a module");
+    let place = wasmparser::Parser::new(0)
+        .parse_all(&bytes)
+        .filter_map(|payload| match payload.expect("a module") {
+            wasmparser::Payload::CodeSectionEntry(body) => Some(body),
+            _ => None,
+        })
+        .nth(1)
+        .and_then(|body| {
+            let items = body.get_operators_reader().expect("a body").into_iter_with_offsets();
+            items
+                .map(|item| item.expect("an operator"))
+                .find(|(operator, _)| matches!(operator, wasmparser::Operator::Return))
+        });
+    let (_, at) = place.expect("a return");
+    for opt in ["none", "speed"] {
+        let scratch = common::scratch();
+        std::fs::write(scratch.path().join("crowded.wat"), CROWDED).expect("a file");
+        let fault = format!("code:#1:{at:#x}:destination");
+        let options =
+            ["--opt", opt, "--inject", &fault, "crowded.wat", "--invoke", "sum", "--", "5"];
+        let section = section(bisect(scratch.path(), &options));
+        let code = section.code.expect("the code at fault");
+        assert_eq!((code.func, code.offset as usize, code.confirmed), (1, at, Some(true)), "{opt}");
+        let found =
+            section.reproducer.unwrap_or_else(|| panic!("{opt}: {:?}", section.no_reproducer));
+        assert!(found.wasm_bytes <= 400, "{opt}: {} bytes\n{}", found.wasm_bytes, found.text);
+        assert!(found.witness.contains("agrees"), "{opt}: {}", found.witness);
+        let shown = run_script(scratch.path(), &found);
+        assert_eq!(shown, (Some(1), Some(0)), "{opt}\n{}", found.text);
+        // Caller and callee are both there.
+        assert!(found.text.matches("(func ").count() >= 3, "{opt}\n{}", found.text);
+    }
+}

@@ -23,10 +23,8 @@ use wasm_view::{FuncIdx, WasmOffset};
 /// Where the instructions of a program are in a module cut out of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// The function in the cut that they are in.
-    pub to: FuncIdx,
-    /// The program's function.
-    pub from: FuncIdx,
+    /// Functions of the program, and which ones they are in the cut.
+    pub funcs: BTreeMap<FuncIdx, FuncIdx>,
     /// Offsets in the program, and in the cut.
     pub offsets: BTreeMap<WasmOffset, WasmOffset>,
 }
@@ -106,11 +104,9 @@ impl Compiler {
         let (func, offset) = place.rsplit_once(':')?;
         let offset = stops::parse_offset(offset).ok()?;
         // The function by index: `bisect` has resolved names before.
-        if func.strip_prefix('#')?.parse() != Ok(moved.from.get()) {
-            return None;
-        }
-        let offset = moved.offsets.get(&offset)?;
-        Some(Some(format!("code:{}:{offset}:{kind}", moved.to)))
+        let func = FuncIdx::new(func.strip_prefix('#')?.parse().ok()?);
+        let (func, offset) = (moved.funcs.get(&func)?, moved.offsets.get(&offset)?);
+        Some(Some(format!("code:{func}:{offset}:{kind}")))
     }
 
     fn call(&self, binary: &Path, program: &Program, apart: Apart) -> Result<Image, CommandError> {
@@ -150,7 +146,8 @@ mod tests {
     #[test]
     fn a_fault_moves_with_its_operator() {
         let offsets = BTreeMap::from([(WasmOffset::new(0x123), WasmOffset::new(0x29))]);
-        let moved = Moved { to: FuncIdx::new(1), from: FuncIdx::new(7), offsets };
+        let funcs = BTreeMap::from([(FuncIdx::new(7), FuncIdx::new(1))]);
+        let moved = Moved { funcs, offsets };
         let with = |fault: Option<&str>| Compiler {
             name: "ours".to_owned(),
             options: CompileOptions::default(),

@@ -15,18 +15,16 @@
 //!
 //! Nothing here decides whether the cut still shows the fault: that is tried.
 
+mod assemble;
+
 use super::body::{Body, Op};
 use super::compiler::Moved;
+use super::encode::{self, bytes_of, constant, is_number, load_width, memarg_offset, sub_opcode};
 use super::replay::Step;
-use crate::program::{self, Program};
+use crate::program::Program;
 use oracle_interp::Module;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, DataSection, Encode, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, Ieee32, Ieee64, Instruction, MemArg, MemorySection,
-    TypeSection,
-};
+use wasm_encoder::{BlockType, Encode, Instruction, MemArg};
 use wasm_view::{AddressType, FuncIdx, TypeIdx, ValType, Value, WasmOffset};
 use wasmparser::Operator;
 
@@ -34,8 +32,6 @@ use wasmparser::Operator;
 pub const EXPORT: &str = "f";
 /// Most bytes that `memory.copy` may read in a cut.
 const COPIED: u64 = 1024;
-/// Zero bytes between two runs of data that are cheaper than a second segment.
-const GAP: u64 = 6;
 
 /// What a cut returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,38 +200,6 @@ impl Cutter<'_> {
     fn module(&self) -> &Module {
         &self.program.module
     }
-}
-
-fn bytes_of(instruction: &Instruction<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    instruction.encode(&mut bytes);
-    bytes
-}
-
-fn is_number(ty: ValType) -> bool {
-    !matches!(ty, ValType::Ref(_))
-}
-
-fn encoded(ty: ValType) -> Option<wasm_encoder::ValType> {
-    Some(match ty {
-        ValType::I32 => wasm_encoder::ValType::I32,
-        ValType::I64 => wasm_encoder::ValType::I64,
-        ValType::F32 => wasm_encoder::ValType::F32,
-        ValType::F64 => wasm_encoder::ValType::F64,
-        ValType::V128 => wasm_encoder::ValType::V128,
-        ValType::Ref(_) => return None,
-    })
-}
-
-fn constant(value: Value) -> Option<Instruction<'static>> {
-    Some(match value {
-        Value::I32(bits) => Instruction::I32Const(bits as i32),
-        Value::I64(bits) => Instruction::I64Const(bits as i64),
-        Value::F32(bits) => Instruction::F32Const(Ieee32::new(bits)),
-        Value::F64(bits) => Instruction::F64Const(Ieee64::new(bits)),
-        Value::V128(bits) => Instruction::V128Const(bits as i128),
-        _ => return None,
-    })
 }
 
 impl Draft<'_> {
@@ -499,29 +463,7 @@ impl Draft<'_> {
         if !wrote.is_empty() {
             let ty = self.memory_type()?;
             self.uses_memory = true;
-            let mut left = wrote.clone();
-            while let Some((&address, _)) = left.first_key_value() {
-                let word: Option<Vec<u8>> =
-                    (address..address + 8).map(|at| left.get(&at).copied()).collect();
-                let length = word.as_ref().map_or(1, |word| word.len() as u64);
-                put(&match ty.address {
-                    AddressType::I32 => Instruction::I32Const(address as i32),
-                    AddressType::I64 => Instruction::I64Const(address as i64),
-                });
-                let memarg = MemArg { offset: 0, align: 0, memory_index: 0 };
-                match word {
-                    Some(word) => {
-                        let word = <[u8; 8]>::try_from(word.as_slice()).ok()?;
-                        put(&Instruction::I64Const(i64::from_le_bytes(word)));
-                        put(&Instruction::I64Store(memarg));
-                    }
-                    None => {
-                        put(&Instruction::I32Const(i32::from(*left.get(&address)?)));
-                        put(&Instruction::I32Store8(memarg));
-                    }
-                }
-                left.retain(|at, _| *at >= address + length);
-            }
+            encode::writes(ty.address, wrote).iter().for_each(&mut put);
         }
         let changed: Vec<(u32, Value)> = (0..)
             .zip(step.globals.iter().zip(&next.globals))
@@ -606,13 +548,7 @@ impl Draft<'_> {
             }
             Observe::Memory(address) => {
                 let ty = self.memory_type()?;
-                self.emit(
-                    &match ty.address {
-                        AddressType::I32 => Instruction::I32Const(address as i32),
-                        AddressType::I64 => Instruction::I64Const(address as i64),
-                    },
-                    None,
-                );
+                self.emit(&encode::address(ty.address, address), None);
                 let memarg = MemArg { offset: 0, align: 0, memory_index: 0 };
                 let whole = address.checked_add(8).is_some_and(|end| end <= self.cutter.memory_len);
                 let load = match whole {
@@ -629,249 +565,8 @@ impl Draft<'_> {
         }
         Some(())
     }
-
-    fn finish(&self, form: Form) -> Option<Cut> {
-        let result = self.result_types();
-        for results in result {
-            if let Some(cut) = self.assemble(form, &results) {
-                return Some(cut);
-            }
-        }
-        None
-    }
-
-    /// Types that the result can have: validation knows which.
-    fn result_types(&self) -> Vec<Vec<ValType>> {
-        let one = [ValType::I32, ValType::I64, ValType::F64, ValType::F32, ValType::V128];
-        one.into_iter().map(|ty| vec![ty]).chain([Vec::new()]).collect()
-    }
-
-    fn assemble(&self, form: Form, results: &[ValType]) -> Option<Cut> {
-        let mut given = self.locals.params.clone();
-        let round = match form {
-            Form::Looped => Some(self.round(results, &mut given)?),
-            Form::Plain | Form::Returning => None,
-        };
-        let params: Vec<ValType> = given.iter().map(|param| param.0).collect();
-        let mut code: Vec<(Vec<u8>, Option<WasmOffset>)> = Vec::new();
-        if self.exits {
-            code.push((bytes_of(&Instruction::Block(BlockType::Empty)), None));
-        }
-        for _ in 0..self.depth {
-            code.push((bytes_of(&Instruction::Block(BlockType::Empty)), None));
-        }
-        if round.is_some() {
-            code.push((bytes_of(&Instruction::Loop(BlockType::Empty)), None));
-        }
-        for (bytes, origin) in &self.code {
-            let bytes = match bytes.as_slice() {
-                [OPEN, opcode, index @ ..] => {
-                    let index = u32::from_le_bytes(index.try_into().ok()?);
-                    let mut bytes = vec![*opcode];
-                    (params.len() as u32 + index).encode(&mut bytes);
-                    bytes
-                }
-                bytes => bytes.to_vec(),
-            };
-            code.push((bytes, *origin));
-        }
-        if let Some((value, again)) = round {
-            for instruction in [
-                Instruction::LocalSet(value),
-                Instruction::LocalGet(again),
-                Instruction::BrIf(0),
-                Instruction::End,
-                Instruction::LocalGet(value),
-            ] {
-                code.push((bytes_of(&instruction), None));
-            }
-        }
-        if self.exits || form == Form::Returning {
-            code.push((bytes_of(&Instruction::Return), None));
-        }
-        if self.exits {
-            code.push((bytes_of(&Instruction::End), None));
-            code.push((bytes_of(&Instruction::Unreachable), None));
-        }
-        code.push((bytes_of(&Instruction::End), None));
-
-        let mut types = TypeSection::new();
-        let mut functions = FunctionSection::new();
-        let mut bodies = CodeSection::new();
-        let mut listed: Vec<(Vec<ValType>, Vec<ValType>)> = Vec::new();
-        let mut type_of = |params: &[ValType], results: &[ValType]| {
-            let ty = (params.to_vec(), results.to_vec());
-            let known = listed.iter().position(|other| *other == ty);
-            Some(match known {
-                Some(at) => at as u32,
-                None => {
-                    let list = |types: &[ValType]| {
-                        types.iter().map(|ty| encoded(*ty)).collect::<Option<Vec<_>>>()
-                    };
-                    types.ty().function(list(params)?, list(results)?);
-                    listed.push(ty);
-                    listed.len() as u32 - 1
-                }
-            })
-        };
-        functions.function(type_of(&params, results)?);
-        let locals: Option<Vec<_>> = self.locals.locals.iter().map(|ty| encoded(*ty)).collect();
-        let mut function = Function::new_with_locals_types(locals?);
-        for (bytes, _) in &code {
-            function.raw(bytes.iter().copied());
-        }
-        bodies.function(&function);
-        for stub in &self.stubs {
-            functions.function(type_of(&stub.params, &stub.results)?);
-            let mut function = Function::new([]);
-            function.raw(stub.code.iter().copied()).instruction(&Instruction::End);
-            bodies.function(&function);
-        }
-        let mut module = wasm_encoder::Module::new();
-        module.section(&types).section(&functions);
-        if self.uses_memory {
-            module.section(&self.memory_section()?);
-        }
-        if !self.globals.is_empty() {
-            let mut globals = GlobalSection::new();
-            for (_, ty, value) in &self.globals {
-                let ty = wasm_encoder::GlobalType {
-                    val_type: encoded(*ty)?,
-                    mutable: true,
-                    shared: false,
-                };
-                globals.global(ty, &ConstExpr::extended([constant(*value)?]));
-            }
-            module.section(&globals);
-        }
-        let mut exports = ExportSection::new();
-        exports.export(EXPORT, ExportKind::Func, 0);
-        module.section(&exports).section(&bodies);
-        let data = self.data()?;
-        if !data.is_empty() {
-            module.section(&data);
-        }
-        let args = given.iter().map(|param| param.1).collect();
-        self.read_back(module.finish(), &code, args)
-    }
-
-    /// Of a loop: the parameter that takes the value, and the one that says
-    /// whether to go round again, which is added.
-    fn round(&self, results: &[ValType], given: &mut Vec<(ValType, Value)>) -> Option<(u32, u32)> {
-        let [result] = results else { return None };
-        let value = given.iter().position(|param| param.0 == *result)?;
-        if self.exits || self.depth > 0 {
-            return None;
-        }
-        given.push((ValType::I32, Value::I32(0)));
-        Some((value as u32, given.len() as u32 - 1))
-    }
-
-    fn memory_section(&self) -> Option<MemorySection> {
-        let ty = self.memory_type()?;
-        let mut memories = MemorySection::new();
-        memories.memory(wasm_encoder::MemoryType {
-            minimum: self.cutter.memory_len >> ty.page_log2,
-            maximum: ty.maximum,
-            memory64: ty.address == AddressType::I64,
-            shared: ty.shared,
-            page_size_log2: (ty.page_log2 != 16).then_some(u32::from(ty.page_log2)),
-        });
-        Some(memories)
-    }
-
-    /// The bytes read, without zeros at either end of a run.
-    fn data(&self) -> Option<DataSection> {
-        let mut data = DataSection::new();
-        let mut run: Option<(u64, Vec<u8>)> = None;
-        let mut runs = Vec::new();
-        for (&address, &byte) in self.reads.iter().filter(|(_, byte)| **byte != 0) {
-            match &mut run {
-                Some((start, bytes)) if address - *start - bytes.len() as u64 <= GAP => {
-                    // Bytes in the gap are zero, or nobody reads them.
-                    bytes.resize((address - *start) as usize, 0);
-                    bytes.push(byte);
-                }
-                _ => {
-                    runs.extend(run.take());
-                    run = Some((address, vec![byte]));
-                }
-            }
-        }
-        runs.extend(run);
-        for (start, bytes) in runs {
-            let offset = match self.memory_type()?.address {
-                AddressType::I32 => ConstExpr::i32_const(start as i32),
-                AddressType::I64 => ConstExpr::i64_const(start as i64),
-            };
-            data.active(0, &offset, bytes);
-        }
-        Some(data)
-    }
-
-    /// Validates the module, and finds out where its instructions came to be.
-    fn read_back(
-        &self,
-        wasm: Vec<u8>,
-        code: &[(Vec<u8>, Option<WasmOffset>)],
-        args: Vec<Value>,
-    ) -> Option<Cut> {
-        let program = program::from_wasm(Path::new("cut.wasm"), wasm).ok()?;
-        let to = FuncIdx::new(0);
-        let body = Body::of(&program.wasm, &program.module, to)?;
-        if body.ops().len() != code.len() {
-            return None;
-        }
-        let offsets = body
-            .ops()
-            .iter()
-            .zip(code)
-            .filter_map(|(op, (_, origin))| Some(((*origin)?, op.offset)))
-            .collect();
-        let moved = Moved { to, from: self.cutter.func, offsets };
-        let instructions = code.len() as u64;
-        drop(body);
-        Some(Cut { program, moved, args, instructions })
-    }
 }
 
 /// No instruction begins with this byte: an access to a local that is no
 /// parameter, its opcode, and its number among those.
 const OPEN: u8 = 0xff;
-
-/// Bytes that a load reads.
-fn load_width(opcode: u8) -> Option<u64> {
-    Some(match opcode {
-        0x29 | 0x2b => 8,
-        0x28 | 0x2a | 0x34 | 0x35 => 4,
-        0x2e | 0x2f | 0x32 | 0x33 => 2,
-        0x2c | 0x2d | 0x30 | 0x31 => 1,
-        _ => return None,
-    })
-}
-
-fn leb(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0;
-    for (at, byte) in bytes.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f).checked_shl(7 * at as u32)?;
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[at + 1..]));
-        }
-    }
-    None
-}
-
-/// The number behind the prefix of a vector instruction.
-fn sub_opcode(bytes: &[u8]) -> Option<u64> {
-    leb(bytes.get(1..)?).map(|(number, _)| number)
-}
-
-/// The offset of a load's or store's immediate, which has no memory index.
-fn memarg_offset(bytes: &[u8]) -> Option<u64> {
-    let rest = match bytes.first()? {
-        0xfd => leb(bytes.get(1..)?)?.1,
-        _ => bytes.get(1..)?,
-    };
-    let (_, rest) = leb(rest)?;
-    leb(rest).map(|(offset, _)| offset)
-}

@@ -107,7 +107,9 @@ pub struct Judge<'a> {
     /// Who may want all of it to end.
     pub control: &'a Arc<Control>,
     /// When there is no more time for another cut.
-    pub deadline: Instant,
+    pub deadline: Cell<Instant>,
+    /// When there is none for making smaller what was found.
+    pub end: Instant,
     /// Cuts tried.
     pub tried: Cell<u64>,
     /// Subjects executed.
@@ -117,7 +119,7 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// Whether there is time for another cut.
     pub fn has_time(&self) -> bool {
-        Instant::now() < self.deadline && self.control.request().is_none()
+        Instant::now() < self.deadline.get() && self.control.request().is_none()
     }
 
     /// Whether a cut shows the fault.

@@ -37,6 +37,20 @@ pub enum Repeated {
 }
 
 impl Case<'_> {
+    /// How to come to the divergence again, over the log.
+    pub fn requests(&self) -> Requests {
+        // An entry is one at all levels: as the divergence was found, so is it
+        // looked for. A difference in memory may have begun before its entry.
+        let known = self.entries.filter(|_| self.finding.watch.is_none());
+        Requests {
+            places: known.map(|_| Where::Entries).into_iter().collect(),
+            every: known.is_none(),
+            every_from: known.map(|entries| entries.saturating_sub(1).max(1)),
+            paranoid: self.args.run.paranoid,
+            ..Requests::default()
+        }
+    }
+
     /// Runs the program with another image, over the log, to beyond the
     /// divergence.
     ///
@@ -45,17 +59,17 @@ impl Case<'_> {
     pub fn repeat(&self, image: &Image) -> Result<Repeated, CommandError> {
         let session = Session { program: self.program, image, calls: self.calls };
         let mut world = World::replaying(self.log.clone(), false);
-        // An entry is one at all levels: as the divergence was found, so is it
-        // looked for. A difference in memory may have begun before its entry.
-        let known = self.entries.filter(|_| self.finding.watch.is_none());
-        let requests = Requests {
-            places: known.map(|_| Where::Entries).into_iter().collect(),
-            every: known.is_none(),
-            every_from: known.map(|entries| entries.saturating_sub(1).max(1)),
-            max_boundaries: Some(self.executed + MARGIN),
-            paranoid: self.args.run.paranoid,
-            ..Requests::default()
+        // Entries alone tell whether it is there: they did before.
+        let coarse = self.coarse.filter(|_| !self.args.run.paranoid);
+        let requests = match coarse {
+            Some((_, executed)) => Requests {
+                places: vec![Where::Entries],
+                max_boundaries: Some(executed + MARGIN),
+                ..Requests::default()
+            },
+            None => Requests { max_boundaries: Some(self.executed + MARGIN), ..self.requests() },
         };
+        let (place, executed) = coarse.unwrap_or((self.finding.at, self.executed));
         self.executions.set(self.executions.get() + 1);
         let ran = match session.execute(&mut world, requests, self.control) {
             Ok(ran) => ran,
@@ -65,13 +79,13 @@ impl Case<'_> {
             Err(error) => return Err(error),
         };
         Ok(match ran.ending {
-            Ending::Diverged(found) if found.at == self.finding.at => Repeated::Same,
+            Ending::Diverged(found) if found.at == place => Repeated::Same,
             Ending::Diverged(found) => Repeated::Other(format!(
                 "at {} of function {}: {}",
                 found.at.offset, found.at.func, found.what
             )),
             // The log ends where the divergence was.
-            Ending::Inconclusive { .. } if ran.stats.boundaries > self.executed => Repeated::Gone,
+            Ending::Inconclusive { .. } if ran.stats.boundaries > executed => Repeated::Gone,
             Ending::Inconclusive { detail, .. } => Repeated::Unknown(detail),
             _ => Repeated::Gone,
         })

@@ -13,6 +13,7 @@
 //!   cut       the oracle again up to there ......................... replay
 //!             the last n instructions as a module of their own ..... cut
 //!             n = 1, 2, 3 .. until it still shows the fault ........ search, judge
+//!             else the whole function, made small .. function, trace, shrink
 //!             -> a script with one assertion ........................ script
 //!   compiler  which settings and versions are right on that script  settings
 //! ```
@@ -39,14 +40,21 @@
 pub mod body;
 pub mod compiler;
 pub mod cut;
+pub mod encode;
+pub mod function;
 pub mod judge;
 pub mod mix;
 pub mod native;
+pub mod registers;
 pub mod replay;
 pub mod script;
 pub mod search;
 pub mod settings;
+pub mod shrink;
 pub mod time;
+pub mod trace;
+pub mod tree;
+pub mod whole;
 
 use crate::cli::{BisectArgs, Cli, Command};
 use crate::error::CommandError;
@@ -76,11 +84,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use time::First;
+use time::{Culprit, First};
 use wasi_host::OperationLog;
 use wasm_view::{Boundary, Value};
 use wasmparser::Operator;
 
+/// Part of the time that is for straight lines, if none is found.
+const LINE: f64 = 0.3;
 /// What `git bisect run` takes for "cannot be tested".
 const SKIP: u8 = 125;
 
@@ -165,10 +175,15 @@ pub struct Case<'a> {
     pub log: OperationLog,
     /// The divergence.
     pub finding: Finding,
+    /// What is at fault, if what was executed last before the divergence is not.
+    pub culprit: Option<Culprit>,
     /// Instructions executed until then.
     pub executed: u64,
     /// Stops at entries of functions before it, if they led to it.
     pub entries: Option<u64>,
+    /// Where two differ at a function's entry, if only those are looked at, and
+    /// instructions executed until then.
+    pub coarse: Option<(Boundary, u64)>,
     /// Subjects executed.
     pub executions: Cell<u64>,
 }
@@ -222,7 +237,7 @@ fn execute(
     if args.git {
         return Ok((report, results));
     }
-    let case = Case {
+    let mut case = Case {
         args,
         control,
         program: &program,
@@ -231,9 +246,16 @@ fn execute(
         image: &image,
         log: world.log().clone(),
         finding,
+        culprit: None,
         executed: ran.executed.stats.boundaries,
         entries: first.entries,
+        coarse: first.coarse,
         executions: Cell::new(first.executions),
+    };
+    let replay = Replay { session: &session, log: &case.log };
+    case.culprit = match case.spoiler(&replay)? {
+        None => case.culprit()?,
+        found => found,
     };
     let mut section = case.section(&first)?;
     section.executions = case.executions.get();
@@ -252,7 +274,8 @@ impl Case<'_> {
             self.executed, first.how
         );
         section.axes.push(axis("time", true, time));
-        let guilty = self.finding.after.unwrap_or(self.finding.at);
+        let last = self.finding.after.unwrap_or(self.finding.at);
+        let guilty = self.culprit.as_ref().map_or(last, |culprit| culprit.at);
         let body = Body::of(&self.program.wasm, &self.program.module, guilty.func);
         let code = self.guilty(guilty, body.as_ref())?;
         section.axes.push(axis("code", true, answer(&code)));
@@ -260,7 +283,8 @@ impl Case<'_> {
         section.history = native::history(self, guilty);
         let session = Session { program: self.program, image: self.image, calls: self.calls };
         let replay = Replay { session: &session, log: &self.log };
-        let (found, compilers) = self.reproduce(&replay, guilty, body.as_ref())?;
+        let last_body = Body::of(&self.program.wasm, &self.program.module, last.func);
+        let (found, compilers) = self.reproduce(&replay, last, last_body.as_ref())?;
         match found {
             Err(why) => {
                 section.no_reproducer = Some(why);
@@ -269,7 +293,7 @@ impl Case<'_> {
             Ok((found, mut reproducer)) => {
                 let good = found.shown.good.and_then(|at| compilers.get(at));
                 section.title = Some(self.title(guilty, Some(&found)));
-                section.native = native::rows(self.bad, good, &found.cut)?;
+                section.native = native::rows(self.bad, good, &found.cut, guilty.func)?;
                 section.settings = self.settings(&found)?;
                 self.write(&found, &mut reproducer, section.title.as_deref(), guilty)?;
                 section.reproducer = Some(reproducer);
@@ -344,17 +368,24 @@ impl Case<'_> {
         let memory_len = self.memory_len(replay, &steps)?;
         let cutter =
             Cutter { program: self.program, body, func: guilty.func, steps: &steps, memory_len };
+        let budget = Duration::from_secs_f64(self.args.budget);
         let judge = Judge {
             bad: self.bad,
             good: &good,
             control: self.control,
-            deadline: began + Duration::from_secs_f64(self.args.budget),
+            deadline: Cell::new(began + budget.mul_f64(LINE)),
+            end: began + budget,
             tried: Cell::new(0),
             executions: Cell::new(0),
         };
         let observes = self.observes(guilty, body);
         let search = Search { cutter: &cutter, judge: &judge, observes: &observes, replay };
-        let found = search.run()?;
+        let mut found = search.run()?;
+        if let Err(why) = &found {
+            judge.deadline.set(judge.end);
+            let function = self.function(replay, guilty, &steps, &observes, &judge)?;
+            found = function.map_err(|more| format!("{why}; {more}"));
+        }
         self.executions.set(self.executions.get() + judge.executions.get());
         let found = match found {
             Ok(found) => found,
@@ -369,7 +400,7 @@ impl Case<'_> {
             wasm_bytes: found.cut.program.wasm.len() as u64,
             module_bytes: self.program.wasm.len() as u64,
             instructions: found.cut.instructions,
-            span: (steps.len() - found.plan.first) as u64,
+            span: found.span,
             candidates: judge.tried.get(),
             wall_s: began.elapsed().as_secs_f64(),
             expected: found.shown.right.to_string(),

@@ -14,7 +14,7 @@ use wasm_view::{Boundary, FuncIdx};
 /// Boundaries of the history.
 const HISTORY: usize = 10;
 
-/// The code of a cut's function by both compilers, side by side.
+/// The code of a program's function in a cut by both compilers, side by side.
 ///
 /// # Errors
 /// Bugs of ours.
@@ -22,19 +22,21 @@ pub fn rows(
     bad: &Compiler,
     good: Option<&Compiler>,
     cut: &Cut,
+    func: FuncIdx,
 ) -> Result<Vec<NativeRow>, CommandError> {
+    let func = cut.moved.funcs.get(&func).copied().unwrap_or_default();
     let code = |compiler: &Compiler| -> Result<Vec<String>, CommandError> {
         let image = compiler.compile_cut(&cut.program, &cut.moved)?;
-        Ok(image.as_ref().map(lines).unwrap_or_default())
+        Ok(image.as_ref().map(|image| lines(image, func)).unwrap_or_default())
     };
     let bad = code(bad)?;
     let good = good.map(code).transpose()?.unwrap_or_default();
     Ok(side_by_side(&bad, &good))
 }
 
-/// The instructions of the only function that is called.
-fn lines(image: &Image) -> Vec<String> {
-    let function = image.map.functions.iter().find(|function| function.func == FuncIdx::new(0));
+/// The instructions of a function.
+fn lines(image: &Image, func: FuncIdx) -> Vec<String> {
+    let function = image.map.functions.iter().find(|function| function.func == func);
     let code = function.map(|function| disassemble(image, function.code.clone()));
     code.into_iter().flatten().map(|line| line.text).collect()
 }

@@ -10,9 +10,9 @@ use crate::error::CommandError;
 use crate::session::{Instantiated, Session};
 use crate::world::OracleMemory;
 use oracle_interp::{Event, Oracle, StopSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wasi_host::{OperationLog, Outcome, World};
-use wasm_view::{Boundary, Cell, FuncAddr, InstanceId, Value};
+use wasm_view::{Boundary, Cell, FuncAddr, FuncIdx, InstanceId, Value};
 
 /// Most instructions recorded before a divergence.
 pub const WINDOW: u64 = 20_000;
@@ -38,6 +38,17 @@ pub struct Standing {
     world: World,
     calls: usize,
     event: Event,
+}
+
+/// Where [`Standing::until`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// A boundary of the set.
+    Stop,
+    /// So many instructions were executed.
+    Count,
+    /// The end of the program.
+    End,
 }
 
 /// One step of the activation in which a divergence arose.
@@ -87,6 +98,53 @@ impl Replay<'_> {
         Ok(standing.go(self.session, Some(&never), executed)?.then_some(standing))
     }
 
+    /// Instructions executed before the last entry of a function at this depth
+    /// of the stack, counted from 1, up to the instruction of this number.
+    ///
+    /// # Errors
+    /// As [`Replay::to`].
+    pub fn entry(
+        &self,
+        func: FuncIdx,
+        depth: usize,
+        last: u64,
+    ) -> Result<Option<u64>, CommandError> {
+        let module = &self.session.program.module;
+        let Some(first) = module.function(func).and_then(|func| func.boundaries().next()) else {
+            return Ok(None);
+        };
+        let mut stops = StopSet::new(module);
+        stops.insert(func, first);
+        let Some(mut standing) = self.to(0)? else { return Ok(None) };
+        let mut found = None;
+        loop {
+            if standing.oracle.depth() == depth && standing.oracle.is_at(&stops) {
+                found = Some(standing.oracle.instructions_executed());
+            }
+            if standing.until(self.session, &stops, last + 1)? != Reached::Stop {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Every instruction that is executed at all, up to where the log or the
+    /// program ends.
+    ///
+    /// # Errors
+    /// What the host refuses.
+    pub fn executed(&self) -> Result<BTreeSet<Boundary>, CommandError> {
+        let mut seen = BTreeSet::new();
+        let Some(mut standing) = self.to(0)? else { return Ok(seen) };
+        for executed in 0.. {
+            match standing.go(self.session, None, executed) {
+                Ok(true) => seen.extend(standing.oracle.top().map(|top| top.boundary)),
+                Ok(false) | Err(CommandError::Inconclusive { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(seen)
+    }
+
     /// The steps of the activation that executes the instruction of this
     /// number, up to that instruction; oldest first. Only as far back as the
     /// window goes.
@@ -103,7 +161,7 @@ impl Replay<'_> {
             if !standing.go(self.session, None, executed)? {
                 break;
             }
-            let written = standing.written();
+            let written = standing.written_bytes();
             if let Some((_, _, wrote, known)) = all.last_mut() {
                 match written {
                     Some(bytes) => *wrote = bytes,
@@ -158,37 +216,93 @@ fn activation(
 }
 
 impl Standing {
+    /// Goes on to the next boundary of a set, or until so many instructions were
+    /// executed in all.
+    ///
+    /// # Errors
+    /// A host call that the log does not answer.
+    pub fn until(
+        &mut self,
+        session: &Session<'_>,
+        stops: &StopSet,
+        executed: u64,
+    ) -> Result<Reached, CommandError> {
+        loop {
+            let left = executed.saturating_sub(self.oracle.instructions_executed());
+            let event = std::mem::replace(&mut self.event, Event::Boundary);
+            let resumes = matches!(event, Event::HostCall(_) | Event::Finished(_));
+            match event {
+                Event::Boundary | Event::OutOfFuel if left == 0 => return Ok(Reached::Count),
+                Event::Boundary | Event::OutOfFuel => {
+                    self.event = self.oracle.run(stops, left.min(FUEL));
+                    if self.event == Event::Boundary {
+                        return Ok(Reached::Stop);
+                    }
+                }
+                event => {
+                    self.event = event;
+                    if !self.resume(session)? {
+                        return Ok(Reached::End);
+                    }
+                }
+            }
+            let standing = matches!(self.event, Event::Boundary);
+            if resumes && standing && self.oracle.is_at(stops) {
+                return Ok(Reached::Stop);
+            }
+        }
+    }
+
+    /// Answers the host call that is pending, or begins the next call; false if
+    /// there is nothing more to execute.
+    fn resume(&mut self, session: &Session<'_>) -> Result<bool, CommandError> {
+        let event = std::mem::replace(&mut self.event, Event::Boundary);
+        self.event = match event {
+            Event::HostCall(_) => match self.serve()? {
+                Some(event) => event,
+                None => return Ok(false),
+            },
+            Event::Finished(_) => {
+                let Some(call) = session.calls.list.get(self.calls) else { return Ok(false) };
+                self.calls += 1;
+                let func = FuncAddr { instance: self.instance, func: call.func };
+                self.oracle.begin_call(func, &call.args).map_err(CommandError::input)?
+            }
+            event => {
+                self.event = event;
+                return Ok(matches!(self.event, Event::Boundary | Event::OutOfFuel));
+            }
+        };
+        Ok(true)
+    }
+
     /// Goes on until so many instructions were executed in all; false if that
     /// never comes. Without stops the oracle steps.
-    fn go(
+    ///
+    /// # Errors
+    /// A host call that the log does not answer.
+    pub fn go(
         &mut self,
         session: &Session<'_>,
         stops: Option<&StopSet>,
         executed: u64,
     ) -> Result<bool, CommandError> {
         loop {
-            let event = std::mem::replace(&mut self.event, Event::Boundary);
-            self.event = match event {
-                Event::HostCall(_) => match self.serve()? {
-                    Some(event) => event,
-                    None => return Ok(false),
-                },
-                Event::Finished(_) => {
-                    let Some(call) = session.calls.list.get(self.calls) else { return Ok(false) };
-                    self.calls += 1;
-                    let func = FuncAddr { instance: self.instance, func: call.func };
-                    self.oracle.begin_call(func, &call.args).map_err(CommandError::input)?
-                }
+            match self.event {
                 Event::Boundary | Event::OutOfFuel => {
                     let left = executed.saturating_sub(self.oracle.instructions_executed());
-                    match (left, stops) {
+                    self.event = match (left, stops) {
                         (0, _) => return Ok(true),
                         (left, Some(stops)) => self.oracle.run(stops, left.min(FUEL)),
                         (_, None) => self.oracle.step(),
                     }
                 }
-                Event::Trapped(_) | Event::Thrown(_) | Event::LimitReached(_) => return Ok(false),
-            };
+                _ => {
+                    if !self.resume(session)? {
+                        return Ok(false);
+                    }
+                }
+            }
         }
     }
 
@@ -239,7 +353,7 @@ impl Standing {
 
     /// What was written to memory 0 since this was last asked; `None` if too
     /// much was, or to something else.
-    fn written(&mut self) -> Option<BTreeMap<u64, u8>> {
+    fn written_bytes(&mut self) -> Option<BTreeMap<u64, u8>> {
         let memory = self.oracle.instance(self.instance).memories.first().copied();
         let mut bytes = BTreeMap::new();
         let mut known = self.oracle.table_writes().next().is_none();

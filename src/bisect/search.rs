@@ -26,10 +26,22 @@ const RUNS: [usize; 8] = [32, 16, 8, 6, 4, 3, 2, 1];
 pub struct Found {
     /// The cut.
     pub cut: Cut,
-    /// How it was made.
-    pub plan: Plan,
     /// What it shows.
     pub shown: Shown,
+    /// Instructions of the program that were executed from where it begins to
+    /// the one at fault.
+    pub span: u64,
+    /// Whether it is a function with its branches and loops, and no line.
+    pub whole: bool,
+    /// Whether there was time for all that could make it smaller.
+    pub finished: bool,
+}
+
+/// A cut that shows the fault, and how it is made.
+struct Line {
+    cut: Cut,
+    plan: Plan,
+    shown: Shown,
 }
 
 /// A search.
@@ -46,7 +58,7 @@ pub struct Search<'a> {
 
 /// What a cut came to.
 enum Tried {
-    Shows(Box<Found>),
+    Shows(Box<Line>),
     Not,
     /// No cut with this step in it can be made.
     Blocked(usize),
@@ -88,6 +100,7 @@ impl Search<'_> {
         let Some((span, mut found)) = found else {
             return Ok(Err(self.why(before, blocked)));
         };
+        self.judge.deadline.set(self.judge.end);
         // Shorter, between the last that did not show it and this one.
         for shorter in before + 1..span {
             if !self.judge.has_time() {
@@ -98,7 +111,10 @@ impl Search<'_> {
                 break;
             }
         }
-        self.shrink(found).map(Ok)
+        let line = self.shrink(found)?;
+        let span = (count - line.plan.first) as u64;
+        let finished = self.judge.has_time();
+        Ok(Ok(Found { cut: line.cut, shown: line.shown, span, whole: false, finished }))
     }
 
     fn why(&self, before: usize, blocked: Option<usize>) -> String {
@@ -157,17 +173,17 @@ impl Search<'_> {
     }
 
     /// Makes a cut and tries it.
-    fn cut(&self, plan: Plan, memory: &[u8]) -> Result<Result<Option<Found>, NoCut>, CommandError> {
+    fn cut(&self, plan: Plan, memory: &[u8]) -> Result<Result<Option<Line>, NoCut>, CommandError> {
         let cut = match self.cutter.cut(&plan, memory) {
             Ok(cut) => cut,
             Err(no) => return Ok(Err(no)),
         };
         let shown = self.judge.judge(&cut)?;
-        Ok(Ok(shown.map(|shown| Found { cut, plan, shown })))
+        Ok(Ok(shown.map(|shown| Line { cut, plan, shown })))
     }
 
     /// Leaves out what is not needed.
-    fn shrink(&self, mut found: Found) -> Result<Found, CommandError> {
+    fn shrink(&self, mut found: Line) -> Result<Line, CommandError> {
         let memory = self.memory(found.plan.first)?;
         let last = self.cutter.steps.len() - 1;
         loop {
@@ -210,13 +226,13 @@ impl Search<'_> {
         &self,
         plan: Plan,
         memory: &[u8],
-        than: &Found,
-    ) -> Result<Option<Found>, CommandError> {
+        than: &Line,
+    ) -> Result<Option<Line>, CommandError> {
         let Ok(cut) = self.cutter.cut(&plan, memory) else { return Ok(None) };
         if cut.program.wasm.len() > than.cut.program.wasm.len() {
             return Ok(None);
         }
         let shown = self.judge.judge(&cut)?;
-        Ok(shown.map(|shown| Found { cut, plan, shown }))
+        Ok(shown.map(|shown| Line { cut, plan, shown }))
     }
 }

@@ -132,7 +132,8 @@ impl Case<'_> {
             bad: self.bad,
             good: &none,
             control: self.control,
-            deadline: Instant::now(),
+            deadline: Cell::new(Instant::now()),
+            end: Instant::now(),
             tried: Cell::new(0),
             executions: Cell::new(0),
         };

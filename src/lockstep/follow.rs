@@ -73,6 +73,8 @@ pub struct Requests {
     pub cores: Vec<CoreRequest>,
     /// Whether the cold paths of stable points are run and compared.
     pub paranoid: bool,
+    /// After so many stops, compare all suspended frames at each one.
+    pub walk_from: Option<u64>,
 }
 
 /// Who answers calls of host functions.
@@ -139,6 +141,7 @@ pub struct Lockstep<'a> {
     max_stops: Option<u64>,
     every_from: Option<u64>,
     pub(super) max_boundaries: Option<u64>,
+    walk_from: Option<u64>,
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
     /// Stops before the program was handed to this subject last.
@@ -251,6 +254,7 @@ impl<'a> Lockstep<'a> {
             max_stops: requests.max_stops,
             every_from: requests.every_from,
             max_boundaries: requests.max_boundaries,
+            walk_from: requests.walk_from,
             cores: requests.cores,
             points,
             began: 0,
@@ -506,6 +510,12 @@ impl<'a> Lockstep<'a> {
         }
         if !wrong.is_empty() {
             return self.wrong_values(wrong);
+        }
+        if self.walk_from.is_some_and(|from| self.stats.stops > from) {
+            self.force_walk();
+            if let Some(found) = self.walk()? {
+                return self.diverged(found.kind, found.what, found.slots);
+            }
         }
         if !self.cores.is_empty() {
             self.write_cores(at, (function.func, offset))?;

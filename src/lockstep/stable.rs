@@ -265,7 +265,7 @@ impl Lockstep<'_> {
 
     /// Unwinds the stack to its end if enough stable points have been met since
     /// the last time.
-    fn walk(&mut self) -> Result<Option<FrameFinding>, CommandError> {
+    pub(super) fn walk(&mut self) -> Result<Option<FrameFinding>, CommandError> {
         let depth = self.oracle.depth();
         self.points.paid += FRAMES_PER_POINT;
         if self.points.paid < depth {

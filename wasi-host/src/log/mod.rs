@@ -178,6 +178,13 @@ impl OperationLog {
         self.entries.get(usize::try_from(index).ok()?).map(AsRef::as_ref)
     }
 
+    /// The log as it was after so many calls.
+    pub fn first(&self, calls: u64) -> OperationLog {
+        let count = usize::try_from(calls).unwrap_or(usize::MAX).min(self.entries.len());
+        let entries = self.entries[..count].to_vec();
+        OperationLog { module_sha256: self.module_sha256, entries }
+    }
+
     /// Number of calls.
     pub fn len(&self) -> u64 {
         self.entries.len() as u64

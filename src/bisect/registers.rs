@@ -1,0 +1,168 @@
+//! Registers that a function has to restore and does not.
+//!
+//! A function that spoils a register of its caller's shows in nothing that it
+//! computes itself. What its caller keeps in that register need not even be a
+//! Wasm value: the base of a memory, say. So the code is looked at. Cranelift
+//! saves what it is going to use at the entry and restores it before each
+//! return:
+//!
+//! ```text
+//!   push rbp; mov rbp,rsp; sub rsp,N; mov [rsp+X],rbx ..
+//!   .. mov rbx,[rsp+X]; add rsp,N; pop rbp; ret
+//! ```
+//! A function with a `ret` before which a register that was saved is not loaded
+//! from where it was saved is suspect. That is no proof: it is compiled otherwise
+//! then, alone, as every suspect is.
+
+use super::Case;
+use super::replay::{Reached, Replay};
+use super::time::Culprit;
+use crate::error::CommandError;
+use aot_backend::Image;
+use dwarf_map::{FunctionMap, Isa};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
+use oracle_interp::StopSet;
+use std::collections::BTreeMap;
+use wasm_view::FuncIdx;
+
+/// Registers that a callee has to leave as they were, but for the frame's.
+const KEPT: [Register; 5] =
+    [Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
+
+/// Functions whose code does not restore what it saved.
+pub fn suspects(image: &Image) -> Vec<FuncIdx> {
+    if image.map.isa() != Isa::X86_64 {
+        return Vec::new();
+    }
+    let suspect = |function: &&FunctionMap| !restores(&instructions(image, function));
+    image.map.functions.iter().filter(suspect).map(|function| function.func).collect()
+}
+
+fn instructions(image: &Image, function: &FunctionMap) -> Vec<Instruction> {
+    let range = function.code.start.get() as usize..function.code.end.get() as usize;
+    let bytes = image.text.get(range).unwrap_or_default();
+    let start = function.code.start.at(image.text_address).get();
+    Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).into_iter().collect()
+}
+
+/// Whether each `ret` is behind loads of all that was saved.
+fn restores(code: &[Instruction]) -> bool {
+    // Traps of boundaries are no instructions of the function.
+    let trap = |instruction: &&Instruction| instruction.mnemonic() != Mnemonic::Int3;
+    let mut saved = BTreeMap::new();
+    for instruction in code.iter().filter(trap) {
+        let prologue = matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Sub);
+        match slot(instruction, Code::Mov_rm64_r64) {
+            Some((register, at)) => {
+                saved.entry(register).or_insert(at);
+            }
+            None if prologue || instruction.code() == Code::Mov_r64_rm64 => {}
+            None if instruction.flow_control() == FlowControl::Next && saved.is_empty() => {}
+            None => break,
+        }
+    }
+    code.iter().enumerate().filter(|(_, each)| each.mnemonic() == Mnemonic::Ret).all(|(at, _)| {
+        let before = code[..at].iter().rev().filter(trap);
+        let epilogue = before.take_while(|each| each.flow_control() == FlowControl::Next);
+        let mut loaded = BTreeMap::new();
+        for instruction in epilogue {
+            // The last one counts.
+            if let Some((register, at)) = slot(instruction, Code::Mov_r64_rm64) {
+                loaded.entry(register).or_insert(at);
+            }
+        }
+        saved.iter().all(|(register, at)| loaded.get(register) == Some(at))
+    })
+}
+
+/// Of a `mov` between a register to keep and the frame: which, and where.
+fn slot(instruction: &Instruction, code: Code) -> Option<(Register, u64)> {
+    let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
+    let frame =
+        instruction.memory_base() == Register::RSP && instruction.memory_index() == Register::None;
+    let register = (0..instruction.op_count())
+        .find(|op| instruction.op_kind(*op) == OpKind::Register)
+        .map(|op| instruction.op_register(op))?;
+    let fits = instruction.code() == code && memory && frame && KEPT.contains(&register);
+    fits.then(|| (register, instruction.memory_displacement64()))
+}
+
+impl Case<'_> {
+    /// The last activation before the divergence, below the function that it is
+    /// seen in, of a function that does not restore what it saved.
+    ///
+    /// # Errors
+    /// What the host refuses; bugs of ours.
+    pub fn spoiler(&self, replay: &Replay<'_>) -> Result<Option<Culprit>, CommandError> {
+        let module = &self.program.module;
+        let mut stops = StopSet::new(module);
+        let suspects = suspects(self.image);
+        for func in &suspects {
+            if let Some(first) = module.function(*func).and_then(|func| func.boundaries().next()) {
+                stops.insert(*func, first);
+            }
+        }
+        let Some(mut standing) = replay.to(0)?.filter(|_| !suspects.is_empty()) else {
+            return Ok(None);
+        };
+        let holder = self.finding.at.func;
+        let mut entered = None;
+        loop {
+            let frames = standing.oracle.frames();
+            if standing.oracle.is_at(&stops)
+                && let Some(at) = frames.iter().rposition(|frame| frame.boundary.func == holder)
+            {
+                let chain = frames[at..].iter().rev().map(|frame| frame.boundary.func);
+                let executed = standing.oracle.instructions_executed();
+                entered = Some((executed, frames.len(), chain.collect::<Vec<_>>()));
+            }
+            if standing.until(replay.session, &stops, self.executed)? != Reached::Stop {
+                break;
+            }
+        }
+        let Some((executed, depth, chain)) = entered else { return Ok(None) };
+        // Its last instruction is where the fault is seen to have been.
+        let Some(mut standing) = replay.to(executed)? else { return Ok(None) };
+        let mut at = None;
+        for executed in executed.. {
+            if executed > self.executed || !standing.go(replay.session, None, executed)? {
+                return Ok(None);
+            }
+            match standing.oracle.depth() {
+                deep if deep < depth => break,
+                deep if deep == depth => at = standing.oracle.top().map(|top| top.boundary),
+                _ => {}
+            }
+        }
+        Ok(at.map(|at| Culprit { at, chain }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8]) -> Vec<Instruction> {
+        Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).into_iter().collect()
+    }
+
+    #[test]
+    fn a_register_that_is_not_restored_is_found() {
+        // push rbp; mov rbp,rsp; sub rsp,16; mov [rsp],rbx; mov rbx,rdi
+        let before: &[u8] = &[
+            0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x48, 0x89, 0x1c, 0x24, 0x48, 0x89,
+            0xfb,
+        ];
+        // add rsp,16; pop rbp; ret
+        let behind: &[u8] = &[0x48, 0x83, 0xc4, 0x10, 0x5d, 0xc3];
+        let with = |restore: &[u8]| restores(&decoded(&[before, restore, behind].concat()));
+        assert!(with(&[0x48, 0x8b, 0x1c, 0x24]), "mov rbx,[rsp]");
+        assert!(!with(&[0x48, 0x8b, 0x34, 0x24]), "mov rsi,[rsp]");
+        assert!(!with(&[0x48, 0x8b, 0x5c, 0x24, 0x08]), "mov rbx,[rsp+8]");
+        assert!(!with(&[0x90]), "nothing");
+        // A trap of a boundary in between.
+        assert!(with(&[0xcc, 0x48, 0x8b, 0x1c, 0x24]), "int3; mov rbx,[rsp]");
+    }
+}
