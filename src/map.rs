@@ -104,7 +104,7 @@ fn print_summary(out: &mut impl Write, image: &Image) -> io::Result<()> {
         producer.opt,
         producer.stable,
         producer.anchors,
-        producer.target
+        producer.target.name()
     )?;
     writeln!(out, "code {} bytes at {}", image.text.len(), image.text_address)?;
     writeln!(

@@ -200,7 +200,7 @@ const fn emulated(isa: Isa) -> Option<&'static [&'static str]> {
 /// # Errors
 /// CPU features that are not emulated.
 pub fn image(producer: &Producer) -> Result<(), CommandError> {
-    let isa = Isa::from_name(&producer.target).unwrap_or_default();
+    let isa = producer.target;
     let lacks = |name: &&String| emulated(isa).is_some_and(|known| !known.contains(&name.as_str()));
     if let Some(feature) = producer.cpu_features.iter().find(lacks) {
         return Err(CommandError::unsupported(format_args!(
@@ -218,7 +218,7 @@ pub fn image(producer: &Producer) -> Result<(), CommandError> {
 /// What is built for x86-64 alone; CPU features that are not emulated.
 pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
     image(producer)?;
-    let isa = Isa::from_name(&producer.target).unwrap_or_default();
+    let isa = producer.target;
     if isa == Isa::X86_64 {
         return only("engine", &args.engine, &["int3"], &["probe", "rsp"]);
     }

@@ -407,13 +407,13 @@ pub fn tool(producer: &Producer) -> reports::Tool {
 /// What was verified, as reports name it.
 pub fn subject(producer: &Producer, engine: &str) -> reports::Subject {
     // What another instruction set's code is run by.
-    let foreign = producer.target != Isa::X86_64.name();
+    let foreign = producer.target != Isa::X86_64;
     let (engine, sandbox) = if foreign { ("rsp", "none") } else { (engine, "seccomp") };
     reports::Subject {
         backend: producer.backend.clone(),
         opt: producer.opt.clone(),
         stable: producer.stable.clone(),
-        target: producer.target.clone(),
+        target: producer.target.name().to_owned(),
         engine: engine.to_string(),
         anchors: producer.anchors.clone(),
         sandbox: sandbox.to_string(),

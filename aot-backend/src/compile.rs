@@ -739,7 +739,7 @@ fn producer(options: &CompileOptions, isa: &dyn TargetIsa) -> Producer {
         opt: options.opt.name().to_owned(),
         stable: options.stable.name().to_owned(),
         anchors: options.anchors.name().to_owned(),
-        target: options.isa.name().to_owned(),
+        target: options.isa,
         cpu_features: options::enabled_features(isa),
     }
 }

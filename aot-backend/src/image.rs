@@ -175,7 +175,7 @@ impl Image {
         }
         let wasm: Arc<[u8]> = find(WASM_SECTION)?.data()?.into();
         let map = section::read(find(MAP_SECTION)?.data()?)?;
-        if Isa::from_name(&map.producer.target) != Some(isa) {
+        if map.producer.target != isa {
             return Err(ImageError::NotAnImage("its map is for another instruction set"));
         }
         Ok(Image {

@@ -448,10 +448,9 @@ const fn signed(word: u32, bits: u32) -> i32 {
 }
 
 impl crate::ImageMap {
-    /// The instruction set of the code. A producer that names none that is known
-    /// is refused wherever images are read.
+    /// The instruction set of the code.
     pub fn isa(&self) -> Isa {
-        Isa::from_name(&self.producer.target).unwrap_or_default()
+        self.producer.target
     }
 }
 

@@ -8,6 +8,7 @@
 //! evidence about the machine code. The exception, a value that is *derived*
 //! from others, is told apart everywhere.
 
+use crate::Isa;
 use crate::addr::CodeOffset;
 use crate::expression::{Expression, ExpressionIdx};
 use std::num::NonZeroU32;
@@ -557,8 +558,8 @@ pub struct Producer {
     pub stable: String,
     /// `trap` or `srcloc`.
     pub anchors: String,
-    /// `x86_64`, `aarch64`, `riscv64` or `s390x`.
-    pub target: String,
+    /// The instruction set.
+    pub target: Isa,
     /// CPU features that the code may use.
     pub cpu_features: Vec<String>,
 }

@@ -497,7 +497,10 @@ impl Case<'_> {
         };
         format!(
             "{} {} ({}, opt_level={}): {instruction} {what}",
-            producer.backend, producer.version, producer.target, producer.opt
+            producer.backend,
+            producer.version,
+            producer.target.name(),
+            producer.opt
         )
     }
 

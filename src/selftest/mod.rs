@@ -335,7 +335,7 @@ fn report(
         backend: producer.backend,
         opt: producer.opt,
         stable: producer.stable,
-        target: producer.target,
+        target: producer.target.name().to_owned(),
         engine: "int3".to_string(),
         anchors: producer.anchors,
         sandbox: "seccomp".to_string(),

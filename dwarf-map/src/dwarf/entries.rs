@@ -47,7 +47,7 @@ pub(super) fn write(
         producer.opt,
         producer.stable,
         producer.anchors,
-        producer.target,
+        producer.target.name(),
     );
     let root = unit.unit.root();
     let producer = string(unit, &command);

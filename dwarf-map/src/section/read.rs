@@ -7,6 +7,7 @@
 //! that wants more.
 
 use super::{GONE, MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, thunk};
+use crate::Isa;
 use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
@@ -251,7 +252,11 @@ impl<'a> Reader<'a> {
             opt: self.string()?,
             stable: self.string()?,
             anchors: self.string()?,
-            target: self.string()?,
+            target: {
+                let name = self.string()?;
+                let isa = Isa::from_name(&name);
+                isa.ok_or_else(|| self.malformed("an instruction set that is not known"))?
+            },
             cpu_features: self.list("CPU features", Self::string)?,
         })
     }

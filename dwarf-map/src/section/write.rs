@@ -108,7 +108,7 @@ impl Writer {
 
     fn producer(&mut self, producer: &Producer) {
         let Producer { backend, version, opt, stable, anchors, target, cpu_features } = producer;
-        for text in [backend, version, opt, stable, anchors, target] {
+        for text in [backend, version, opt, stable, anchors, target.name()] {
             self.string(text);
         }
         self.count(cpu_features.len());

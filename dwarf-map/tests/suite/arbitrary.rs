@@ -1,5 +1,6 @@
 //! A small generator of maps, from a seed.
 
+use dwarf_map::Isa;
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
     FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
@@ -297,7 +298,7 @@ pub fn map(random: &mut Random) -> ImageMap {
             opt: text(random),
             stable: text(random),
             anchors: text(random),
-            target: text(random),
+            target: Isa::ALL[random.u32(4) as usize],
             cpu_features: random.list(5, text),
         },
     }

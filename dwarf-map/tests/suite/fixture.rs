@@ -4,6 +4,7 @@
 //! (without a name) with 7. Every boundary has its trap instruction, and each
 //! kind of location occurs.
 
+use dwarf_map::Isa;
 use dwarf_map::expression::BinaryOp;
 use dwarf_map::{
     Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
@@ -183,7 +184,7 @@ pub fn map() -> ImageMap {
             opt: "none".to_owned(),
             stable: "off".to_owned(),
             anchors: "trap".to_owned(),
-            target: "x86_64".to_owned(),
+            target: Isa::X86_64,
             cpu_features: vec!["sse4.2".to_owned()],
         },
     }
