@@ -26,11 +26,16 @@ pub fn divergence(
     let line = |at: &Boundary| source.as_ref().and_then(|source| source.line(at.offset));
     let name = |func: FuncIdx| program.module.func_name(func).map(ToString::to_string);
     let instruction = |at: &Boundary| listing.text_at(at.offset).map(ToString::to_string);
-    let mut divergence = Divergence::new(finding.kind).at(finding.at, finding.index);
+    let mut divergence = Divergence::new(finding.kind);
     divergence.summary = finding.what.clone();
-    divergence.name = name(finding.at.func);
-    divergence.instruction = instruction(&finding.at);
-    divergence.source_line = line(&finding.at);
+    if finding.is_placed() {
+        divergence = divergence.at(finding.at, finding.index);
+        divergence.name = name(finding.at.func);
+        divergence.instruction = instruction(&finding.at);
+        divergence.source_line = line(&finding.at);
+    } else {
+        divergence.instance = Some(finding.at.instance.get());
+    }
     divergence.after = finding.after.map(|after| reports::Executed {
         func: after.func.get(),
         offset: after.offset.get(),
@@ -64,7 +69,7 @@ pub fn divergence(
         })
         .collect();
     // Instructions of this function only: its neighbours are no neighbours.
-    let body = program.module.body(finding.at.func);
+    let body = program.module.body(finding.at.func).filter(|_| finding.is_placed());
     let inside = body.map_or_else(Vec::new, |body| listing.lines().range(body).collect());
     let here = inside.partition_point(|(offset, _)| **offset < finding.at.offset);
     divergence.listing = inside

@@ -62,6 +62,36 @@ fn rounding_is_part_of_the_image_where_needed() {
     assert_eq!(names("baseline,+sse3,+ssse3,+sse41"), Vec::<String>::new());
 }
 
+/// The function that instantiates is found by its symbol, in images that are
+/// combined by their parts; one that names nothing is refused.
+#[test]
+fn what_instantiates_is_found_by_its_symbol() {
+    let text = r#"(module (memory 1) (data (i32.const 7) "data") (func) (start 0))"#;
+    let image = image(text, OptLevel::None);
+    let code = image.instantiate.clone().expect("there is one");
+    assert_eq!(Image::from_elf(&image.elf).expect("an image").instantiate, Some(code.clone()));
+    let traps = code.clone().start.get()..code.end.get();
+    let traps = traps.filter(|at| image.text[*at as usize] == 0xcc).count();
+    assert_eq!(traps, 1, "{:x?}", &image.text[code.start.get() as usize..code.end.get() as usize]);
+    let (both, parts) = aot_backend::combine(&[&image, &image]).expect("they fit");
+    assert_eq!(both.instantiate, None);
+    for part in parts {
+        let code = part.instantiate.expect("each has its own");
+        assert!(part.text.start <= code.start && code.end <= part.text.end);
+    }
+    // The symbol's address, eight bytes behind the start of its entry.
+    let file = object::File::parse(&*image.elf).expect("an ELF file");
+    let symbol = file.symbol_by_name("instantiate").expect("it has a name");
+    let entry = symbol.address().to_le_bytes();
+    let places = image.elf.windows(8).enumerate().filter(|(_, bytes)| **bytes == entry);
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    let [place] = *places else { panic!("{places:?}") };
+    let mut elsewhere = image.elf.clone();
+    elsewhere[place..place + 8].copy_from_slice(&1_u64.to_le_bytes());
+    let error = Image::from_elf(&elsewhere).map(|_| ()).expect_err("it names no code");
+    assert!(error.to_string().contains("`instantiate`"), "{error}");
+}
+
 #[test]
 fn every_boundary_is_a_line_of_the_listing() {
     for text in [CONTROL, KERNELS] {

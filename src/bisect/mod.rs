@@ -237,6 +237,17 @@ fn execute(
     if args.git {
         return Ok((report, results));
     }
+    if !finding.is_placed() {
+        let time = "the two differ before the first instruction is executed".to_owned();
+        let code = "no function is at fault: the module is instantiated otherwise".to_owned();
+        report.bisect = Some(Bisection {
+            axes: vec![axis("time", true, time), axis("code", false, code)],
+            executions: first.executions,
+            wall_s: began.elapsed().as_secs_f64(),
+            ..Bisection::default()
+        });
+        return Ok((report, results));
+    }
     let mut case = Case {
         args,
         control,

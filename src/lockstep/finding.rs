@@ -22,7 +22,8 @@ pub struct Watch {
 pub struct Finding {
     /// What differs.
     pub kind: DivergenceKind,
-    /// The boundary at which both sides stood, or the last common one.
+    /// The boundary at which both sides stood, or the last common one. Where no
+    /// instruction has been executed, the instance; see [`Finding::is_placed`].
     pub at: Boundary,
     /// The instruction executed before it, the first suspect.
     pub after: Option<Boundary>,
@@ -44,4 +45,12 @@ pub struct Finding {
     pub recent: Vec<Boundary>,
     /// For differences that may have arisen earlier than this.
     pub watch: Option<Watch>,
+}
+
+impl Finding {
+    /// Whether it is at an instruction: not, if the module was being instantiated.
+    pub fn is_placed(&self) -> bool {
+        // A module begins with other things.
+        self.at.offset.get() != 0
+    }
 }

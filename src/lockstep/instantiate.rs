@@ -64,8 +64,8 @@ pub enum Reached {
     Start,
     /// Not further than to a segment that does not fit.
     Trapped(Trap),
-    /// Something that the module does not ask for, and where.
-    Astray(DivergenceKind, String, Vec<Slot>, Option<SubjectAddr>),
+    /// To something that the module does not ask for.
+    Astray(DivergenceKind, String, Vec<Slot>),
     /// It was asked to end.
     Asked(Request),
     /// It was ended from outside, so.
@@ -73,11 +73,12 @@ pub enum Reached {
 }
 
 impl Instantiation<'_> {
-    /// Instantiates the module, up to its start function.
+    /// Instantiates the module, up to its start function; answers where the
+    /// subject halted last, too.
     ///
     /// # Errors
     /// An image without code for it; what the host refuses.
-    pub fn run(self, control: &Control) -> Result<Reached, CommandError> {
+    pub fn run(self, control: &Control) -> Result<(Reached, SubjectAddr), CommandError> {
         let instance = self.space.instance;
         let code = self.plan.instantiation(instance).ok_or_else(|| {
             CommandError::input("the image has no function `instantiate`; compile the module again")
@@ -85,49 +86,55 @@ impl Instantiation<'_> {
         let start = code.start.at(self.image.text_address);
         enter_code(self.subject, self.space, self.image, start, &FuncType::default(), &[])?;
         let mut awaited = steps(self.module)?;
+        let mut last = start;
         loop {
             let pc = match self.subject.resume().map_err(CommandError::host)? {
                 Stop::Trap { pc } => pc,
                 Stop::Interrupted => match control.request() {
-                    Some(request) => return Ok(Reached::Asked(request)),
+                    Some(request) => return Ok((Reached::Asked(request), last)),
                     None => continue,
                 },
                 Stop::Fault { signal, pc, address, .. } => {
                     let at = address.map(|at| format!(" accessing {at}")).unwrap_or_default();
-                    return sandbox(format!("the subject faulted ({signal:?}) at {pc}{at}"), pc);
+                    let what = format!("the subject faulted ({signal:?}) at {pc}{at}");
+                    return Ok((sandbox(&what), pc));
                 }
                 Stop::Syscall { number, pc } => {
                     let what = format!("the subject tried system call {number} at {pc}");
-                    return sandbox(what, pc);
+                    return Ok((sandbox(&what), pc));
                 }
                 Stop::Killed { signal } => {
-                    return Ok(Reached::Killed(format!("by signal {signal}")));
+                    return Ok((Reached::Killed(format!("by signal {signal}")), last));
                 }
-                Stop::Exited { code } => return Ok(Reached::Killed(format!("with code {code}"))),
+                Stop::Exited { code } => {
+                    return Ok((Reached::Killed(format!("with code {code}")), last));
+                }
                 Stop::Stepped => {
                     return Err(CommandError::bug("a stop that the engine does not produce"));
                 }
             };
+            last = pc;
             let is_own = self.plan.code_offset(pc).is_some_and(|offset| code.contains(&offset));
-            match self.plan.site(pc) {
+            let reached = match self.plan.site(pc) {
                 Some(Site::Thunk(index)) if self.plan.thunk_owner(index) == instance => {
                     let kind = self.image.map.thunks[index].kind;
-                    if let Some(wrong) = self.asked(kind, awaited.pop_front(), pc)? {
-                        return Ok(wrong);
-                    }
-                    match self.kernel.serve(self.subject, self.space, kind)? {
-                        Served::Done => {}
-                        Served::Trapped(trap) => return Ok(Reached::Trapped(trap)),
+                    match self.asked(kind, awaited.pop_front())? {
+                        Some(wrong) => wrong,
+                        None => match self.kernel.serve(self.subject, self.space, kind)? {
+                            Served::Done => continue,
+                            Served::Trapped(trap) => Reached::Trapped(trap),
+                        },
                     }
                 }
                 Some(Site::Finish(_)) if self.module.start().is_none() => {
-                    return Ok(left_out(awaited, pc).unwrap_or(Reached::End));
+                    left_out(awaited).unwrap_or(Reached::End)
                 }
                 None if is_own && self.module.start().is_some() => {
-                    return Ok(left_out(awaited, pc).unwrap_or(Reached::Start));
+                    left_out(awaited).unwrap_or(Reached::Start)
                 }
-                site => return sandbox(format!("the subject came to {pc} ({site:?})"), pc),
-            }
+                site => sandbox(&format!("the subject came to {pc} ({site:?})")),
+            };
+            return Ok((reached, pc));
         }
     }
 
@@ -136,17 +143,11 @@ impl Instantiation<'_> {
         &self,
         kind: ThunkKind,
         awaited: Option<Step<'_>>,
-        pc: SubjectAddr,
     ) -> Result<Option<Reached>, CommandError> {
         let Some(step) = awaited.as_ref().filter(|step| step.kind == kind) else {
             let expected = awaited.map_or("nothing".to_owned(), |step| step.kind.to_string());
             let what = format!("instantiation asks for {kind} where {expected} is due");
-            return Ok(Some(Reached::Astray(
-                DivergenceKind::ControlFlow,
-                what,
-                Vec::new(),
-                Some(pc),
-            )));
+            return Ok(Some(Reached::Astray(DivergenceKind::ControlFlow, what, Vec::new())));
         };
         let mut wrong = Vec::new();
         for (index, expected) in (0..).zip(&step.arguments) {
@@ -164,7 +165,7 @@ impl Instantiation<'_> {
             return Ok(None);
         }
         let what = format!("the arguments of {kind} differ in instantiation");
-        Ok(Some(Reached::Astray(DivergenceKind::Operand, what, wrong, Some(pc))))
+        Ok(Some(Reached::Astray(DivergenceKind::Operand, what, wrong)))
     }
 
     /// Evaluates a constant expression, not of a vector, to a native word.
@@ -212,15 +213,14 @@ impl Instantiation<'_> {
     }
 }
 
-fn sandbox(what: String, pc: SubjectAddr) -> Result<Reached, CommandError> {
-    let what = format!("{what} while instantiating");
-    Ok(Reached::Astray(DivergenceKind::Sandbox, what, Vec::new(), Some(pc)))
+fn sandbox(what: &str) -> Reached {
+    Reached::Astray(DivergenceKind::Sandbox, format!("{what} while instantiating"), Vec::new())
 }
 
 /// Steps that are still due where there are no more.
-fn left_out(mut awaited: VecDeque<Step<'_>>, pc: SubjectAddr) -> Option<Reached> {
+fn left_out(mut awaited: VecDeque<Step<'_>>) -> Option<Reached> {
     let what = format!("instantiation ends where {} is due", awaited.pop_front()?.kind);
-    Some(Reached::Astray(DivergenceKind::ControlFlow, what, Vec::new(), Some(pc)))
+    Some(Reached::Astray(DivergenceKind::ControlFlow, what, Vec::new()))
 }
 
 /// Something that instantiation asks its kernel for.
@@ -326,7 +326,8 @@ impl Lockstep<'_> {
             module: &module,
             kernel: &mut kernel,
         };
-        let reached = instantiation.run(&self.control)?;
+        let (reached, pc) = instantiation.run(&self.control)?;
+        self.pc = pc;
         self.kernels[instance.index()] = Some(kernel);
         self.awaits_call = None;
         let actual = match reached {
@@ -336,8 +337,7 @@ impl Lockstep<'_> {
                 None
             }
             Reached::Trapped(trap) => Some(trap),
-            Reached::Astray(kind, what, slots, pc) => {
-                self.pc = pc.unwrap_or(self.pc);
+            Reached::Astray(kind, what, slots) => {
                 let finding = self.finding(kind, what, slots)?;
                 return Ok(Some(Ending::Diverged(Box::new(finding))));
             }

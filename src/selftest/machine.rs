@@ -135,7 +135,7 @@ impl<'a> Machine<'a> {
             module,
             kernel: &mut kernel,
         };
-        let awaits_call = match instantiation.run(control)? {
+        let awaits_call = match instantiation.run(control)?.0 {
             Reached::End => None,
             Reached::Start => module.start(),
             Reached::Killed(_) => {
