@@ -57,7 +57,7 @@ pub fn code(wasm: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileErr
 fn targets(
     options: &CompileOptions,
 ) -> Result<(OwnedTargetIsa, Option<OwnedTargetIsa>), CompileError> {
-    let target = |opt| options::target(options.isa, opt, &options.cpu);
+    let target = |opt| options::target(options.isa, opt, &options.cpu, &options.flags);
     Ok((target(options.opt)?, options.apart.map(|(_, opt)| target(opt)).transpose()?))
 }
 

@@ -143,6 +143,9 @@ pub struct CompileOptions {
     pub apart: Option<(FuncIdx, OptLevel)>,
     /// Which instructions it may use.
     pub cpu: CpuSpec,
+    /// Settings of Cranelift's, by name, to be otherwise than they are here: for
+    /// finding out which of them a fault needs.
+    pub flags: Vec<(String, String)>,
     /// Which stable points to compile in.
     pub stable: StablePoints,
     /// What Cranelift's chaos mode draws from: it then makes choices of chance
@@ -182,7 +185,9 @@ impl CompileOptions {
 /// `has_`, in alphabetical order. Empty when the description is not valid;
 /// [`crate::compile()`] says why.
 pub fn cpu_features(cpu: &CpuSpec) -> Vec<String> {
-    target(Isa::X86_64, OptLevel::None, cpu).map(|isa| enabled_features(&*isa)).unwrap_or_default()
+    target(Isa::X86_64, OptLevel::None, cpu, &[])
+        .map(|isa| enabled_features(&*isa))
+        .unwrap_or_default()
 }
 
 /// The enabled features of a target.
@@ -202,6 +207,7 @@ pub(crate) fn target(
     isa: Isa,
     opt: OptLevel,
     cpu: &CpuSpec,
+    flags: &[(String, String)],
 ) -> Result<OwnedTargetIsa, CompileError> {
     let (native, edits) = match cpu {
         CpuSpec::Baseline => (false, &[][..]),
@@ -235,7 +241,7 @@ pub(crate) fn target(
             .set(&format!("has_{feature}"), if *enable { "true" } else { "false" })
             .map_err(CompileError::bug)?;
     }
-    let finished = builder.finish(flags(opt)?).map_err(CompileError::bug)?;
+    let finished = builder.finish(settings_of(opt, flags)?).map_err(CompileError::bug)?;
     // Traps of two bytes, and instructions at odd halves of words.
     if isa == Isa::Riscv64 && enabled_features(&*finished).iter().any(|name| name == "zca") {
         let feature = "compressed instructions (zca) on riscv64".to_owned();
@@ -245,7 +251,7 @@ pub(crate) fn target(
 }
 
 /// Target-independent settings.
-fn flags(opt: OptLevel) -> Result<settings::Flags, CompileError> {
+fn settings_of(opt: OptLevel, flags: &[(String, String)]) -> Result<settings::Flags, CompileError> {
     let verify = if cfg!(debug_assertions) { "true" } else { "false" };
     let guard = STACK_GUARD_LOG2.to_string();
     let mut builder = settings::builder();
@@ -269,6 +275,9 @@ fn flags(opt: OptLevel) -> Result<settings::Flags, CompileError> {
         // Says where blocks begin; the code is the same.
         ("machine_code_cfg_info", "true"),
     ] {
+        builder.set(name, value).map_err(CompileError::bug)?;
+    }
+    for (name, value) in flags {
         builder.set(name, value).map_err(CompileError::bug)?;
     }
     Ok(settings::Flags::new(builder))
@@ -298,7 +307,7 @@ mod tests {
         assert_eq!(cpu_features(&spec), ["bmi1"]);
         let unknown = "baseline,+sse5".parse().expect("well formed");
         assert!(matches!(
-            target(Isa::X86_64, OptLevel::None, &unknown),
+            target(Isa::X86_64, OptLevel::None, &unknown, &[]),
             Err(CompileError::UnknownCpuFeature { name, .. }) if name == "sse5"
         ));
     }

@@ -402,6 +402,9 @@ impl Case<'_> {
             Ok(found) => found,
             Err(why) => return Ok((Err(why), good)),
         };
+        if !found.finished {
+            output::note("the time of --budget ended before the script was as small as it can be");
+        }
         let (verdict, said) = judge::witness(&found.cut)?;
         if verdict == WitnessVerdict::Contradicts {
             let why = format!("the oracle and wasmi do not agree on the cut: {said}");

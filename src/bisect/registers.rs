@@ -15,11 +15,13 @@
 //! then, alone, as every suspect is.
 
 use super::Case;
+use super::mix::Repeated;
 use super::replay::{Reached, Replay};
 use super::time::Culprit;
+use crate::cli::Opt;
 use crate::error::CommandError;
 use aot_backend::Image;
-use dwarf_map::{FunctionMap, Isa};
+use dwarf_map::{CodeOffset, FunctionMap, Isa};
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
@@ -40,11 +42,34 @@ pub fn suspects(image: &Image) -> Vec<FuncIdx> {
     image.map.functions.iter().filter(suspect).map(|function| function.func).collect()
 }
 
+/// The instructions of a function that can be executed, by address: between them
+/// lie tables and constants, which are none.
 fn instructions(image: &Image, function: &FunctionMap) -> Vec<Instruction> {
-    let range = function.code.start.get() as usize..function.code.end.get() as usize;
-    let bytes = image.text.get(range).unwrap_or_default();
-    let start = function.code.start.at(image.text_address).get();
-    Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).into_iter().collect()
+    let address = |pc: CodeOffset| pc.at(image.text_address).get();
+    let (start, end) = (address(function.code.start), address(function.code.end));
+    let anchors = function.boundaries.iter().filter_map(|boundary| boundary.anchor.pc());
+    // Through tables of branches nobody follows, but every target is a boundary's.
+    let mut open: Vec<u64> = anchors.map(address).chain([start]).collect();
+    let mut found: BTreeMap<u64, Instruction> = BTreeMap::new();
+    while let Some(at) = open.pop() {
+        if !(start..end).contains(&at) || found.contains_key(&at) {
+            continue;
+        }
+        let from = (at - image.text_address.get()) as usize;
+        let to = function.code.end.get() as usize;
+        let bytes = image.text.get(from..to).unwrap_or_default();
+        let instruction = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE).decode();
+        match instruction.flow_control() {
+            FlowControl::UnconditionalBranch => open.push(instruction.near_branch_target()),
+            FlowControl::ConditionalBranch => {
+                open.extend([instruction.next_ip(), instruction.near_branch_target()]);
+            }
+            FlowControl::Return | FlowControl::IndirectBranch | FlowControl::Exception => {}
+            _ => open.push(instruction.next_ip()),
+        }
+        found.insert(at, instruction);
+    }
+    found.into_values().collect()
 }
 
 /// Whether each `ret` is behind loads of all that was saved.
@@ -136,7 +161,17 @@ impl Case<'_> {
                 _ => {}
             }
         }
-        Ok(at.map(|at| Culprit { at, chain }))
+        let Some(at) = at else { return Ok(None) };
+        // Suspect is not guilty: without its code it has to be gone.
+        let level = self.args.run.backend.opt;
+        let other = if level == Opt::None { Opt::Speed } else { Opt::None };
+        let image = match self.bad.compile(self.program, Some((at.func, other))) {
+            Ok(image) => image,
+            Err(CommandError::Inconclusive { .. } | CommandError::Input { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let gone = matches!(self.repeat(&image)?, Repeated::Gone);
+        Ok(gone.then_some(Culprit { at, chain }))
     }
 }
 

@@ -76,7 +76,29 @@ pub fn axis(settings: &[Setting]) -> Axis {
 /// The setting that leaves the fault out.
 const NO_FAULT: &str = "no fault injected";
 
+/// Settings of Cranelift's that change what code it makes, and nothing else,
+/// each with the value that it does not have here.
+const FLAGS: [(&str, &str); 5] = [
+    ("regalloc_algorithm", "single_pass"),
+    ("enable_alias_analysis", "false"),
+    ("enable_nan_canonicalization", "true"),
+    ("enable_heap_access_spectre_mitigation", "false"),
+    ("enable_table_access_spectre_mitigation", "false"),
+];
+
 impl Case<'_> {
+    /// Our own backend with one setting of Cranelift's changed. There is no option
+    /// for that: a binary cannot be asked.
+    fn flags(&self) -> Vec<(String, Compiler)> {
+        let list = if self.bad.binary.is_some() { &[][..] } else { &FLAGS };
+        let changed = list.iter().map(|(name, value)| {
+            let mut compiler = self.bad.clone();
+            compiler.options.flags.push(((*name).to_owned(), (*value).to_owned()));
+            (format!("{name}={value}"), compiler)
+        });
+        changed.collect()
+    }
+
     /// Settings that differ from the one at fault in one thing.
     fn variants(&self) -> Result<Vec<(String, Compiler)>, CommandError> {
         let backend = &self.args.run.backend;
@@ -148,6 +170,16 @@ impl Case<'_> {
             let setting = setting(what, judge.answer(&compiler, &found.cut)?, right);
             needs_features |= setting.setting == "--cpu baseline" && setting.result == "good";
             settings.push(setting);
+        }
+        for (what, compiler) in self.flags() {
+            // Some of them our backend may not get along with.
+            settings.push(match judge.answer(&compiler, &found.cut) {
+                Ok(answer) => setting(what, answer, right),
+                Err(CommandError::Bug { what: detail }) => {
+                    Setting { setting: what, result: "inconclusive".to_owned(), detail }
+                }
+                Err(error) => return Err(error),
+            });
         }
         if needs_features {
             settings.extend(self.features(&judge, found)?);
