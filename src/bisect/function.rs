@@ -26,6 +26,9 @@ use reports::SlotName;
 use std::collections::HashSet;
 use wasm_view::{Boundary, FuncIdx, WasmOffset};
 
+/// A plan, the bodies that it takes as they are, and what was seen of them.
+type Followed<'a> = (Plan, Vec<(FuncIdx, Body<'a>)>, Trace);
+
 /// An activation, and where the wrong value is looked at.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
@@ -59,7 +62,7 @@ impl Case<'_> {
         let Some(last) = steps.last() else { return Ok(Err(TOO_LONG.to_owned())) };
         let plans = self.plans(replay, guilty, last, observes)?;
         let mut known = HashSet::new();
-        let mut followed: Option<(Plan, Vec<(FuncIdx, Body<'_>)>, Trace)> = None;
+        let mut followed: Option<Followed<'_>> = None;
         let mut any = false;
         for plan in plans {
             if !judge.has_time() {
@@ -100,13 +103,12 @@ impl Case<'_> {
         }))
     }
 
-    #[allow(clippy::type_complexity)]
     fn followed<'b>(
         &'b self,
         replay: &Replay<'_>,
         plan: &Plan,
         last: u64,
-    ) -> Result<Option<(Plan, Vec<(FuncIdx, Body<'b>)>, Trace)>, CommandError> {
+    ) -> Result<Option<Followed<'b>>, CommandError> {
         let program = self.program;
         let bodies = plan
             .real

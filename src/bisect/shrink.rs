@@ -242,9 +242,7 @@ impl Shrinker<'_> {
     fn stand_in(&mut self, small: &mut Small) -> Result<(), CommandError> {
         for path in sequences(&small.whole) {
             let mut last = 0;
-            loop {
-                let Some(nodes) = at(&mut small.whole, &path) else { break };
-                let Some(node) = nodes.get(last) else { break };
+            while let Some(node) = at(&mut small.whole, &path).and_then(|nodes| nodes.get(last)) {
                 let seen = node.origin.and_then(|at| self.trace.seen.get(&at));
                 let value = seen.and_then(|seen| seen.value).and_then(constant);
                 if let Some(value) = value {
@@ -275,9 +273,7 @@ impl Shrinker<'_> {
         paths.reverse();
         for path in paths {
             let mut index = 0;
-            loop {
-                let Some(nodes) = at(&mut small.whole, &path) else { break };
-                let Some(node) = nodes.get(index) else { break };
+            while let Some(node) = at(&mut small.whole, &path).and_then(|nodes| nodes.get(index)) {
                 let ways: &[Way] = match node.what {
                     What::Block(IF, _) => &[Way::Then, Way::Else],
                     What::Block(..) => &[Way::Then],

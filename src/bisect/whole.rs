@@ -109,9 +109,10 @@ impl Parts<'_> {
         let operators = |offset| self.real.iter().find_map(|(_, body)| body.at(offset));
         let mut sites = Vec::new();
         for func in &funcs {
-            visit(&func.body, &mut |node| match node.what {
-                What::Answered(site) => sites.push(site),
-                _ => {}
+            visit(&func.body, &mut |node| {
+                if let What::Answered(site) = node.what {
+                    sites.push(site);
+                }
             });
         }
         let mut answers = BTreeMap::new();

@@ -224,7 +224,7 @@ fn a_file_that_may_no_longer_be_opened_is_named() {
     let file = dir.path().join("text");
     guest.open("text", 0).unwrap();
     let state = guest.world.state().unwrap().unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     match World::resumed(&state, config(dir.path())) {
         Err(StateError::Open { fd: 4, path, .. }) => assert_eq!(path, "/data/text"),
         // Nothing is closed to root.
