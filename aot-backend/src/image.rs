@@ -88,7 +88,7 @@ pub struct Image {
     pub wasm: Arc<[u8]>,
     /// The code that instantiates the module, a function of type [] -> [], by the
     /// symbol `instantiate`; none in a file without that symbol. Where images were
-    /// [combined](crate::combine) each [`Part`](crate::Part) has its own.
+    /// [combined](crate::combine()) each [`Part`](crate::Part) has its own.
     pub instantiate: Option<Range<CodeOffset>>,
 }
 
