@@ -216,7 +216,8 @@ const CASES: &[Case] = &[
     case("explain nonsense", "explain nonsense", 2, &["wdiff explain"]),
     case("snapshot of nothing", "snapshot show nowhere", 2, &["cannot read nowhere"]),
     case("no snapshot", "snapshot show @good.wasm", 2, &["not a snapshot"]),
-    case("resume", "snapshot resume x", 3, &["snapshot resume is not built yet"]),
+    case("resume of what", "snapshot resume x", 2, &["--module"]),
+    case("resume", "snapshot resume nowhere --module @good.wasm", 2, &["cannot read nowhere"]),
     case("debug", "debug @good.wasm", 3, &["wdiff debug is not built yet"]),
 ];
 

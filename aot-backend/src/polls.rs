@@ -316,9 +316,9 @@ fn always(conditional: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// test [rdi + 64], rdi; jne or je; and what follows.
+    /// test [rdi + 24], rdi; jne or je; and what follows.
     fn code(branch: u8, distance: i32, behind: &[u8]) -> Vec<u8> {
-        let mut code = vec![0x48, 0x85, 0x7f, 0x40, 0x0f, branch];
+        let mut code = vec![0x48, 0x85, 0x7f, 0x18, 0x0f, branch];
         code.extend(distance.to_le_bytes());
         code.extend(behind);
         code

@@ -56,13 +56,13 @@ pub struct InstanceLayout {
 impl InstanceLayout {
     /// First eight bytes of instance data.
     pub const MAGIC: u64 = u64::from_le_bytes(*b"wdiffvm3");
-    /// Offset of the flag that armed polls look at. It is one cache line, and a poll
-    /// looks at any eight bytes of it, so that no compiler takes two polls for one.
+    /// Offset of the flag that armed polls look at. It lies in one cache line, and
+    /// a poll looks at any eight bytes of it, so that no compiler takes two polls for one.
     /// [`Self::ARMED`] all over sends execution into the cold path of the next stable
     /// point, 0 does not.
-    pub const FLAG: u32 = 64;
+    pub const FLAG: u32 = 24;
     /// Bytes of the flag.
-    pub const FLAG_SIZE: u32 = 64;
+    pub const FLAG_SIZE: u32 = 40;
     /// What each eight bytes of the flag are to send execution into cold paths: all
     /// ones, because a poll asks whether they have a bit in common with the address
     /// of the instance data. That is in a register anyway.

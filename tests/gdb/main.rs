@@ -114,7 +114,7 @@ fn by_hand() -> Result<(), Failed> {
         .args(["-nx", "-batch", "-ex", "bt", "-ex", "info args", "-ex", "info locals"])
         .args(["-ex", "list", "-ex", "up", "-ex", "info locals"])
         // A word of zeroes, which the core holds as a hole.
-        .args(["-ex", "x/1gx 0x1000000008"])
+        .args(["-ex", "x/1gx 0x1000000018"])
         .arg(&image)
         .arg(&core)
         .output()?;
@@ -131,7 +131,7 @@ fn by_hand() -> Result<(), Failed> {
         "61\t    call $chain\n".into(),
         "stack0_f64 = 1997\n".into(),
         "stack1_f64 = 499.25\n".into(),
-        "0x1000000008:\t0x0000000000000000\n".into(),
+        "0x1000000018:\t0x0000000000000000\n".into(),
     ];
     let missing: Vec<&String> = expected.iter().filter(|line| !stdout.contains(*line)).collect();
     if !missing.is_empty() || !stderr.trim().is_empty() || stdout.contains("warning") {
