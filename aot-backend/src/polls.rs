@@ -3,7 +3,8 @@
 //! Cranelift emits a poll as a load of the flag, perhaps within a comparison,
 //! and a conditional branch. The code between the poll's mark and the branch is
 //! decoded, and what belongs to the poll becomes NOPs; register moves that the
-//! allocator put there stay. The bytes as they were go into the map: whoever
+//! allocator put there stay. Where the cold path is a trap alone, the branch leads to
+//! that trap, and the poll is marked by its source location. The bytes as they were go into the map: whoever
 //! wants the poll to look at the flag writes them back.
 //!
 //! Where the cold path follows the branch, which then skips it, the silent

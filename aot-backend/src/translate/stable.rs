@@ -21,9 +21,11 @@
 //! What the cold path stores it must be able to reach, so that every live value
 //! is somewhere at the trap or poll: in a register, on the stack, or in what it is
 //! computed from. In code as it ships nothing is stored that is somewhere anyway,
-//! which is nearly all, unless another witness of the state is asked for. The sequence point before each poll keeps Cranelift from
-//! merging the loads of the flag; without, 81 polls became one. Where
-//! the cold path is a trap alone they look at different bytes of the flag instead.
+//! which is nearly all, unless another witness of the state is asked for.
+//!
+//! The sequence point before each poll keeps Cranelift from merging the loads of
+//! the flag; without, 81 polls became one. Where the cold path is a trap alone they
+//! look at different bytes of the flag instead.
 //!
 //! **Restore edges**, where they are asked for, are the way back: see
 //! [`Translator::restore_edges`]. They make a stable point a place where values
