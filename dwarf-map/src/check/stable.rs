@@ -51,9 +51,10 @@ pub(super) fn check(
             && function.code.contains(&point.trap)
             // What stores nothing may be the trap alone.
             && (point.cold < point.trap || !point.stores && point.cold == point.trap);
-        let trap = match point.stores {
-            true => isa.is_trap(text, point.trap),
-            false => isa.is_lone_trap(text, point.trap),
+        let alone = !point.stores && point.cold == point.trap;
+        let trap = match alone {
+            false => isa.is_trap(text, point.trap),
+            true => isa.is_lone_trap(text, point.trap),
         };
         if !own || !trap || !traps.insert(point.trap) {
             let message = format!("cold path {}, trap {}", point.cold, point.trap);
