@@ -274,6 +274,28 @@ fn open_bits_that_decide_are_named() {
     }
 }
 
+/// A load that became part of the next one's address faults as itself, and so does the
+/// next one.
+#[test]
+fn loads_through_loads() {
+    let text = r#"(module (memory 1) (data (i32.const 8) "\00\00\01\00")
+      (func (export "f") (param i32) (result i64) (i64.load (i32.load (local.get 0))))
+      (func (export "g") (param i32) (result f64)
+        (f64.convert_i32_s (i32.load (i32.load offset=4 (i32.load (local.get 0)))))))"#;
+    for opt in LEVELS {
+        for func in ["f", "g"] {
+            for address in ["0", "4", "8", "65536", "65531"] {
+                for cpu in ["native", "baseline"] {
+                    let options = ["--opt", opt, "--cpu", cpu];
+                    let (code, report) = invoke(text, &options, &[func, address]);
+                    let text = reports::text::render(&report, reports::Style::plain());
+                    assert_eq!((code, report.verdict), (Some(0), Verdict::Match), "{text}");
+                }
+            }
+        }
+    }
+}
+
 /// Who catches an exception, in code without traps.
 #[test]
 fn exceptions() {

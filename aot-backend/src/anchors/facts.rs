@@ -24,13 +24,19 @@ pub(crate) fn find(
     stable: (&[StableDraft], &[Option<Poll>]),
     traps: &mut [Site],
 ) -> Vec<Found> {
-    let mut sites: Vec<(u32, u32)> =
-        traps.iter().filter_map(|(pc, _, offset)| Some((*pc, (*offset)?.get()))).collect();
-    let complete = attribute(&lowered.function, &mut sites);
-    let known = traps.iter_mut().filter(|(.., offset)| offset.is_some());
-    for ((.., offset), (_, corrected)) in known.zip(&sites) {
+    let is_access = |(_, trap, offset): &Site| *trap == Trap::MemoryOutOfBounds && offset.is_some();
+    let mut accesses: Vec<(u32, u32)> = traps
+        .iter()
+        .filter(|site| is_access(site))
+        .filter_map(|(pc, _, offset)| Some((*pc, (*offset)?.get())))
+        .collect();
+    let complete = attribute(&lowered.function, &mut accesses);
+    let known = traps.iter_mut().filter(|site| is_access(site));
+    for ((.., offset), (_, corrected)) in known.zip(&accesses) {
         *offset = Some(WasmOffset::new(*corrected));
     }
+    let sites: Vec<(u32, u32)> =
+        traps.iter().filter_map(|(pc, _, offset)| Some((*pc, (*offset)?.get()))).collect();
     let placed = |draft: &BoundaryDraft| {
         draft.block.is_none_or(|block| lowered.function.layout.is_block_inserted(block))
     };
