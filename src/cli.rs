@@ -386,6 +386,11 @@ pub struct MigrateArgs {
     /// Who executes it in turn: oracle, or TARGET:LEVEL as in x86_64:speed
     #[arg(long, value_name = "A,B,..", value_delimiter = ',', required = true)]
     pub relay: Vec<String>,
+    /// Where a side is compared between two hand-overs: at every stable point, or nowhere; a
+    /// hand-over then waits for a stable point that is not executed all the time (default: at
+    /// every boundary)
+    #[arg(long = "break", value_name = "PLACE", value_parser = ["stable", "hand-over"])]
+    pub breaks: Option<String>,
     /// Hand over at every Nth stable point (default: at every one)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub every: Option<u64>,

@@ -226,7 +226,6 @@ pub fn run_of(args: &RunArgs, producer: &Producer) -> Result<(), CommandError> {
     only("engine", &args.engine, &["int3", "rsp"], &["probe"])?;
     let code = args.inject.as_ref().is_some_and(|fault| !fault.starts_with("map:"));
     for (option, given) in [
-        ("--break", !args.breaks.is_empty()),
         ("--core", args.core.is_some()),
         ("--inject of faults other than map:FUNC:OFFSET:SLOT", code),
     ] {

@@ -214,6 +214,17 @@ impl Isa {
         self.trap().iter().copied().cycle().take(bytes)
     }
 
+    /// An instruction that does nothing and is as long as [`Isa::trap`].
+    pub const fn silent_trap(self) -> &'static [u8] {
+        match self {
+            Isa::X86_64 => &[0x90],
+            // nop; addi x0, x0, 0; bcr 0, %r0
+            Isa::Aarch64 => &[0x1f, 0x20, 0x03, 0xd5],
+            Isa::Riscv64 => &[0x13, 0x00, 0x00, 0x00],
+            Isa::S390x => &[0x07, 0x00],
+        }
+    }
+
     /// Whether there is a trap at an offset of the code that can be all of a cold path:
     /// a trap instruction, or the one that compilers end dead ends with.
     pub fn is_lone_trap(self, text: &[u8], at: CodeOffset) -> bool {

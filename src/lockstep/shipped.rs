@@ -139,6 +139,7 @@ fn role(
         Where::Entries => function.boundaries.first().is_some_and(|b| b.offset == boundary.offset),
         Where::Function(func) => func == function.func,
         Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
+        Where::Pauses => false,
     };
     if boundary.anchor.pc().is_some() && (places.is_empty() || places.iter().any(at)) {
         role |= STOP;

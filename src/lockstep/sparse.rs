@@ -14,11 +14,15 @@
 //! number of times. The oracle knows how far it shrank; what lies above is
 //! found by unwinding, each frame held against the oracle's: function, call
 //! site and the values of its slots.
+//!
+//! A run that is to halt nowhere but where it pauses ([`Where::Pauses`](super::stops::Where))
+//! meets there in the same way: the oracle counts stable points, and the trap of the
+//! one to pause at is planted for as many passes as it has made.
 
 use super::follow::Lockstep;
 use super::frames::{FrameFinding, NativeFrame};
 use super::plan::BoundaryId;
-use super::stops::{NOP, Selection};
+use super::stops::Selection;
 use crate::error::CommandError;
 use dwarf_map::unwind::Registers;
 use dwarf_map::{Anchor, CodeOffset, SubjectAddr};
@@ -29,8 +33,9 @@ use wasm_view::{FuncIdx, WasmOffset};
 
 /// Instructions that the oracle executes between two looks at the control.
 const SLICE: u64 = 1 << 20;
-/// One byte of x86-64 that halts the subject.
-const INT3: u8 = 0xcc;
+/// Times that the subject may halt at a stable point on its way to the pass at which
+/// the two meet there.
+const MOST_PASSES: u64 = 64;
 
 /// The stops of a sparse run.
 pub struct Sparse {
@@ -40,7 +45,10 @@ pub struct Sparse {
     behind: StopSet,
     /// Both, and those instructions: where the oracle pauses.
     pauses: StopSet,
-    /// How often the oracle came by since the last stop, for those behind.
+    /// The stable points, where the subject halts at the one to pause at alone.
+    points: Option<StopSet>,
+    /// How often the oracle came by since the last stop, for those behind and for
+    /// stable points that are counted.
     passes: HashMap<(FuncIdx, WasmOffset), u64>,
     meeting: Option<Meeting>,
 }
@@ -54,14 +62,14 @@ struct Meeting {
 }
 
 impl Sparse {
-    /// A run that stops at these boundaries.
-    pub fn new(stops: StopSet, module: &Arc<Module>) -> Sparse {
+    /// A run that stops at these boundaries, and pauses at some of the points.
+    pub fn new(stops: StopSet, points: Option<StopSet>, module: &Arc<Module>) -> Sparse {
         let mut behind = StopSet::new(module);
         behind.insert_behind_nan_freedoms();
-        let mut pauses = stops.clone();
+        let mut pauses = points.clone().unwrap_or_else(|| stops.clone());
         pauses.insert_nan_freedoms();
         pauses.insert_behind_nan_freedoms();
-        Sparse { stops, behind, pauses, passes: HashMap::new(), meeting: None }
+        Sparse { stops, behind, pauses, points, passes: HashMap::new(), meeting: None }
     }
 }
 
@@ -73,7 +81,7 @@ impl Lockstep<'_> {
         }
         for boundary in self.image.map.functions.iter().flat_map(|function| &function.boundaries) {
             if let Anchor::Trap(pc) = boundary.anchor {
-                self.subject.text().write_code(pc, &[INT3]).map_err(CommandError::bug)?;
+                self.subject.set_trap(pc, true).map_err(CommandError::bug)?;
             }
         }
         self.selection = Selection::Every;
@@ -83,6 +91,29 @@ impl Lockstep<'_> {
             frame.end = frame.cfa.offset(i64::from(area));
         }
         Ok(())
+    }
+
+    /// Halts the subject at a boundary, once, if it does not halt there anyway. The
+    /// two then meet there next.
+    pub(super) fn meet_at(&mut self, at: BoundaryId) -> Result<(), CommandError> {
+        let Selection::Some(sparse) = &mut self.selection else { return Ok(()) };
+        let function = &self.image.map.functions[at.function as usize];
+        let boundary = &function.boundaries[at.index as usize];
+        let Anchor::Trap(pc) = boundary.anchor else { return Ok(()) };
+        if !sparse.stops.contains(function.func, boundary.offset) {
+            self.subject.set_trap(pc, true).map_err(CommandError::host)?;
+            sparse.meeting = Some(Meeting { at, pc, left: 1 });
+        }
+        Ok(())
+    }
+
+    /// Makes the trap of a boundary silent again that [`Lockstep::meet_at`] planted.
+    pub(super) fn met(&mut self) -> Result<(), CommandError> {
+        let Selection::Some(sparse) = &mut self.selection else { return Ok(()) };
+        match sparse.meeting.take() {
+            Some(meeting) => self.subject.set_trap(meeting.pc, false).map_err(CommandError::host),
+            None => Ok(()),
+        }
     }
 
     /// Runs the oracle to its next stop or event. With `here` the boundary at
@@ -113,16 +144,28 @@ impl Lockstep<'_> {
                 Event::OutOfFuel if self.control.request().is_none() => continue,
                 event => return event,
             }
-            if !self.oracle.is_at(&sparse.behind) || self.oracle.is_at(&sparse.stops) {
+            let counts = match (&sparse.points, self.pause) {
+                (Some(points), Some(left)) if self.oracle.is_at(points) => Some(left),
+                _ => None,
+            };
+            let is_behind = self.oracle.is_at(&sparse.behind);
+            if counts.is_none() && !is_behind || self.oracle.is_at(&sparse.stops) {
                 continue;
             }
             let Some(top) = self.oracle.top().map(|top| top.boundary) else { continue };
             let passes = sparse.passes.entry((top.func, top.offset)).or_default();
             *passes += 1;
-            if self.oracle.choice().is_none() {
+            let left = *passes;
+            let mut pauses = false;
+            if let Some(count) = counts {
+                let count = count.saturating_sub(1);
+                pauses = count == 0 && left <= MOST_PASSES;
+                // Where it would come by often, a later one will do.
+                self.pause = Some(count.max(1));
+            }
+            if !pauses && (!is_behind || self.oracle.choice().is_none()) {
                 continue;
             }
-            let left = *passes;
             // A boundary that is not in the code cannot be met at; a
             // difference will show at the next stop.
             let Some(function) = self.plan.position(top.instance, top.func) else { continue };
@@ -131,7 +174,7 @@ impl Lockstep<'_> {
                 continue;
             };
             let Anchor::Trap(pc) = boundaries[index].anchor else { continue };
-            if self.subject.text().write_code(pc, &[INT3]).is_ok() {
+            if self.subject.set_trap(pc, true).is_ok() {
                 let at = BoundaryId { function, index: index as u32 };
                 sparse.meeting = Some(Meeting { at, pc, left });
                 return Event::Boundary;
@@ -147,12 +190,11 @@ impl Lockstep<'_> {
             return Ok(false);
         };
         meeting.left -= 1;
-        if meeting.left > 0 {
-            return Ok(true);
+        if meeting.left == 0 {
+            self.met()?;
+            return Ok(false);
         }
-        self.subject.text().write_code(meeting.pc, &[NOP]).map_err(CommandError::bug)?;
-        sparse.meeting = None;
-        Ok(false)
+        Ok(true)
     }
 
     /// Brings the native frames to the oracle's, for runs that skip stops.

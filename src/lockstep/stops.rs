@@ -23,6 +23,8 @@ pub enum Where {
     Function(FuncIdx),
     /// One boundary.
     Boundary(FuncIdx, WasmOffset),
+    /// Nowhere but at the stable points where the run is to pause.
+    Pauses,
 }
 
 /// Reads `FUNC`: `#N` or a name.
@@ -151,9 +153,6 @@ impl Selection {
     }
 }
 
-/// One byte of x86-64 that does nothing, in place of an INT3.
-pub(super) const NOP: u8 = 0x90;
-
 /// Plants the selected stops: traps at all other boundaries become NOPs.
 ///
 /// # Errors
@@ -168,7 +167,8 @@ pub fn plant(
     if every || places.is_empty() {
         return Ok(Selection::Every);
     }
-    let mut set = StopSet::new(module);
+    let isa = map.isa();
+    let [mut set, mut points] = [(); 2].map(|()| StopSet::new(module));
     for function in &map.functions {
         for (number, boundary) in function.boundaries.iter().enumerate() {
             let wanted = places.iter().any(|place| match *place {
@@ -176,20 +176,26 @@ pub fn plant(
                 Where::Entries => number == 0,
                 Where::Function(func) => func == function.func,
                 Where::Boundary(func, offset) => func == function.func && offset == boundary.offset,
+                Where::Pauses => false,
             });
+            if boundary.stable.is_some() && matches!(boundary.anchor, Anchor::Trap(_)) {
+                points.insert(function.func, boundary.offset);
+            }
             match boundary.anchor {
                 Anchor::Trap(_) if wanted => {
                     set.insert(function.func, boundary.offset);
                 }
                 Anchor::Trap(pc) => {
-                    subject.text().write_code(pc, &[NOP]).map_err(CommandError::input)?;
+                    let silent = isa.silent_trap();
+                    subject.text().write_code(pc, silent).map_err(CommandError::input)?;
                 }
                 Anchor::Instruction(_) | Anchor::Merged | Anchor::Threaded | Anchor::Eliminated => {
                 }
             }
         }
     }
-    Ok(Selection::Some(Box::new(Sparse::new(set, module))))
+    let pauses_only = places.contains(&Where::Pauses);
+    Ok(Selection::Some(Box::new(Sparse::new(set, pauses_only.then_some(points), module))))
 }
 
 /// What a run is doing, for the message of one that does not answer.

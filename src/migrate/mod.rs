@@ -25,7 +25,7 @@ use crate::error::CommandError;
 use crate::invoke;
 use crate::lockstep::Ending;
 use crate::lockstep::handover::RestoreFault;
-use crate::lockstep::stops::{Control, Phase};
+use crate::lockstep::stops::{Control, Phase, Where};
 use crate::output;
 use crate::program::{self, Program};
 use crate::refuse;
@@ -142,6 +142,8 @@ pub struct Setup<'a> {
     pub stops: StopSet,
     /// Which those are.
     pub stable: StablePoints,
+    /// Where a side is compared between two hand-overs; empty is every boundary.
+    pub places: Vec<Where>,
 }
 
 impl<'a> Setup<'a> {
@@ -168,7 +170,8 @@ impl<'a> Setup<'a> {
             Side::Native(isa, opt) => restorable(program, (*isa, *opt), stable, backend).map(Some),
         };
         let images = sides.iter().map(compile).collect::<Result<_, _>>()?;
-        Ok(Setup { program, sides, images, stops: stops(program, stable)?, stable })
+        let (stops, places) = (stops(program, stable)?, Vec::new());
+        Ok(Setup { program, sides, images, stops, stable, places })
     }
 
     /// The first side's code that is not the oracle.
@@ -242,7 +245,12 @@ fn execute(
         .map_err(|error: CommandError| error.about("--relay"))?;
     let fault = args.inject.as_deref().map(RestoreFault::read).transpose()?;
     let program = program::load(&args.program)?;
-    let setup = Setup::new(&program, sides, &args.backend)?;
+    let mut setup = Setup::new(&program, sides, &args.backend)?;
+    setup.places = match args.breaks.as_deref() {
+        Some("hand-over") => vec![Where::Pauses],
+        Some(_) => vec![Where::Stable],
+        None => Vec::new(),
+    };
     let calls = invoke::calls(&args.world, &program)?;
     let config = WorldConfig {
         cancel: control.cancel.clone(),

@@ -205,7 +205,9 @@ impl<'a> Relay<'a> {
             }
             None => {
                 let (host, control) = (Host::Shared(self.world), self.control.clone());
-                Lockstep::new(image, oracle, instance, host, Requests::default(), control)?
+                let places = self.setup.places.clone();
+                let requests = Requests { places, ..Requests::default() };
+                Lockstep::new(image, oracle, instance, host, requests, control)?
             }
         };
         let fault = self.asked.fault.filter(|fault| fault.kind != RestoreFaultKind::Fd);

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::regset::NT_PRFPREG;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A subject that is emulated.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ struct Engine {
     remote: RefCell<Remote>,
     /// All vector registers, where some were fetched before.
     vectors: OnceCell<VectorRegs>,
+    /// Where there are breakpoints.
+    breaks: HashSet<u64>,
     _patient: Patient,
 }
 
@@ -181,6 +183,7 @@ impl Subject {
             isa,
             remote: RefCell::new(remote),
             vectors: OnceCell::new(),
+            breaks: HashSet::new(),
             _patient: patient,
         };
         Ok(Self {
@@ -267,7 +270,13 @@ impl Subject {
             };
             let reported = regs.rip();
             let trap = reported.wrapping_sub(u64::from(isa.trap_reported_at()));
+            // Only s390x reports a trap where a breakpoint may be as well.
+            let ran = !is_trap(trap) || trap == reported || self.regs.rip() == reported;
             let stop = match signal {
+                signals::TRAP if ran && engine.breaks.contains(&reported) => {
+                    regs.set_rip(reported.wrapping_add(isa.trap().len() as u64));
+                    Some(Stop::Trap { pc: SubjectAddr::new(reported) })
+                }
                 signals::TRAP | signals::ILL if is_trap(trap) => {
                     regs.set_rip(trap.wrapping_add(isa.trap().len() as u64));
                     Some(Stop::Trap { pc: SubjectAddr::new(trap) })
@@ -412,6 +421,27 @@ impl Subject {
         self.text.write_code(pc, &[INT3])?;
         self.planted.insert(original, copy);
         self.copies.insert(copy, original);
+        Ok(())
+    }
+
+    /// Puts a trap where the code has what stands for a silent one
+    /// ([`Isa::silent_trap`]), or silences it again. In an emulated subject that is a
+    /// breakpoint of the emulator's, which code that was translated heeds too.
+    ///
+    /// # Errors
+    /// A place outside of the text; an emulator that is gone.
+    pub fn set_trap(&mut self, pc: CodeOffset, halts: bool) -> Result<(), TracerError> {
+        let Some(engine) = &mut self.engine else {
+            let isa = Isa::X86_64;
+            let code = if halts { isa.trap() } else { isa.silent_trap() };
+            return Ok(self.text.write_code(pc, code)?);
+        };
+        let address = pc.at(self.text.address()).get();
+        let known =
+            if halts { engine.breaks.insert(address) } else { engine.breaks.remove(&address) };
+        if known {
+            engine.remote.get_mut().set_breakpoint(address, halts)?;
+        }
         Ok(())
     }
 

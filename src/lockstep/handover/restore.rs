@@ -177,6 +177,7 @@ impl Lockstep<'_> {
             return Ok(Some(ending));
         }
         let expected = BoundaryId { function: place.function, index: 0 };
+        self.meet_at(expected)?;
         if let Some(ending) = self.reach(expected, "the entry of a function to restore")? {
             return Ok(Some(ending));
         }
@@ -201,6 +202,7 @@ impl Lockstep<'_> {
         let fault = if wanted { self.fault } else { None };
         self.fill_buffer(function, point, frame, index, lead, fault)?;
         self.spaces[instance.index()].send(&self.subject, Polls::Past(restore.get()))?;
+        self.meet_at(place)?;
         if !innermost
             && let Some(ending) = self.reach(place, "the call at which a frame is suspended")?
         {
@@ -412,6 +414,7 @@ impl Lockstep<'_> {
         match self.next_stop()? {
             Ok(Stop::Trap { pc }) => {
                 self.pc = pc;
+                self.met()?;
                 match self.plan.site(pc) {
                     Some(Site::Boundary(there)) if there == at => Ok(None),
                     Some(Site::Boundary(there)) => {

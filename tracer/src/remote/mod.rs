@@ -16,8 +16,10 @@
 //!
 //! What is not here: qemu executes system calls for the code, so there is no
 //! sandbox; the stub does not tell the address of a fault; and code that was
-//! translated is not looked at again, so nothing is patched. qemu is killed with
-//! the thread that made it.
+//! translated is not looked at again, so that nothing is patched but before it runs:
+//! what is to halt later is a breakpoint of the stub's. Each stop throws away all
+//! that was translated, so that few stops are worth a lot. qemu is killed with the
+//! thread that made it.
 
 mod packet;
 mod registers;
@@ -495,6 +497,15 @@ impl Remote {
             (Ok(()), None) | (Err(RemoteError::Gone(_)), _) => Ok(RemoteStop::Gone),
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// Sets a breakpoint at an instruction, or removes it.
+    pub fn set_breakpoint(&mut self, address: u64, set: bool) -> Result<(), RemoteError> {
+        let (kind, what) = match set {
+            true => ('Z', "setting a breakpoint"),
+            false => ('z', "removing a breakpoint"),
+        };
+        self.expect_ok(format!("{kind}0,{address:x},{}", self.isa.trap().len()).as_bytes(), what)
     }
 
     /// Fetches the general registers.
