@@ -155,7 +155,6 @@ pub fn migrate(args: &MigrateArgs) -> Result<(), CommandError> {
 /// What is not built.
 pub fn sides(args: &BackendArgs) -> Result<(), CommandError> {
     backend(args)?;
-    only("anchors", &args.anchors, &["trap"], &["srcloc"])?;
     only("target", &args.target, &["x86_64"], &["aarch64", "riscv64", "s390x"])?;
     if args.opt != Opt::None {
         return Err(CommandError::input("--opt: the sides say it, as in x86_64:speed"));
@@ -177,7 +176,6 @@ pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
                 "--restore: frames that wait in a call are restored at it; use --stable calls or labels",
             ));
         }
-        only("anchors", &args.backend.anchors, &["trap"], &["srcloc"])?;
     }
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])

@@ -73,9 +73,6 @@ fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
     }
     let refused =
         |feature: String| Err(CompileError::Unsupported { offset: WasmOffset::default(), feature });
-    if options.anchors == Anchors::Srcloc && options.restorable {
-        return refused("restoring code as it ships".to_owned());
-    }
     if options.isa != Isa::X86_64 {
         let name = options.isa.name();
         if options.anchors == Anchors::Srcloc {

@@ -121,6 +121,14 @@ impl Shipped {
         Ok(Shipped { roles, awaiting: false, waiting: 0, skipped: 0, open: Open::default() })
     }
 
+    /// The program is given to the subject anew, all of it known.
+    pub(super) fn restore(&mut self) {
+        self.awaiting = false;
+        self.waiting = 0;
+        self.skipped = 0;
+        self.open = Open::default();
+    }
+
     fn role(&self, at: BoundaryId) -> u8 {
         let own = self.roles.get(at.function as usize);
         own.and_then(|own| own.get(at.index as usize)).copied().unwrap_or_default()

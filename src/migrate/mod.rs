@@ -25,6 +25,7 @@ use crate::error::CommandError;
 use crate::invoke;
 use crate::lockstep::Ending;
 use crate::lockstep::handover::RestoreFault;
+use crate::lockstep::shipped::SRCLOC;
 use crate::lockstep::stops::{Control, Phase, Where};
 use crate::output;
 use crate::program::{self, Program};
@@ -247,7 +248,8 @@ fn execute(
     let program = program::load(&args.program)?;
     let mut setup = Setup::new(&program, sides, &args.backend)?;
     setup.places = match args.breaks.as_deref() {
-        Some("hand-over") => vec![Where::Pauses],
+        // Code without traps halts where it was made to from the beginning.
+        Some("hand-over") if args.backend.anchors != SRCLOC => vec![Where::Pauses],
         Some(_) => vec![Where::Stable],
         None => Vec::new(),
     };

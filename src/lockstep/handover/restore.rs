@@ -49,6 +49,9 @@ impl Lockstep<'_> {
             return Err(CommandError::input("there is no frame to restore"));
         }
         self.begin_turn();
+        if let Some(shipped) = self.selection.shipped_mut() {
+            shipped.restore();
+        }
         if let Some(ending) = self.restore_store()? {
             return Ok(Progress::Ended(ending));
         }
@@ -186,6 +189,7 @@ impl Lockstep<'_> {
         }
         // Through the poll into the cold path, up to its trap.
         self.write_poll(entry, true)?;
+        self.execute_poll(entry);
         self.spaces[instance.index()].send(&self.subject, Polls::ToColdPath)?;
         match self.next_stop()? {
             Ok(Stop::Trap { pc }) if pc == entry.trap.at(image.text_address) => self.pc = pc,
@@ -196,6 +200,12 @@ impl Lockstep<'_> {
             Err(ending) => return Ok(Some(ending)),
         }
         self.write_poll(entry, false)?;
+        if self.selection.shipped_mut().is_some()
+            && let Some(anchor) = function.boundaries.first().and_then(|first| first.anchor.pc())
+        {
+            // The stop there, over which the poll was written.
+            self.subject.text().write_code(anchor, &[INT3]).map_err(CommandError::input)?;
+        }
         let innermost = index + 1 == self.oracle.depth();
         let wanted = self.oracle.depth();
         let wanted = self.fault.is_some_and(|fault| fault.draw(0, wanted) == index);
@@ -407,6 +417,16 @@ impl Lockstep<'_> {
         let silent = silent.ok_or_else(|| CommandError::input("a poll outside of the code"))?;
         let bytes = if armed { point.armed.as_slice() } else { silent };
         self.subject.text().write_code(point.poll, bytes).map_err(CommandError::input)
+    }
+
+    /// Has a subject that is halted over a poll, as code without traps is, go through
+    /// the poll as it is now.
+    fn execute_poll(&mut self, point: &StablePoint) {
+        if self.selection.shipped_mut().is_some() {
+            let mut regs = *self.subject.regs();
+            regs.set_rip(point.poll.at(self.image.text_address).get());
+            self.subject.set_regs(&regs);
+        }
     }
 
     /// Resumes the subject, which must come to a boundary.
