@@ -133,10 +133,12 @@ fn report(
     command.args(options).args(["--format", "json", "--output"]).arg(&file);
     command.args(arguments::arguments(program, &scratch));
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    let Ok(text) = std::fs::read_to_string(&file) else {
+    // Where a report was to go there is a file from the beginning.
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    if text.is_empty() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         return if output.status.code() == Some(UNSUPPORTED) { Ok(Err(why)) } else { Err(why) };
-    };
+    }
     reports::json::from_str(&text).map(Ok).map_err(|error| error.to_string())
 }
 

@@ -65,9 +65,28 @@ fn main() {
         }
         trials.push(Trial::test(format!("{} wrong map", isa.name()), move || wrong_map(isa)));
         trials.push(Trial::test(format!("{} image", isa.name()), move || an_image_runs(isa)));
+        trials.push(Trial::test(format!("{} breaks", isa.name()), move || breaks(isa)));
         trials.push(Trial::test(format!("{} refusals", isa.name()), move || refusals(isa)));
     }
+    trials.push(Trial::test("a defect of Cranelift", a_defect_of_cranelift));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// What `corpus/found/README.md` says of a compare-and-swap without LSE.
+fn a_defect_of_cranelift() -> Result<(), Failed> {
+    let program = corpus::path("found/aarch64-cas-loop/aarch64-cas-loop.wat");
+    for (cpu, expected) in [("native", 1), ("native,+lse", 0)] {
+        for opt in ["none", "speed"] {
+            let mut args = vec![program.clone().into_os_string()];
+            let options = ["--target", "aarch64", "--opt", opt, "--cpu", cpu, "--invoke", "run"];
+            args.extend(options.into_iter().chain(["--", "4294967296"]).map(OsString::from));
+            let ran = common::run(&args, common::scratch().path());
+            if ran.code != Some(expected) {
+                return Err(format!("{cpu} {opt}: {:?} {}", ran.code, ran.stderr).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn runs(program: &Program, isa: Isa, opt: &str) -> Result<(), Failed> {
@@ -174,6 +193,22 @@ fn fs_read(program: &Program) -> Result<Vec<u8>, Failed> {
     Ok(std::fs::read(program.wasm_path())?)
 }
 
+/// Emulated code that halts at some boundaries only.
+fn breaks(isa: Isa) -> Result<(), Failed> {
+    for place in ["stable", "fib"] {
+        let ran = fib(isa, &["--stable", "entry", "--break", place])?;
+        let report = ran.report.as_ref().ok_or("no report")?;
+        let counts = &report.boundaries;
+        if ran.code != Some(0) || counts.stops == 0 || counts.stops > counts.executed {
+            return Err(format!("{place}: {:?} {}", ran.code, ran.stderr).into());
+        }
+        if place == "stable" && counts.stops * 4 > counts.executed {
+            return Err(format!("{} of {} halted", counts.stops, counts.executed).into());
+        }
+    }
+    Ok(())
+}
+
 /// An image says by itself what it is for.
 fn an_image_runs(isa: Isa) -> Result<(), Failed> {
     let program = corpus::program("fib")?;
@@ -198,7 +233,6 @@ fn an_image_runs(isa: Isa) -> Result<(), Failed> {
 fn refusals(isa: Isa) -> Result<(), Failed> {
     for (args, name) in [
         (&["--anchors", "srcloc"][..], "--anchors srcloc"),
-        (&["--break", "stable"], "--break"),
         (&["--core", "/nowhere/core", "--at", "fib:0x1"], "--core"),
         (&["--inject", "code:fib:0x1:condition"], "--inject"),
         (&["--engine", "probe"], "--engine probe"),

@@ -16,7 +16,11 @@ fn main() {
     for (seed, program) in corpus::quick().into_iter().enumerate() {
         let name = format!("{} relay", program.name);
         let relay = "oracle,x86_64:speed,x86_64:none";
-        trials.push(Trial::test(name, move || check(&program, relay, seed)));
+        let shipped = program.clone();
+        trials.push(Trial::test(name, move || check(&program, relay, &[], seed)));
+        let name = format!("{} relay, as it ships", shipped.name);
+        let srcloc = &["--anchors", "srcloc"];
+        trials.push(Trial::test(name, move || check(&shipped, relay, srcloc, seed)));
     }
     for (seed, program) in FOREIGN.into_iter().enumerate() {
         for relay in [
@@ -30,7 +34,10 @@ fn main() {
             let name = format!("{program} {relay}");
             let program = corpus::manifest().into_iter().find(|each| each.name == program);
             let program = program.expect("a program of the corpus");
-            trials.push(Trial::test(name, move || check(&program, relay, seed)));
+            // Each in one way; the emulator's stops take their time.
+            let place = ["hand-over", "stable"][seed % 2];
+            trials
+                .push(Trial::test(name, move || check(&program, relay, &["--break", place], seed)));
         }
     }
     trials.push(Trial::test("every stable point", every));
@@ -67,10 +74,11 @@ fn migrate(args: &[OsString]) -> Result<(Output, Report), Failed> {
     Ok((output, reports::json::from_str(&text)?))
 }
 
-fn check(program: &Program, relay: &str, seed: usize) -> Result<(), Failed> {
+fn check(program: &Program, relay: &str, more: &[&'static str], seed: usize) -> Result<(), Failed> {
     let scratch = common::scratch();
     let mut args: Vec<OsString> = ["--relay", relay, "--random"].map(Into::into).to_vec();
     args.push(seed.to_string().into());
+    args.extend(more.iter().map(OsString::from));
     args.extend(common::arguments(program, &scratch));
     let (output, report) = migrate(&args)?;
     let section = report.migration.as_ref().ok_or("no section migration")?;
@@ -408,11 +416,14 @@ fn scripts() -> Result<(), Failed> {
     let scratch = common::scratch();
     let script = scratch.path().join("linked.wast");
     std::fs::write(&script, LINKED)?;
-    for opt in ["none", "speed"] {
+    for (opt, anchors) in
+        [("none", "trap"), ("speed", "trap"), ("none", "srcloc"), ("speed", "srcloc")]
+    {
         let file = scratch.path().join("report.json");
-        let options =
-            ["--restore", "--stable", "calls", "--opt", opt, "--format", "json", "--output"];
-        let output = common::wdiff().arg("wast").args(options).arg(&file).arg(&script).output()?;
+        let options = ["--restore", "--stable", "calls", "--opt", opt, "--anchors", anchors];
+        let mut command = common::wdiff();
+        command.arg("wast").args(options).args(["--format", "json", "--output"]).arg(&file);
+        let output = command.arg(&script).output()?;
         let report = reports::json::from_str(&std::fs::read_to_string(&file)?)?;
         demand(output.status.code() == Some(0), || {
             reports::text::render(&report, reports::Style::plain())

@@ -180,14 +180,15 @@ fn environment<'m>(
     options: &CompileOptions,
     maps: bool,
     (opt, isa): (OptLevel, &'m dyn TargetIsa),
+    func: Option<FuncIdx>,
 ) -> Environment<'m> {
     Environment {
         module,
         layout,
         opt,
         stable: options.stable,
-        restorable: options.restorable,
-        dumps: options.dumps(),
+        restorable: func.is_some_and(|func| options.restorable.has(func)),
+        dumps: func.is_some_and(|func| options.dumps(func)),
         anchors: options.anchors,
         maps,
         isa,
@@ -311,8 +312,9 @@ impl<'a> Compiler<'a> {
             (Some((apart, opt)), Some(lowerer)) if apart == func => (opt, lowerer),
             _ => (self.options.opt, &mut self.lowerer),
         };
+        let module = (&self.module, self.layout);
         let environment =
-            environment((&self.module, self.layout), self.options, self.maps, (opt, lowerer.isa));
+            environment(module, self.options, self.maps, (opt, lowerer.isa), Some(func));
         let mut translated = translate::translate(
             &environment,
             &mut self.thunks,
@@ -356,7 +358,7 @@ impl<'a> Compiler<'a> {
         let polls: Result<Vec<Option<Poll>>, _> = tags.stable.iter().map(find).collect();
         let (polls, lost) = match polls {
             Ok(polls) => {
-                let lost = self.lost(&lowered, &translated, (&tags, &polls), keep);
+                let lost = self.lost(func, &lowered, &translated, (&tags, &polls), keep);
                 (polls, lost)
             }
             // One looks at what another one has loaded.
@@ -391,6 +393,7 @@ impl<'a> Compiler<'a> {
     /// frame, and are not among those kept.
     fn lost(
         &self,
+        func: FuncIdx,
         lowered: &Lowered,
         translated: &Translated,
         (tags, polls): (&Tags, &[Option<Poll>]),
@@ -428,7 +431,7 @@ impl<'a> Compiler<'a> {
                 slots.filter(|slot| unavailable(values[*slot], pc, false)).collect();
             // Storing on the cold path costs nobody who does not go there.
             let (again, first) = match keep.cold.get(&number) {
-                _ if self.options.dumps() => (slots, Vec::new()),
+                _ if self.options.dumps(func) => (slots, Vec::new()),
                 None => (Vec::new(), slots),
                 Some(cold) => slots.into_iter().partition(|slot| cold.contains(slot)),
             };
@@ -498,7 +501,7 @@ impl<'a> Compiler<'a> {
             .zip(1_u32..)
             .filter_map(|((draft, poll), number)| {
                 let poll = poll?;
-                let restore = self.options.restorable.then_some(number);
+                let restore = self.options.restorable.has(func).then_some(number);
                 Some(StablePoint {
                     offset: boundaries.get(draft.boundary as usize)?.offset,
                     poll: at(poll.start),
@@ -506,7 +509,7 @@ impl<'a> Compiler<'a> {
                     cold: at(poll.cold),
                     trap: at(poll.trap),
                     restore: restore.and_then(NonZeroU32::new),
-                    stores: self.options.dumps(),
+                    stores: self.options.dumps(func),
                     slots: draft.slots,
                 })
             })
@@ -665,7 +668,7 @@ impl<'a> Compiler<'a> {
     /// Translates the function that instantiates the module.
     fn instantiation(&mut self, wasm: &[u8]) -> Result<Instantiation, CompileError> {
         let (module, target) = ((&self.module, self.layout), (self.options.opt, self.lowerer.isa));
-        let environment = environment(module, self.options, self.maps, target);
+        let environment = environment(module, self.options, self.maps, target, None);
         translate::instantiation(&environment, &mut self.thunks, &mut self.context, wasm).map_err(
             |error| match error {
                 BodyError::Compile(error) => error,

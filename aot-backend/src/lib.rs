@@ -57,7 +57,7 @@ pub use image::Image;
 pub use listing::Listing;
 pub use options::{
     Anchors, CRANELIFT_VERSION, CompileOptions, CpuEdit, CpuSpec, CpuSpecError, HAS_CHAOS,
-    OptLevel, STACK_GUARD_LOG2, cpu_features,
+    OptLevel, Restorable, STACK_GUARD_LOG2, cpu_features,
 };
 
 /// Bytes of address space that a 32-bit memory has, mapped or not: Wasmtime's

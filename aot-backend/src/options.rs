@@ -7,6 +7,7 @@ use crate::error::CompileError;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use dwarf_map::{Isa, StablePoints};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use wasm_view::{FuncIdx, WasmOffset};
 
@@ -130,6 +131,31 @@ impl FromStr for CpuSpec {
     }
 }
 
+/// Functions that can be entered in the middle. What is live at a stable point of one
+/// must be where the way in puts it, which costs it something all the time; a program
+/// that is handed over needs it of the functions that have frames, and of no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Restorable {
+    /// None.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// Some.
+    Only(BTreeSet<FuncIdx>),
+}
+
+impl Restorable {
+    /// Whether a function is one of them.
+    pub fn has(&self, func: FuncIdx) -> bool {
+        match self {
+            Restorable::None => false,
+            Restorable::All => true,
+            Restorable::Only(some) => some.contains(&func),
+        }
+    }
+}
+
 /// How to compile a module.
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
@@ -152,9 +178,9 @@ pub struct CompileOptions {
     /// wherever any choice gives correct code. Without the cargo feature `chaos`
     /// refused by name.
     pub chaos: Option<u64>,
-    /// Whether the code can be entered at each of them with a state that was
-    /// stored elsewhere.
-    pub restorable: bool,
+    /// Which functions can be entered at each of them with a state that was stored
+    /// elsewhere.
+    pub restorable: Restorable,
     /// Whether the cold paths of stable points store the whole state, as another
     /// witness of it, though the map has it all. Code that is restorable or that
     /// traps at its boundaries does in any case.
@@ -175,9 +201,9 @@ pub struct CompileOptions {
 }
 
 impl CompileOptions {
-    /// Whether cold paths store the whole state.
-    pub(crate) fn dumps(&self) -> bool {
-        self.dump_state || self.restorable || self.anchors == Anchors::Trap
+    /// Whether the cold paths of a function store the whole state.
+    pub(crate) fn dumps(&self, func: FuncIdx) -> bool {
+        self.dump_state || self.restorable.has(func) || self.anchors == Anchors::Trap
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! Each program is compiled as it ships (`--anchors srcloc`, opt speed), without stable
 //! points and with `--stable calls`, and runs natively: no stop is made but for
-//! what the code asks its kernel for. Three versions of it are timed:
+//! what the code asks its kernel for. Four versions of it are timed:
 //!
 //! | version | what it pays for |
 //! |---|---|
 //! | off | nothing: the time the others are divided by |
 //! | silent | values that are kept, NOPs where polls are |
 //! | armed | the same and a look at the flag at each stable point |
+//! | restorable | as silent, and a way in at each stable point with a state from elsewhere |
 //!
-//! In each round all three run one after the other, in an order that rotates, so
+//! In each round all run one after the other, in an order that rotates, so
 //! that whatever else the machine is doing weighs on all of them; and from round
 //! to round the code lies elsewhere, because a loop may take half as long again
 //! only for the bytes it lies at (a branch that meets the end of a 32-byte line,
@@ -27,7 +28,7 @@
 //! host calls are recorded beforehand and answered from the log.
 //! Run without `--bench`, as `cargo test` does, it makes one round of little.
 
-use aot_backend::{Anchors, CompileOptions, Image, OptLevel, StablePoints};
+use aot_backend::{Anchors, CompileOptions, Image, OptLevel, Restorable, StablePoints};
 use clap::Parser;
 use corpus::SplitMix64;
 use std::process::ExitCode;
@@ -95,7 +96,10 @@ const OWN: [(&str, &str, u32, u32); 3] =
     [("fib", FIB, 32, 12), ("sieve", SIEVE, 4_000_000, 1000), ("gemm", GEMM, 320, 8)];
 
 /// The versions of a program, by position in its results.
-const VERSIONS: [&str; 3] = ["off", "silent", "armed"];
+const VERSIONS: [&str; 4] = ["off", "silent", "armed", "restorable"];
+
+/// Which of a bench's images a version runs.
+const IMAGES: [usize; 4] = [0, 1, 1, 2];
 
 /// One program, ready to run.
 struct Bench {
@@ -103,8 +107,8 @@ struct Bench {
     program: Program,
     calls: Calls,
     log: OperationLog,
-    /// Without stable points, and with, in each of [`SHIFTS`].
-    images: Vec<[Image; 2]>,
+    /// Without stable points, with them, and restorable, in each of [`SHIFTS`].
+    images: Vec<[Image; 3]>,
 }
 
 /// Where the code lies: bytes behind where it would.
@@ -145,14 +149,14 @@ fn run(measures: bool, rounds: usize, more: &[String]) -> Result<(), String> {
         benches.push(Bench::new(name.unwrap_or_default(), &words, rounds)?);
     }
     println!(
-        "{:<16} {:>9} {:>9} {:>9}   {:>7} {:>7}   {:>9} {:>6}",
-        "program", "off ms", "silent", "armed", "silent", "armed", "code", "ratio"
+        "{:<16} {:>9}   {:>7} {:>7} {:>10}   {:>9} {:>6} {:>10}",
+        "program", "off ms", "silent", "armed", "restorable", "code", "silent", "restorable"
     );
-    let mut ratios: [Vec<Vec<f64>>; 2] = Default::default();
+    let mut ratios: [Vec<Vec<f64>>; 3] = Default::default();
     for bench in &benches {
-        let [silent, armed] = bench.measure(rounds)?;
-        ratios[0].push(silent);
-        ratios[1].push(armed);
+        for (all, own) in ratios.iter_mut().zip(bench.measure(rounds)?) {
+            all.push(own);
+        }
     }
     for (name, ratios) in VERSIONS[1..].iter().zip(&ratios) {
         let [low, high] = bounds(ratios);
@@ -196,11 +200,12 @@ impl Bench {
         let args = options(words)?;
         let program = program::load(&args.program).map_err(text)?;
         let calls = invoke::calls(&args.world, &program).map_err(text)?;
-        let image = |stable, shift| {
+        let image = |stable, restorable, shift| {
             let options = CompileOptions {
                 opt: OptLevel::Speed,
                 anchors: Anchors::Srcloc,
                 stable,
+                restorable,
                 shift,
                 ..CompileOptions::default()
             };
@@ -209,36 +214,41 @@ impl Bench {
         let images = SHIFTS[..rounds.min(SHIFTS.len())]
             .iter()
             .map(|&shift| {
-                Ok([image(StablePoints::Off, shift)?, image(StablePoints::Calls, shift)?])
+                Ok([
+                    image(StablePoints::Off, Restorable::None, shift)?,
+                    image(StablePoints::Calls, Restorable::None, shift)?,
+                    image(StablePoints::Calls, Restorable::All, shift)?,
+                ])
             })
             .collect::<Result<_, String>>()?;
         let log = record(&args, &program, &calls)?;
         Ok(Bench { name, program, calls, log, images })
     }
 
-    /// Measures, prints a line, and answers what the two versions with stable
-    /// points take in terms of the one without, by round.
-    fn measure(&self, rounds: usize) -> Result<[Vec<f64>; 2], String> {
-        let mut times: [Vec<f64>; 3] = Default::default();
+    /// Measures, prints a line, and answers what the versions with stable points
+    /// take in terms of the one without, by round.
+    fn measure(&self, rounds: usize) -> Result<[Vec<f64>; 3], String> {
+        let mut times: [Vec<f64>; 4] = Default::default();
         for round in 0..rounds {
             for turn in 0..VERSIONS.len() {
                 let version = (round + turn) % VERSIONS.len();
                 times[version].push(self.time(version, round)?);
             }
         }
-        let ratios = [1, 2].map(|version| {
+        let ratios = [1, 2, 3].map(|version| {
             let pairs = times[version].iter().zip(&times[0]);
             pairs.map(|(with, without)| with / without).collect::<Vec<f64>>()
         });
-        let [off, silent, armed] = times.map(|times| 1e3 * median(times));
-        let sizes = self.images[0].each_ref().map(code_size);
+        let off = 1e3 * median(times[0].clone());
+        let [silent, armed, restorable] =
+            ratios.each_ref().map(|ratios| percent(median(ratios.clone())));
+        let sizes = self.images[0].each_ref().map(|image| code_size(image) as f64);
         println!(
-            "{:<16} {off:>9.2} {silent:>9.2} {armed:>9.2}   {:>+6.1}% {:>+6.1}%   {:>9} {:>6.2}",
+            "{:<16} {off:>9.2}   {silent:>+6.1}% {armed:>+6.1}% {restorable:>+9.1}%   {:>9} {:>6.2} {:>10.2}",
             self.name,
-            percent(median(ratios[0].clone())),
-            percent(median(ratios[1].clone())),
             sizes[0],
-            sizes[1] as f64 / sizes[0] as f64,
+            sizes[1] / sizes[0],
+            sizes[2] / sizes[0],
         );
         Ok(ratios)
     }
@@ -246,13 +256,13 @@ impl Bench {
     /// Seconds of the processor that one run of a version takes, from its first
     /// instruction on.
     fn time(&self, version: usize, round: usize) -> Result<f64, String> {
-        let image = &self.images[round % self.images.len()][usize::from(version > 0)];
+        let image = &self.images[round % self.images.len()][IMAGES[version]];
         let session = Session { program: &self.program, image, calls: &self.calls };
         let control = Control::new();
         let plan = Plan::new(image).map_err(text)?;
         let mut machine = Machine::new(&session, &self.log, &control).map_err(text)?;
         machine.silence().map_err(text)?;
-        if version == 2 {
+        if VERSIONS[version] == "armed" {
             for point in image.map.functions.iter().flat_map(|function| &function.stable_points) {
                 machine.subject.text().write_code(point.poll, &point.armed).map_err(text)?;
             }

@@ -289,6 +289,11 @@ impl<'a> Lockstep<'a> {
         self.max_boundaries = Some(most);
     }
 
+    /// Whether the subject executes this image.
+    pub fn runs(&self, image: &Image) -> bool {
+        std::ptr::eq(self.image, image)
+    }
+
     /// Whether the subject can be given an oracle's state: no memory of its own
     /// can shrink.
     pub fn has_room_for(&self, oracle: &Oracle) -> bool {

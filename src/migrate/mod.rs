@@ -34,17 +34,18 @@ use crate::run;
 use crate::session::Session;
 use crate::watch;
 use crate::world;
-use aot_backend::{Image, Isa, StablePoints};
+use aot_backend::{Image, Isa, Restorable, StablePoints};
 use dwarf_map::check::stable_kinds;
 use oracle_interp::StopSet;
 use relay::{Asked, Relay, Standing};
 use reports::Report;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 use wasi_host::{World, WorldConfig};
-use wasm_view::Value;
+use wasm_view::{FuncIdx, Value};
 
 /// Most bytes of linear memory in a snapshot that is read.
 pub const MOST_MEMORY: u64 = 4 << 30;
@@ -131,14 +132,29 @@ fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
+/// Times that code is made for the functions of a hand-over. A program that is handed
+/// over more often than it can be compiled then gets code for all that may come.
+const MOST_LANDINGS: usize = 4;
+
+/// Code in which some functions can be entered in the middle, and the next such code,
+/// made when there was a frame of another one.
+struct Landing {
+    ways_in: Restorable,
+    image: Image,
+    next: OnceCell<Box<Landing>>,
+}
+
 /// What relays of one program have in common, however many there are.
 pub struct Setup<'a> {
     /// The program.
     pub program: &'a Program,
     /// Who takes turns.
     pub sides: Vec<Side>,
-    /// Their code, by side.
+    /// Their code, by side: where the program begins.
     pub images: Vec<Option<Image>>,
+    /// The code that programs have landed in, by side; `None` where that is the code
+    /// in which they begin.
+    landings: Option<(BackendArgs, Vec<OnceCell<Box<Landing>>>)>,
     /// The program's stable points.
     pub stops: StopSet,
     /// Which those are.
@@ -166,13 +182,58 @@ impl<'a> Setup<'a> {
             StablePoints::Off => StablePoints::Calls,
             chosen => chosen,
         };
-        let compile = |side: &Side| match side {
+        // As it ships, code goes on from where it began; what is handed to it lands in
+        // other code.
+        let lands = backend.anchors == SRCLOC;
+        let ways_in = if lands { Restorable::None } else { Restorable::All };
+        let first = |side: &Side| match side {
             Side::Oracle => Ok(None),
-            Side::Native(isa, opt) => restorable(program, (*isa, *opt), stable, backend).map(Some),
+            Side::Native(isa, opt) => {
+                compile(program, (*isa, *opt), stable, backend, ways_in.clone()).map(Some)
+            }
         };
-        let images = sides.iter().map(compile).collect::<Result<_, _>>()?;
+        let images = sides.iter().map(first).collect::<Result<_, _>>()?;
+        let landings = sides.iter().map(|_| OnceCell::new()).collect();
+        let landings = lands.then_some((backend.clone(), landings));
         let (stops, places) = (stops(program, stable)?, Vec::new());
-        Ok(Setup { program, sides, images, stops, stable, places })
+        Ok(Setup { program, sides, images, landings, stops, stable, places })
+    }
+
+    /// The code of a side in which functions can be entered in the middle: where a
+    /// program lands that has frames of them.
+    ///
+    /// # Errors
+    /// What the backend does not support.
+    pub fn landing(
+        &self,
+        side: usize,
+        functions: &BTreeSet<FuncIdx>,
+    ) -> Result<&Image, CommandError> {
+        let bug = || CommandError::bug("a side without an image");
+        let Some((backend, landings)) = &self.landings else {
+            return self.images[side].as_ref().ok_or_else(bug);
+        };
+        let Side::Native(isa, opt) = self.sides[side] else { return Err(bug()) };
+        let mut place = &landings[side];
+        let mut wanted = functions.clone();
+        let mut made = 0;
+        while let Some(landing) = place.get() {
+            if functions.iter().all(|func| landing.ways_in.has(*func)) {
+                return Ok(&landing.image);
+            }
+            if let Restorable::Only(known) = &landing.ways_in {
+                wanted.extend(known);
+            }
+            made += 1;
+            place = &landing.next;
+        }
+        let ways_in = match made < MOST_LANDINGS {
+            true => Restorable::Only(wanted),
+            false => Restorable::All,
+        };
+        let image = compile(self.program, (isa, opt), self.stable, backend, ways_in.clone())?;
+        let landing = Landing { ways_in, image, next: OnceCell::new() };
+        Ok(&place.get_or_init(|| Box::new(landing)).image)
     }
 
     /// The first side's code that is not the oracle.
@@ -181,20 +242,21 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Compiles a program so that it can be restored.
+/// Compiles a program so that some of its functions can be restored.
 ///
 /// # Errors
 /// What the backend does not support.
-pub fn restorable(
+pub fn compile(
     program: &Program,
     (isa, opt): (Isa, Opt),
     stable: StablePoints,
     backend: &BackendArgs,
+    ways_in: Restorable,
 ) -> Result<Image, CommandError> {
     let target = isa.name().to_owned();
     let mut options =
         run::options(program, &BackendArgs { opt, stable, target, ..backend.clone() }, false)?;
-    options.restorable = true;
+    options.restorable = ways_in;
     let image = run::compile_with(program, &options)?;
     refuse::image(&image.map.producer)?;
     Ok(image)

@@ -179,7 +179,16 @@ impl<'a> Relay<'a> {
 
     /// A turn in lockstep.
     fn native(&mut self, side: usize, standing: Standing) -> Result<Turn, CommandError> {
-        let Some(image) = &self.setup.images[side] else {
+        let setup = self.setup;
+        let image = match &standing {
+            Standing::Fresh(_) => setup.images[side].as_ref(),
+            Standing::Halted(_, _, snapshot) => {
+                let frames = snapshot.store.frames.iter();
+                let functions = frames.map(|frame| frame.boundary.func).collect();
+                Some(setup.landing(side, &functions)?)
+            }
+        };
+        let Some(image) = image else {
             return Err(CommandError::bug("a side without an image"));
         };
         let began = Instant::now();
@@ -191,7 +200,11 @@ impl<'a> Relay<'a> {
         };
         let mut gap = self.next_gap();
         let ready = match self.executors[side].take() {
-            Some(ready) if snapshot.is_some() && ready.has_room_for(&oracle) => Some(ready),
+            Some(ready)
+                if snapshot.is_some() && ready.runs(image) && ready.has_room_for(&oracle) =>
+            {
+                Some(ready)
+            }
             Some(other) => {
                 self.retire(side, other);
                 None

@@ -6,7 +6,7 @@
 //! begins and at every boundary from there on.
 
 use super::relay::{Asked, Relay, Standing};
-use super::{Setup, Side, print, restorable};
+use super::{Setup, Side, compile, print};
 use crate::cli::{Opt, ResumeArgs};
 use crate::error::CommandError;
 use crate::lockstep::Ending;
@@ -18,7 +18,7 @@ use crate::snapshot;
 use crate::watch;
 use crate::witness::Called;
 use crate::world;
-use aot_backend::Isa;
+use aot_backend::{Isa, Restorable};
 use reports::Report;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -84,7 +84,10 @@ fn execute(
     // A report names a compiler, whoever executes.
     let spare = match setup.first_image() {
         Some(_) => None,
-        None => Some(restorable(&program, (Isa::X86_64, Opt::None), setup.stable, &args.backend)?),
+        None => {
+            let side = (Isa::X86_64, Opt::None);
+            Some(compile(&program, side, setup.stable, &args.backend, Restorable::All)?)
+        }
     };
     let image = setup.first_image().or(spare.as_ref());
     let image = image.ok_or_else(|| CommandError::bug("no image"))?;

@@ -30,12 +30,12 @@ use super::fit;
 use crate::cli::{ConvertArgs, Opt, Runtime};
 use crate::error::CommandError;
 use crate::lockstep::handover::clear_dead;
+use crate::migrate::compile;
 use crate::migrate::relay::dead_slots;
-use crate::migrate::restorable;
 use crate::program::{self, Program};
 use crate::refuse;
 use crate::session::limits;
-use aot_backend::{Isa, StablePoints};
+use aot_backend::{Isa, Restorable, StablePoints};
 use dwarf_map::{FunctionMap, ImageMap, erased};
 use oracle_interp::{Extern, InstantiateError, Liveness, Oracle};
 use serde::Deserialize;
@@ -92,7 +92,8 @@ pub fn main(args: &ConvertArgs) -> Result<u8, CommandError> {
     let recorded: Recorded =
         serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
     let program = program::load(&args.module)?;
-    let image = restorable(&program, (Isa::X86_64, Opt::None), StablePoints::Calls, &args.backend)?;
+    let side = (Isa::X86_64, Opt::None);
+    let image = compile(&program, side, StablePoints::Calls, &args.backend, Restorable::All)?;
     let snapshot = convert(&program, &image.map, args.from, &recorded).map_err(bad)?;
     fit(&program, &snapshot).map_err(bad)?;
     let bytes = snapshot::write(&snapshot);

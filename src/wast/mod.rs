@@ -20,6 +20,7 @@ use crate::cli::{Format, WastArgs};
 use crate::error::CommandError;
 use crate::lockstep::stops::{Control, Phase};
 use crate::{output, refuse, run, watch};
+use aot_backend::Restorable;
 use oracle_interp::Module;
 use oracle_interp::script::{self, Stepping, Tally};
 use std::io::Write;
@@ -62,7 +63,9 @@ fn lockstep(
         let file = path.display().to_string();
         let mut options = run::options_for(path, &args.backend, false)?;
         options.dump_state = args.paranoid;
-        options.restorable = args.restore;
+        if args.restore {
+            options.restorable = Restorable::All;
+        }
         control.enter(Phase::Preparing);
         let plan = plan::plan(&options, features, &file, &text, injection.as_ref())?;
         let script = drive::Script {

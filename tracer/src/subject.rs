@@ -270,10 +270,9 @@ impl Subject {
             };
             let reported = regs.rip();
             let trap = reported.wrapping_sub(u64::from(isa.trap_reported_at()));
-            // Only s390x reports a trap where a breakpoint may be as well.
-            let ran = !is_trap(trap) || trap == reported || self.regs.rip() == reported;
             let stop = match signal {
-                signals::TRAP if ran && engine.breaks.contains(&reported) => {
+                // First: bytes before may look like a trap that is reported behind itself.
+                signals::TRAP if engine.breaks.contains(&reported) => {
                     regs.set_rip(reported.wrapping_add(isa.trap().len() as u64));
                     Some(Stop::Trap { pc: SubjectAddr::new(reported) })
                 }
