@@ -271,7 +271,6 @@ impl Subject {
             let reported = regs.rip();
             let trap = reported.wrapping_sub(u64::from(isa.trap_reported_at()));
             let stop = match signal {
-                // First: bytes before may look like a trap that is reported behind itself.
                 signals::TRAP if engine.breaks.contains(&reported) => {
                     regs.set_rip(reported.wrapping_add(isa.trap().len() as u64));
                     Some(Stop::Trap { pc: SubjectAddr::new(reported) })
@@ -430,10 +429,13 @@ impl Subject {
     /// # Errors
     /// A place outside of the text; an emulator that is gone.
     pub fn set_trap(&mut self, pc: CodeOffset, halts: bool) -> Result<(), TracerError> {
-        let Some(engine) = &mut self.engine else {
-            let isa = Isa::X86_64;
-            let code = if halts { isa.trap() } else { isa.silent_trap() };
-            return Ok(self.text.write_code(pc, code)?);
+        let engine = match &mut self.engine {
+            Some(engine) if remote::has_breakpoints(engine.isa) => engine,
+            other => {
+                let isa = other.as_ref().map_or(Isa::X86_64, |engine| engine.isa);
+                let code = if halts { isa.trap() } else { isa.silent_trap() };
+                return Ok(self.text.write_code(pc, code)?);
+            }
         };
         let address = pc.at(self.text.address()).get();
         let known =

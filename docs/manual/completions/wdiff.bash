@@ -887,7 +887,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__migrate)
-            opts="-h -V --relay --every --at --random --most --inject --inject-random --seed --save --halt --backend --opt --stable --anchors --target --cpu --invoke --dir --env --stdin --timeout --format --output --help --version"
+            opts="-h -V --relay --break --every --at --random --most --inject --inject-random --seed --save --halt --backend --opt --stable --anchors --target --cpu --invoke --dir --env --stdin --timeout --format --output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -895,6 +895,10 @@ _wdiff() {
             case "${prev}" in
                 --relay)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --break)
+                    COMPREPLY=($(compgen -W "stable hand-over" -- "${cur}"))
                     return 0
                     ;;
                 --every)

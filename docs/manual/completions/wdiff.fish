@@ -219,6 +219,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand explain" -s V -l version -d 
 complete -c wdiff -n "__fish_wdiff_using_subcommand manual" -s h -l help -d 'Print help'
 complete -c wdiff -n "__fish_wdiff_using_subcommand manual" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l relay -d 'Who executes it in turn: oracle, or TARGET:LEVEL as in x86_64:speed' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l break -d 'Where a side is compared between two hand-overs: at every stable point, or nowhere; a hand-over then waits for a stable point that is not executed all the time (default: at every boundary)' -r -f -a "stable\t''
+hand-over\t''"
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l every -d 'Hand over at every Nth stable point (default: at every one)' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l at -d 'Hand over once, at the Nth stable point' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l random -d 'Hand over after 1 to 32 stable points, drawn each time' -r
