@@ -170,12 +170,10 @@ pub fn wast(args: &WastArgs) -> Result<(), CommandError> {
     backend(&args.backend)?;
     foreign("wast", target(&args.backend)?)?;
     paranoid(args.paranoid, args.backend.stable.name())?;
-    if args.restore {
-        if args.backend.stable < StablePoints::Calls {
-            return Err(CommandError::input(
-                "--restore: frames that wait in a call are restored at it; use --stable calls or labels",
-            ));
-        }
+    if args.restore && args.backend.stable < StablePoints::Calls {
+        return Err(CommandError::input(
+            "--restore: frames that wait in a call are restored at it; use --stable calls or labels",
+        ));
     }
     only("engine", &args.engine, &["int3"], &["probe", "rsp"])?;
     only("compare", &args.compare, &["full"], &["changed"])
