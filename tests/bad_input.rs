@@ -188,12 +188,6 @@ const CASES: &[Case] = &[
         2,
         &["--relay mips:none: no such side", "aarch64|riscv64|s390x"],
     ),
-    case(
-        "migrate srcloc",
-        "migrate @good.wasm --relay oracle,x86_64:none --anchors srcloc",
-        3,
-        &["--anchors srcloc is not built yet"],
-    ),
     case("bisect srcloc", "bisect @good.wasm --anchors srcloc", 3, &["srcloc is not built yet"]),
     case("bisect a core", "bisect @good.wasm --core x --at f:1", 2, &["--core", "wdiff run"]),
     case("bisect nothing", "bisect nowhere", 2, &["cannot read nowhere"]),
