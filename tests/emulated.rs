@@ -56,6 +56,9 @@ fn main() {
             ("typed-refs", "speed", "calls"),
             ("throw-frames", "none", "labels"),
             ("throw-loop", "speed", "labels"),
+            // Vectors that are kept on the stack.
+            ("vectors", "none", "calls"),
+            ("vectors", "speed", "calls"),
         ] {
             let name = format!("{} {opt} {stable} {program}", isa.name());
             let program = corpus::program(program).expect("a program of the corpus");

@@ -611,7 +611,7 @@ impl Translator<'_, '_> {
             self.builder.create_sized_stack_slot(data)
         });
         let (ty, value) = self.pop_typed()?;
-        self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
+        self.store_whole(value, slot);
         self.push(ty, value);
         self.top_is_shown = true;
         Ok(())

@@ -46,8 +46,8 @@ use crate::error::CompileError;
 use crate::options::Anchors;
 use crate::translate::field;
 use cranelift_codegen::ir::{
-    Block, BlockCall, DebugTag, InstBuilder, JumpTableData, SourceLoc, StackSlot, StackSlotData,
-    StackSlotKind, types,
+    Block, BlockCall, DebugTag, Endianness, InstBuilder, JumpTableData, MemFlagsData, SourceLoc,
+    StackSlot, StackSlotData, StackSlotKind, Value, types,
 };
 use dwarf_map::{InstanceLayout, StablePoint, StablePoints, buffer_bytes};
 use std::collections::BTreeMap;
@@ -352,8 +352,21 @@ impl Translator<'_, '_> {
         for (position, slot) in slots.iter().enumerate() {
             let Some(value) = self.state.value(&mut self.builder, *slot) else { continue };
             let place = self.kept_slot(position);
-            self.builder.ins().stack_store(abi::POINTER, value, place, 0);
+            self.store_whole(value, place);
         }
+    }
+
+    /// Stores a value as the register allocator would: where words lie in memory with
+    /// the highest byte first, a vector does as one word.
+    pub(super) fn store_whole(&mut self, value: Value, place: StackSlot) {
+        let is_vector = self.builder.func.dfg.value_type(value).is_vector();
+        let value = if is_vector && self.env.isa.endianness() == Endianness::Big {
+            let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+            self.builder.ins().bitcast(types::I128, flags, value)
+        } else {
+            value
+        };
+        self.builder.ins().stack_store(abi::POINTER, value, place, 0);
     }
 
     fn kept_slot(&mut self, position: usize) -> StackSlot {
