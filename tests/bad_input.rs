@@ -188,6 +188,12 @@ const CASES: &[Case] = &[
         2,
         &["--relay mips:none: no such side", "aarch64|riscv64|s390x"],
     ),
+    case(
+        "hand-over srcloc",
+        "migrate @good.wasm --relay oracle,x86_64:none --anchors srcloc --break hand-over",
+        3,
+        &["--break hand-over with --anchors srcloc is not built yet"],
+    ),
     case("bisect srcloc", "bisect @good.wasm --anchors srcloc", 3, &["srcloc is not built yet"]),
     case("bisect a core", "bisect @good.wasm --core x --at f:1", 2, &["--core", "wdiff run"]),
     case("bisect nothing", "bisect nowhere", 2, &["cannot read nowhere"]),

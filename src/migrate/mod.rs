@@ -310,8 +310,7 @@ fn execute(
     let program = program::load(&args.program)?;
     let mut setup = Setup::new(&program, sides, &args.backend)?;
     setup.places = match args.breaks.as_deref() {
-        // Code without traps halts where it was made to from the beginning.
-        Some("hand-over") if args.backend.anchors != SRCLOC => vec![Where::Pauses],
+        Some("hand-over") => vec![Where::Pauses],
         Some(_) => vec![Where::Stable],
         None => Vec::new(),
     };

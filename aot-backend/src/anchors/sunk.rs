@@ -2,9 +2,9 @@
 //!
 //! Instruction selection makes a load part of the only instruction that uses
 //! it, and the code then has that instruction's source location. But the fault
-//! is the load's. A load that may fault and has no entry in the table of traps
-//! under its own location is found in the instruction that uses it, perhaps
-//! through others that went into the same one.
+//! is the load's. A load for which no entry of the table of traps is left under its
+//! own location is found in the instruction that uses it, perhaps through others that
+//! went into the same one.
 
 use crate::abi::trap_of;
 use cranelift_codegen::ir::{Function, Inst};

@@ -17,7 +17,7 @@
 //! What is not here: qemu executes system calls for the code, so there is no
 //! sandbox; the stub does not tell the address of a fault; and code that was
 //! translated is not looked at again, so that nothing is patched but before it runs:
-//! what is to halt later is a breakpoint of the stub's. Each stop throws away all
+//! what is to halt later is a breakpoint of the stub's, but for s390x. Each stop throws away all
 //! that was translated, so that few stops are worth a lot. qemu is killed with the
 //! thread that made it.
 
