@@ -4,7 +4,7 @@ mod common;
 
 use dwarf_map::Location;
 use std::time::Duration;
-use wdiff::fuzz::{Wishes, case, run_case};
+use wdiff::fuzz::{Wishes, case, case_of_bytes, run_case, try_bytes};
 use wdiff::inject::displaced;
 use wdiff::lockstep::stops::Control;
 
@@ -55,6 +55,19 @@ fn what_was_killed_goes_on() {
     other.args(["--opt", "none"]);
     let other = common::within(other, Duration::from_secs(10));
     assert_eq!(other.code, Some(2), "{}", other.stderr);
+}
+
+/// Bytes that a coverage-guided fuzzer would choose: modules come of them, and agree.
+#[test]
+fn modules_of_given_bytes_agree() {
+    let mut random = corpus::SplitMix64::new(7);
+    let mut modules = 0;
+    for length in (0..40).map(|step| step * 40) {
+        let bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+        modules += usize::from(matches!(case_of_bytes(&bytes), Some(Ok(_))));
+        assert_eq!(try_bytes(&bytes, None), Ok(()), "{bytes:?}");
+    }
+    assert!(modules > 20, "{modules}");
 }
 
 /// Whatever location of a map is displaced, with enough modules it shows.

@@ -75,59 +75,108 @@ pub struct Wishes {
 /// # Errors
 /// A generated module that the oracle does not take; a corpus that is not there.
 pub fn case(seed: u64, wishes: &Wishes) -> Option<Result<Case, CommandError>> {
-    // The module draws from another sequence, so that it stays the same when
-    // more ways to compile it are thought of.
-    let mut random = SplitMix64::new(seed ^ 0x6f70_7469_6f6e_7321);
-    let opt = match random.below(5) {
-        0 => OptLevel::None,
-        1 | 2 => OptLevel::Speed,
-        3 => OptLevel::SpeedAndSize,
-        _ => [OptLevel::None, OptLevel::Speed][random.below(2)],
-    };
-    let cpu = draw_cpu(&mut random);
-    let stable = match random.below(2) {
-        0 => StablePoints::Off,
-        _ => StablePoints::ALL[1 + random.below(4)],
-    };
-    let paranoid = random.below(2) == 0;
-    let chaos = random.next_u64();
-    let chaotic = HAS_CHAOS && random.below(2) == 0;
-    let source = match random.below(8) {
-        0 => Source::Corpus,
-        1 | 2 => Source::Pressure,
-        _ => Source::Smith,
-    };
-    let anchors = [Anchors::Trap, Anchors::Srcloc][random.below(2)];
-    let anchors = wishes.anchors.unwrap_or(anchors);
-    let stable = wishes.stable.unwrap_or(stable);
-    let source = wishes.source.unwrap_or(source);
+    let ways = Ways::draw(seed, wishes);
     let mut random = SplitMix64::new(seed);
-    let (program, first) = match source {
+    let (wasm, first) = match ways.source {
         Source::Smith => (smith(&mut random)?, None),
         Source::Pressure => (corpus::pressure(random.next_u64(), random.below(3) == 0), None),
         Source::Corpus => match altered(&mut random)? {
-            Ok((wasm, first)) => (wasm, first),
+            Ok(altered) => altered,
             Err(error) => return Some(Err(error)),
         },
     };
-    let path = Path::new("generated").join(format!("{seed}.wasm"));
-    let program = match program::from_wasm(&path, program) {
-        Ok(program) => program,
-        Err(error) => return Some(Err(error)),
-    };
-    let calls = draw_calls(&program, first, &mut random);
-    Some(Ok(Case {
-        seed,
-        source,
-        program,
-        opt: wishes.opt.unwrap_or(opt),
-        anchors,
-        cpu: wishes.cpu.clone().unwrap_or(cpu),
-        stable,
-        paranoid: paranoid && stable != StablePoints::Off,
-        chaos: wishes.chaos.unwrap_or(chaotic).then_some(chaos),
-        calls,
-    }))
+    Some(ways.case(wasm, first, random))
+}
+
+/// The case of bytes that somebody else chose: the first eight are the seed of all
+/// but the module, the others are what wasm-smith makes it of. `None` where it
+/// makes none.
+///
+/// # Errors
+/// As [`case`].
+pub fn case_of_bytes(bytes: &[u8]) -> Option<Result<Case, CommandError>> {
+    let (seed, bytes) = bytes.split_first_chunk::<8>()?;
+    let seed = u64::from_le_bytes(*seed);
+    let wishes = Wishes { source: Some(Source::Smith), ..Wishes::default() };
+    let mut random = SplitMix64::new(seed);
+    let module = Module::new(smith_config(&mut random), &mut Unstructured::new(bytes)).ok()?;
+    let wasm = ended(module, &mut random)?;
+    Some(Ways::draw(seed, &wishes).case(wasm, None, random))
+}
+
+/// All that is drawn but the module and its calls.
+struct Ways {
+    seed: u64,
+    source: Source,
+    opt: OptLevel,
+    anchors: Anchors,
+    cpu: String,
+    stable: StablePoints,
+    paranoid: bool,
+    chaos: Option<u64>,
+}
+
+impl Ways {
+    fn draw(seed: u64, wishes: &Wishes) -> Ways {
+        // The module draws from another sequence, so that it stays the same when
+        // more ways to compile it are thought of.
+        let mut random = SplitMix64::new(seed ^ 0x6f70_7469_6f6e_7321);
+        let opt = match random.below(5) {
+            0 => OptLevel::None,
+            1 | 2 => OptLevel::Speed,
+            3 => OptLevel::SpeedAndSize,
+            _ => [OptLevel::None, OptLevel::Speed][random.below(2)],
+        };
+        let cpu = draw_cpu(&mut random);
+        let stable = match random.below(2) {
+            0 => StablePoints::Off,
+            _ => StablePoints::ALL[1 + random.below(4)],
+        };
+        let paranoid = random.below(2) == 0;
+        let chaos = random.next_u64();
+        let chaotic = HAS_CHAOS && random.below(2) == 0;
+        let source = match random.below(8) {
+            0 => Source::Corpus,
+            1 | 2 => Source::Pressure,
+            _ => Source::Smith,
+        };
+        let anchors = [Anchors::Trap, Anchors::Srcloc][random.below(2)];
+        let stable = wishes.stable.unwrap_or(stable);
+        Ways {
+            seed,
+            source: wishes.source.unwrap_or(source),
+            opt: wishes.opt.unwrap_or(opt),
+            anchors: wishes.anchors.unwrap_or(anchors),
+            cpu: wishes.cpu.clone().unwrap_or(cpu),
+            stable,
+            paranoid: paranoid && stable != StablePoints::Off,
+            chaos: wishes.chaos.unwrap_or(chaotic).then_some(chaos),
+        }
+    }
+
+    /// These, and a module whose calls are drawn from `random`.
+    fn case(
+        self,
+        wasm: Vec<u8>,
+        first: Option<Called>,
+        mut random: SplitMix64,
+    ) -> Result<Case, CommandError> {
+        let path = Path::new("generated").join(format!("{}.wasm", self.seed));
+        let program = program::from_wasm(&path, wasm)?;
+        let calls = draw_calls(&program, first, &mut random);
+        Ok(Case {
+            seed: self.seed,
+            source: self.source,
+            program,
+            opt: self.opt,
+            anchors: self.anchors,
+            cpu: self.cpu,
+            stable: self.stable,
+            paranoid: self.paranoid,
+            chaos: self.chaos,
+            calls,
+        })
+    }
 }
 
 /// All, nothing, all but some, nothing but some.
@@ -150,11 +199,30 @@ fn draw_cpu(random: &mut SplitMix64) -> String {
     text
 }
 
-/// A module of wasm-smith's without imports, of what the backend has.
+/// A module of wasm-smith's.
 fn smith(random: &mut SplitMix64) -> Option<Vec<u8>> {
+    let config = smith_config(random);
+    let length = 1024 << random.below(4);
+    let bytes: Vec<u8> = std::iter::repeat_with(|| random.next_u64().to_le_bytes())
+        .take(length / 8)
+        .flatten()
+        .collect();
+    ended(Module::new(config, &mut Unstructured::new(&bytes)).ok()?, random)
+}
+
+/// Half of the modules count their loops and calls and end in time.
+fn ended(mut module: Module, random: &mut SplitMix64) -> Option<Vec<u8>> {
+    if random.below(2) == 0 {
+        module.ensure_termination(50).ok()?;
+    }
+    Some(module.to_bytes())
+}
+
+/// Modules without imports, of what the backend has.
+fn smith_config(random: &mut SplitMix64) -> Config {
     let has = |features| aot_backend::features().contains(features);
     let vectors = random.below(3) == 0;
-    let config = Config {
+    Config {
         max_imports: 0,
         min_funcs: 1,
         max_funcs: 6,
@@ -188,18 +256,7 @@ fn smith(random: &mut SplitMix64) -> Option<Vec<u8>> {
         shared_everything_threads_enabled: false,
         custom_descriptors_enabled: false,
         ..Config::default()
-    };
-    let length = 1024 << random.below(4);
-    let bytes: Vec<u8> = std::iter::repeat_with(|| random.next_u64().to_le_bytes())
-        .take(length / 8)
-        .flatten()
-        .collect();
-    let mut module = Module::new(config, &mut Unstructured::new(&bytes)).ok()?;
-    // Half of the modules count their loops and calls and end in time.
-    if random.below(2) == 0 {
-        module.ensure_termination(50).ok()?;
     }
-    Some(module.to_bytes())
 }
 
 /// A program of the corpus, decoded to see whether it is fit for this.

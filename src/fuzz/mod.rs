@@ -13,13 +13,15 @@
 //! seeds and written down, so the same command says the same on every machine.
 //! What goes wrong is written to a directory: the module, and beside it what
 //! was found and the commands that show it again. [`run_case`] does the work
-//! for the command and for the tests, which let it run into damaged images.
+//! for the command, for the tests, which let it run into damaged images, and for
+//! fuzzers that are guided by coverage, which choose the bytes that a module is
+//! made of ([`try_bytes`]; `fuzz/` has the target for cargo-fuzz).
 
 pub mod draw;
 pub mod execute;
 mod progress;
 
-pub use draw::{Case, Wishes, case};
+pub use draw::{Case, Wishes, case, case_of_bytes};
 pub use execute::{Outcome, run_case};
 
 use crate::cli::{Chaos, FuzzArgs};
@@ -194,6 +196,41 @@ fn batch(
     })
 }
 
+/// What a coverage-guided fuzzer calls. Bytes that make no module, or one with
+/// something that is not supported, are well. With `failures`, a module that is
+/// not is written there, too.
+///
+/// # Errors
+/// What is wrong, line by line, and the commands that show it again.
+pub fn try_bytes(bytes: &[u8], failures: Option<&Path>) -> Result<(), String> {
+    let attempt = || -> Result<(), CommandError> {
+        let case = match case_of_bytes(bytes) {
+            None | Some(Err(CommandError::Inconclusive { .. })) => return Ok(()),
+            Some(case) => case?,
+        };
+        let outcome = run_case(&case, |_| {}, &Control::new())?;
+        if outcome.wrong.is_empty() {
+            return Ok(());
+        }
+        let wasm = failures.map(|directory| directory.join(format!("{}.wasm", case.seed)));
+        if let Some(path) = &wasm {
+            std::fs::write(path, &*case.program.wasm)
+                .map_err(|error| CommandError::file("write", path, error))?;
+        }
+        let wasm = wasm.map_or("MODULE".to_owned(), |path| path.display().to_string());
+        let program = format!("{wasm} {}", options_of(&case));
+        let text = format!("{}\n\n{}", outcome.wrong.join("\n"), runs(&case, &program));
+        Err(CommandError::bug(text))
+    };
+    // The fuzzer's own stack is too small for a compiler.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, attempt);
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let ended = thread.join().map_err(|_| "a panic".to_owned())?;
+        ended.map_err(|error| error.to_string())
+    })
+}
+
 /// Writes down what is wrong and how to see it again.
 fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandError> {
     let write = |path: &Path, bytes: &[u8]| {
@@ -203,15 +240,7 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
         .map_err(|error| CommandError::file("create", directory, error))?;
     let wasm = directory.join(format!("{}.wasm", case.seed));
     write(&wasm, &case.program.wasm)?;
-    let options = format!(
-        "--opt {} --anchors {} --cpu {} --stable {}",
-        case.opt.name(),
-        case.anchors.name(),
-        case.cpu,
-        case.stable.name()
-    );
-    let source = case.source.as_str();
-    let chaos = if case.chaos.is_some() { "on" } else { "off" };
+    let options = options_of(case);
     // Code made by chance is made again by the same seed only.
     let program = match &outcome.image {
         Some(image) => {
@@ -221,27 +250,44 @@ fn keep(case: &Case, outcome: &Outcome, directory: &Path) -> Result<(), CommandE
         }
         None => format!("{} {options}", wasm.display()),
     };
-    let paranoid = if case.paranoid { " --paranoid" } else { "" };
-    let mut text = outcome.wrong.join("\n");
-    text.push_str(&format!(
-        "\n\nwdiff fuzz --seed {} --count 1 --source {source} {options} --chaos {chaos}\n",
-        case.seed
-    ));
-    for call in &case.calls {
-        let exports = case.program.module.exports().iter();
-        let name = exports
-            .filter(|export| export.kind == ExportKind::Func && export.index == call.func.get())
-            .map(|export| export.name.clone())
-            .next();
-        let args: Vec<String> = call.args.iter().map(|value| value.hex()).collect();
-        text.push_str(&format!(
-            "wdiff run {program}{paranoid} --invoke {:?} -- {}\n",
-            name.unwrap_or_default(),
-            args.join(" ")
-        ));
-    }
+    let source = case.source.as_str();
+    let chaos = if case.chaos.is_some() { "on" } else { "off" };
+    let text = format!(
+        "{}\n\nwdiff fuzz --seed {} --count 1 --source {source} {options} --chaos {chaos}\n{}",
+        outcome.wrong.join("\n"),
+        case.seed,
+        runs(case, &program)
+    );
     write(&directory.join(format!("{}.txt", case.seed)), text.as_bytes())?;
     let first = outcome.wrong.first().map(String::as_str).unwrap_or_default();
     output::note(&format!("seed {}, {source}, {options}, chaos {chaos}: {first}", case.seed));
     Ok(())
+}
+
+/// How a case is compiled, as options.
+fn options_of(case: &Case) -> String {
+    format!(
+        "--opt {} --anchors {} --cpu {} --stable {}",
+        case.opt.name(),
+        case.anchors.name(),
+        case.cpu,
+        case.stable.name()
+    )
+}
+
+/// The commands that make a case's calls of `program`, a line each.
+fn runs(case: &Case, program: &str) -> String {
+    let paranoid = if case.paranoid { " --paranoid" } else { "" };
+    let mut text = String::new();
+    for call in &case.calls {
+        let mut exports =
+            case.program.module.exports().iter().filter(|export| {
+                export.kind == ExportKind::Func && export.index == call.func.get()
+            });
+        let name = exports.next().map(|export| export.name.as_str()).unwrap_or_default();
+        let args: Vec<String> = call.args.iter().map(|value| value.hex()).collect();
+        let args = args.join(" ");
+        text.push_str(&format!("wdiff run {program}{paranoid} --invoke {name:?} -- {args}\n"));
+    }
+    text
 }
