@@ -551,7 +551,13 @@ impl Subject {
     /// # Panics
     /// As [`region`](Subject::region).
     pub fn resize(&mut self, id: RegionId, length: u64) -> Result<(), TracerError> {
-        self.regions[id.index()].resize(length)
+        let region = &mut self.regions[id.index()];
+        region.resize(length)?;
+        if let Some(engine) = &mut self.engine {
+            engine.remote.get_mut().widen(id.index(), region)?;
+            self.changed = true;
+        }
+        Ok(())
     }
 
     /// Its code.

@@ -161,15 +161,23 @@ fn memory_and_registers_are_shared() {
 fn faults_have_their_place() {
     for isa in FOREIGN {
         let (mut subject, at) = start(isa);
-        // In the reservation but beyond the length; after growing it is there.
-        go_to(&mut subject, isa, at[0], [REGION + 0x10_0000, VALUE]);
         let fault =
             |signal, pc| Stop::Fault { signal, pc: SubjectAddr::new(pc), address: None, code: 0 };
-        assert_eq!(subject.resume().expect("it runs"), fault(FaultSignal::Bus, at[0]), "{isa:?}");
         let id = subject.region_ids().next().expect("a region");
+        let pattern: Vec<u8> = (0..64).collect();
+        subject.region(id).write(0, &pattern).expect("inside");
+        // In the reservation but beyond the length, where it is mapped and where it is
+        // not; after growing both are there, and what was there is as it was.
+        for (place, signal) in [(0xf_0000, FaultSignal::Bus), (0x1f_fff8, FaultSignal::Segv)] {
+            go_to(&mut subject, isa, at[0], [REGION + place, VALUE]);
+            assert_eq!(subject.resume().expect("it runs"), fault(signal, at[0]), "{isa:?}");
+        }
         subject.resize(id, 0x20_0000).expect("it grows");
         let stop = subject.resume().expect("it runs");
         assert_eq!(stop, Stop::Trap { pc: SubjectAddr::new(at[1]) }, "{isa:?}");
+        let mut found = vec![0; 64];
+        subject.region(id).read(0, &mut found).expect("inside");
+        assert_eq!(found, pattern, "{isa:?}");
         // Nothing at all.
         go_to(&mut subject, isa, at[0], [8, VALUE]);
         assert_eq!(subject.resume().expect("it runs"), fault(FaultSignal::Segv, at[0]), "{isa:?}");

@@ -11,8 +11,8 @@
 //! ```
 //! The image is the same bare executable as elsewhere; qemu opens it through a
 //! descriptor, and inherits those of the regions. The code's own system call is
-//! made to map them, and to close the descriptors again. From then on memory is
-//! shared as with a native subject, and only registers go through the socket.
+//! made to map them ([`windows`]). From then on memory is shared as with a native
+//! subject, and only registers go through the socket.
 //!
 //! What is not here: qemu executes system calls for the code, so there is no
 //! sandbox; the stub does not tell the address of a fault; and code that was
@@ -23,6 +23,7 @@
 
 mod packet;
 mod registers;
+mod windows;
 
 use crate::error::TracerError;
 use crate::pin::Pin;
@@ -87,8 +88,12 @@ pub mod signals {
 pub struct Remote {
     isa: Isa,
     connection: Connection,
+    /// A system call's instruction in the subject, followed by a trap.
+    gadget: u64,
     /// The last answer to `g`.
     block: Vec<u8>,
+    /// Bytes of each region that are mapped.
+    windows: Vec<u64>,
     /// Numbers of the stub's registers by name.
     numbers: HashMap<String, u32>,
 }
@@ -132,7 +137,6 @@ impl Drop for Patient {
 /// System calls' numbers, and where their operands go, by DWARF number.
 struct Calls {
     mmap: u64,
-    close: u64,
     number: u16,
     first: u16,
     result: u16,
@@ -142,14 +146,10 @@ struct Calls {
 
 const fn calls(isa: Isa) -> Calls {
     match isa {
-        Isa::X86_64 => Calls { mmap: 9, close: 3, number: 0, first: 5, result: 0, indirect: false },
-        Isa::Aarch64 => {
-            Calls { mmap: 222, close: 57, number: 8, first: 0, result: 0, indirect: false }
-        }
-        Isa::Riscv64 => {
-            Calls { mmap: 222, close: 57, number: 17, first: 10, result: 10, indirect: false }
-        }
-        Isa::S390x => Calls { mmap: 90, close: 6, number: 1, first: 2, result: 2, indirect: true },
+        Isa::X86_64 => Calls { mmap: 9, number: 0, first: 5, result: 0, indirect: false },
+        Isa::Aarch64 => Calls { mmap: 222, number: 8, first: 0, result: 0, indirect: false },
+        Isa::Riscv64 => Calls { mmap: 222, number: 17, first: 10, result: 10, indirect: false },
+        Isa::S390x => Calls { mmap: 90, number: 1, first: 2, result: 2, indirect: true },
     }
 }
 
@@ -204,7 +204,9 @@ pub fn start(config: &SubjectConfig<'_>, isa: Isa) -> Result<Emulated, TracerErr
     let mut remote = Remote {
         isa,
         connection: Connection::new(stream),
+        gadget: config.syscall_gadget.get(),
         block: Vec::new(),
+        windows: Vec::new(),
         numbers: HashMap::new(),
     };
     let regs =
@@ -228,8 +230,9 @@ fn launch(
     let keep: Vec<RawFd> =
         regions.iter().map(|region| region.file().as_raw_fd()).chain([image.as_raw_fd()]).collect();
     let mut command = Command::new(program);
+    let space = format!("{:#x}", windows::address_space(regions));
     command
-        .args(["-cpu", cpu, "-g"])
+        .args(["-cpu", cpu, "-R", &space, "-g"])
         .arg(socket)
         .arg(format!("/proc/self/fd/{}", image.as_raw_fd()))
         .env_clear()
@@ -334,31 +337,7 @@ impl Remote {
         self.connection.exchange(&[b"qSupported:xmlRegisters=i386"], |_| Ok(()))?;
         self.describe()?;
         self.fetch()?;
-        let gadget = config.syscall_gadget.get();
-        let calls = calls(self.isa);
-        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-        let flags = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
-        for region in regions {
-            let (address, length) = (region.address().get(), region.reserve());
-            let file = region.file().as_raw_fd() as u64;
-            let operands = [address, length, protection, flags, file, 0];
-            let mapped = if calls.indirect {
-                let place = self.spare_place()?;
-                self.store(place, &operands)?;
-                self.call(gadget, calls.mmap, &[place])?
-            } else {
-                self.call(gadget, calls.mmap, &operands)?
-            };
-            if mapped != address {
-                return Err(RemoteError::protocol(format!(
-                    "mmap of region `{}`, {length:#x} bytes at {address:#x}, answers {mapped:#x}",
-                    region.name()
-                )));
-            }
-        }
-        for region in regions {
-            self.call(gadget, calls.close, &[region.file().as_raw_fd() as u64])?;
-        }
+        self.open_windows(regions)?;
         let fresh =
             Foreign { isa: self.isa, general: [0; Isa::MOST_GENERAL], pc: config.start.get() };
         let regs = Regs::of_foreign(fresh);
@@ -417,14 +396,16 @@ impl Remote {
         Ok((stack & !0xf).wrapping_sub(4096))
     }
 
+    /// A word's bytes in the order of the instruction set.
+    fn ordered(&self, word: u64) -> [u8; 8] {
+        if self.isa.is_big_endian() { word.to_be_bytes() } else { word.to_le_bytes() }
+    }
+
     /// Writes words to the subject's own memory.
     fn store(&mut self, address: u64, words: &[u64]) -> Result<(), RemoteError> {
         let mut body = format!("M{address:x},{:x}:", 8 * words.len()).into_bytes();
         for word in words {
-            match self.isa.is_big_endian() {
-                true => packet::hex(&word.to_be_bytes(), &mut body),
-                false => packet::hex(&word.to_le_bytes(), &mut body),
-            }
+            packet::hex(&self.ordered(*word), &mut body);
         }
         self.expect_ok(&body, "writing memory")
     }
@@ -439,8 +420,8 @@ impl Remote {
     }
 
     /// Has the subject make a system call. Answers its result.
-    fn call(&mut self, gadget: u64, number: u64, operands: &[u64]) -> Result<u64, RemoteError> {
-        let calls = calls(self.isa);
+    fn call(&mut self, number: u64, operands: &[u64]) -> Result<u64, RemoteError> {
+        let (gadget, calls) = (self.gadget, calls(self.isa));
         let mut general = [0; Isa::MOST_GENERAL];
         let operands = operands.iter().zip(usize::from(calls.first)..);
         for (operand, register) in operands {
