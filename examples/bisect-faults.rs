@@ -133,7 +133,7 @@ fn all(count: u64, seed: u64, words: &[String]) -> Result<(), CommandError> {
         };
         let what = match (&row.script, &section.reproducer) {
             (Some((bytes, holds)), Some(reproducer)) => format!(
-                "{bytes} bytes, {} of {} instructions, {} tried{}",
+                "{bytes} bytes, {} instructions for {} executed ones, {} tried{}",
                 reproducer.instructions,
                 reproducer.span,
                 reproducer.candidates,

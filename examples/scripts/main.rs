@@ -2,12 +2,16 @@
 //! manifest for `wdiff gate`:
 //!
 //! ```sh
-//! cargo run --release --example scripts -- DIR && wdiff gate DIR
+//! cargo run --release --example scripts -- DIR [--whole] && wdiff gate DIR
 //! ```
 //!
-//! Each text is written once, of the version of the suite that had it first; the
-//! manifest says which version of WebAssembly it was written for.
+//! Each text is written once, of the version of the suite that had it first, and in
+//! it each test that no earlier one has ([`once`]; with `--whole` all of them). The
+//! manifest says which version of WebAssembly a script was written for.
 
+mod once;
+
+use once::Once;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,32 +40,46 @@ const PROPOSALS: &[(&str, Proposal, u8)] = &[
 ];
 
 fn main() -> ExitCode {
-    let Some(directory) = std::env::args_os().nth(1) else {
-        eprintln!("expected a directory to write the scripts into");
-        return ExitCode::from(2);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (directory, whole) = match &words[..] {
+        [directory] => (directory, false),
+        [directory, flag] | [flag, directory] if flag == "--whole" => (directory, true),
+        _ => {
+            eprintln!("expected a directory to write the scripts into, and --whole or nothing");
+            return ExitCode::from(2);
+        }
     };
-    match write(Path::new(&directory)) {
-        Ok(count) => {
-            println!("{count} scripts and a manifest in {}", Path::new(&directory).display());
+    match write(Path::new(directory), whole) {
+        Ok((count, once)) => {
+            println!("{count} scripts and a manifest in {directory}");
+            if !whole {
+                let Once { left_out, modules, .. } = once;
+                println!(
+                    "{left_out} of {modules} modules left out, with what is executed in them: earlier scripts have them"
+                );
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{}: {error}", Path::new(&directory).display());
+            eprintln!("{directory}: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-fn write(directory: &Path) -> std::io::Result<usize> {
+fn write(directory: &Path, whole: bool) -> std::io::Result<(usize, Once)> {
     let mut seen = HashSet::new();
+    let mut once = Once::default();
     let mut entries = Vec::new();
     let mut add = |suite: &str, name: &str, text: &str, standard: u8| -> std::io::Result<()> {
         if !seen.insert(text.to_string()) {
             return Ok(());
         }
+        let kept = if whole { Ok(text.to_owned()) } else { once.add(text) };
+        let kept = kept.map_err(std::io::Error::other)?;
         std::fs::create_dir_all(directory.join(suite))?;
         let file = format!("{suite}/{name}");
-        std::fs::write(directory.join(&file), text)?;
+        std::fs::write(directory.join(&file), kept)?;
         entries.push(serde_json::json!({"wast": file, "name": file, "standard": standard}));
         Ok(())
     };
@@ -77,5 +95,5 @@ fn write(directory: &Path) -> std::io::Result<usize> {
     }
     let manifest = serde_json::to_string_pretty(&entries).map_err(std::io::Error::other)?;
     std::fs::write(directory.join("manifest.json"), manifest + "\n")?;
-    Ok(entries.len())
+    Ok((entries.len(), once))
 }
