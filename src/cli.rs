@@ -312,9 +312,21 @@ pub struct CompileArgs {
     /// Compile one function at another level: none, speed, speed_and_size
     #[arg(long, value_name = "FUNC:LEVEL")]
     pub opt_of: Option<String>,
+    /// How map and debug information are stored in the image
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Stored::Zlib)]
+    pub compress_debug_sections: Stored,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,
+}
+
+/// How unloaded sections are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stored {
+    /// As they are
+    None,
+    /// Compressed, as ELF has it for all to read
+    Zlib,
 }
 
 /// Options of `wdiff map`.

@@ -1,6 +1,6 @@
 //! `wdiff compile`: an image, and its listing beside it.
 
-use crate::cli::{CompileArgs, Opt};
+use crate::cli::{CompileArgs, Opt, Stored};
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::lockstep::stops::parse_function;
@@ -27,6 +27,7 @@ pub fn main(args: &CompileArgs) -> Result<u8, CommandError> {
     let listing = listing_path(&args.output);
     let mut options = run::options(&program, &args.backend, true)?;
     set_listing(&mut options, &listing);
+    options.compress = args.compress_debug_sections == Stored::Zlib;
     options.apart = apart(args.opt_of.as_deref(), &program)?;
     let mut image = run::compile_with(&program, &options)?;
     if let Some(text) = &args.inject {

@@ -9,7 +9,6 @@ use aot_backend::Image;
 use dwarf_map::check::Violation;
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{Anchor, BoundaryMap, FunctionMap, Handler, Isa, Location};
-use object::{Object, ObjectSection};
 use std::collections::HashMap;
 use std::io::{self, Write};
 use wasm_view::{ValType, Value};
@@ -87,10 +86,8 @@ fn check(image: &Image) -> Result<u8, CommandError> {
 
 /// Holds the DWARF of an image against its map.
 fn check_dwarf(image: &Image) -> Result<Vec<Violation>, CommandError> {
-    let file = object::File::parse(&*image.elf).map_err(CommandError::input)?;
-    let section = |name: &str| {
-        file.section_by_name(name).and_then(|section| section.data().ok()).unwrap_or_default()
-    };
+    let sections = image.sections().map_err(CommandError::input)?;
+    let section = |name: &str| sections.get(name).map(Vec::as_slice).unwrap_or_default();
     Ok(dwarf_map::check::check_dwarf(&image.map, image.text_address, &section))
 }
 

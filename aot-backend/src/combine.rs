@@ -96,7 +96,7 @@ pub fn combine(images: &[&Image]) -> Result<(Image, Vec<Part>), CompileError> {
         move_frames(image, by, &mut frames)?;
     }
     let sections = [(FRAME_SECTION, frames.0.into_vec())];
-    let image = Image::build(map, text, Vec::new(), None, &sections, &[])?;
+    let image = Image::build(map, text, Vec::new(), None, &sections, false, &[])?;
     Ok((image, parts))
 }
 

@@ -699,7 +699,8 @@ impl<'a> Compiler<'a> {
         } else {
             vec![(FRAME_SECTION, frame_section(&frames, self.options.isa)?)]
         };
-        Image::build(map, text, labels, Some(instantiate), &sections, wasm)
+        let compress = self.options.compress;
+        Image::build(map, text, labels, Some(instantiate), &sections, compress, wasm)
     }
 }
 

@@ -69,6 +69,9 @@ pub enum ImageError {
     /// A section that every image has is missing.
     #[error("the image has no section `{0}`")]
     MissingSection(&'static str),
+    /// A compressed section that is not read.
+    #[error("a section of the image is compressed {0}")]
+    Compressed(&'static str),
     /// The map does not parse.
     #[error("the image's map is damaged: {0}")]
     Map(#[from] SectionError),

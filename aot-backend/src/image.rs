@@ -6,10 +6,12 @@
 //!   0x402000  .text                                   readable and executable
 //!   (unloaded) .wasm_map  .wasm  .debug_*  .symtab  .strtab
 //! ```
+//! Map and `.debug_*` may be stored compressed, but for the call frame information.
 //! Nothing else is in it: no data, no interpreter, no runtime. The subject is
 //! born at `_start`, a trap instruction; everything from there on its kernel,
 //! the tracer, makes it do.
 
+use crate::compressed::{compressed, content};
 use crate::error::{CompileError, ImageError};
 use crate::listing::Listing;
 use dwarf_map::{CodeOffset, ImageMap, Isa, SubjectAddr, section};
@@ -18,6 +20,8 @@ use object::read::elf::ElfFile64;
 use object::write::StringId;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, SectionIndex, Sym, Writer};
 use object::{Endianness, Object, ObjectSection, ObjectSymbol};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -116,22 +120,29 @@ impl Label {
 
 impl Image {
     /// Puts the parts together. `sections` are unloaded ones with their ELF
-    /// names, the call frame information among them.
+    /// names, the call frame information among them; with `compress` they are stored
+    /// compressed but for that, which is small.
     pub(crate) fn build(
         map: ImageMap,
         text: Vec<u8>,
         mut labels: Vec<Label>,
         instantiate: Option<Range<CodeOffset>>,
         sections: &[(&'static str, Vec<u8>)],
+        compress: bool,
         wasm: &[u8],
     ) -> Result<Image, CompileError> {
         labels.extend(instantiate.as_ref().map(|code| Label::of(INSTANTIATE_SYMBOL.into(), code)));
         let wasm: Arc<[u8]> = wasm.into();
-        let mut contents: Vec<(&'static str, &[u8])> = vec![];
         let encoded = section::write(&map);
-        contents.push((MAP_SECTION, &encoded));
-        contents.push((WASM_SECTION, &wasm));
-        contents.extend(sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+        let mut contents: Vec<Unloaded> =
+            vec![Unloaded::new(MAP_SECTION, &encoded), Unloaded::new(WASM_SECTION, &wasm)];
+        contents.extend(sections.iter().map(|(name, bytes)| Unloaded::new(name, bytes)));
+        if compress {
+            let as_they_are = [WASM_SECTION, FRAME_SECTION];
+            for section in contents.iter_mut().filter(|each| !as_they_are.contains(&each.name)) {
+                section.compress(endian(map.isa()));
+            }
+        }
         let elf = write_elf(map.isa(), &text, &labels, &contents).map_err(CompileError::bug)?;
         let frames = sections.iter().find(|(name, _)| *name == FRAME_SECTION);
         let frames = frames.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
@@ -173,8 +184,8 @@ impl Image {
         if gadgets(&file, isa) != Some(()) {
             return Err(ImageError::NotAnImage("its gadget page is not ours"));
         }
-        let wasm: Arc<[u8]> = find(WASM_SECTION)?.data()?.into();
-        let map = section::read(find(MAP_SECTION)?.data()?)?;
+        let wasm: Arc<[u8]> = content(&find(WASM_SECTION)?)?.into();
+        let map = section::read(&content(&find(MAP_SECTION)?)?)?;
         if map.producer.target != isa {
             return Err(ImageError::NotAnImage("its map is for another instruction set"));
         }
@@ -186,10 +197,50 @@ impl Image {
             start: START,
             syscall: SYSCALL,
             listing: Listing::new(Arc::clone(&wasm)),
-            frames: find(FRAME_SECTION)?.data()?.to_vec(),
+            frames: content(&find(FRAME_SECTION)?)?.into_owned(),
             wasm,
             instantiate: instantiate(&file)?,
         })
+    }
+
+    /// The content of each section of the file, by name.
+    ///
+    /// # Errors
+    /// A file that is no ELF file; a section that is compressed and not read.
+    pub fn sections(&self) -> Result<BTreeMap<String, Vec<u8>>, ImageError> {
+        let file = ElfFile64::<Endianness>::parse(&*self.elf)?;
+        let mut all = BTreeMap::new();
+        for section in file.sections() {
+            if let Ok(name) = section.name() {
+                all.insert(name.to_owned(), content(&section)?.into_owned());
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// In which order an instruction set has a number's bytes.
+fn endian(isa: Isa) -> Endianness {
+    if isa.is_big_endian() { Endianness::Big } else { Endianness::Little }
+}
+
+/// A section that is not loaded.
+struct Unloaded<'a> {
+    name: &'static str,
+    stored: Cow<'a, [u8]>,
+    is_compressed: bool,
+}
+
+impl<'a> Unloaded<'a> {
+    fn new(name: &'static str, bytes: &'a [u8]) -> Self {
+        Unloaded { name, stored: Cow::Borrowed(bytes), is_compressed: false }
+    }
+
+    /// Stores it compressed, if that is shorter.
+    fn compress(&mut self, endian: Endianness) {
+        if let Some(stored) = compressed(&self.stored, endian) {
+            (self.stored, self.is_compressed) = (Cow::Owned(stored), true);
+        }
     }
 }
 
@@ -235,26 +286,26 @@ struct Placed<'a> {
     file_offset: usize,
     address: u64,
     bytes: &'a [u8],
+    flags: u32,
 }
 
 fn write_elf(
     isa: Isa,
     text: &[u8],
     labels: &[Label],
-    sections: &[(&'static str, &[u8])],
+    sections: &[Unloaded],
 ) -> object::write::Result<Vec<u8>> {
     let page = PAGE as usize;
     let size = gadget(isa).len() as u64;
     let gadget = gadget_code(isa);
     let mut buffer = Vec::new();
-    let endian = if isa.is_big_endian() { Endianness::Big } else { Endianness::Little };
-    let mut writer = Writer::new(endian, true, &mut buffer);
+    let mut writer = Writer::new(endian(isa), true, &mut buffer);
 
     // Sections: null, gadget, text, the unloaded ones, then the tables.
     writer.reserve_null_section_index();
     let mut names =
         vec![writer.add_section_name(b".gadget"), writer.add_section_name(TEXT_SECTION.as_bytes())];
-    names.extend(sections.iter().map(|(name, _)| writer.add_section_name(name.as_bytes())));
+    names.extend(sections.iter().map(|each| writer.add_section_name(each.name.as_bytes())));
     let indices: Vec<SectionIndex> = names.iter().map(|_| writer.reserve_section_index()).collect();
     let [gadget_index, text_index] = [indices[0], indices[1]];
     writer.reserve_symtab_section_index();
@@ -277,13 +328,17 @@ fn write_elf(
     // Layout of the file; what is loaded has the same layout in memory.
     writer.reserve_file_header();
     writer.reserve_program_headers(1);
-    let loaded = [(&gadget[..], GADGET_PAGE), (text, TEXT)];
-    let unloaded = sections.iter().map(|&(_, bytes)| (bytes, 0));
+    let code = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
+    let loaded = [(&gadget[..], GADGET_PAGE, code), (text, TEXT, code)];
+    let unloaded = sections
+        .iter()
+        .map(|each| (&*each.stored, 0, if each.is_compressed { elf::SHF_COMPRESSED } else { 0 }));
     let mut placed = Vec::new();
-    for (name, (bytes, address)) in names.into_iter().zip(loaded.into_iter().chain(unloaded)) {
+    for (name, (bytes, address, flags)) in names.into_iter().zip(loaded.into_iter().chain(unloaded))
+    {
         let alignment = if address == 0 { 8 } else { page };
         let file_offset = writer.reserve(bytes.len(), alignment);
-        placed.push(Placed { name, file_offset, address, bytes });
+        placed.push(Placed { name, file_offset, address, bytes, flags });
     }
     writer.reserve_symtab();
     writer.reserve_strtab();
@@ -335,7 +390,7 @@ fn write_elf(
         writer.write_section_header(&SectionHeader {
             name: Some(section.name),
             sh_type: elf::SHT_PROGBITS,
-            sh_flags: if is_loaded { u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR) } else { 0 },
+            sh_flags: u64::from(section.flags),
             sh_addr: section.address,
             sh_offset: section.file_offset as u64,
             sh_size: section.bytes.len() as u64,

@@ -32,6 +32,7 @@ mod anchors;
 mod cfi;
 mod combine;
 mod compile;
+mod compressed;
 mod derive;
 mod equal;
 mod error;

@@ -192,6 +192,8 @@ pub struct CompileOptions {
     pub shift: u32,
     /// Whether to write DWARF for debuggers (and for it, the listing).
     pub debug_info: bool,
+    /// Whether map and DWARF are stored compressed in the file.
+    pub compress: bool,
     /// The program's name, for DWARF.
     pub program: String,
     /// Directory in which a debugger will find the listing.

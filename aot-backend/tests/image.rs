@@ -3,7 +3,8 @@
 mod support;
 
 use aot_backend::{CompileOptions, CpuSpec, Image, ImageError, OptLevel, compile};
-use object::{Object, ObjectSegment, ObjectSymbol};
+use dwarf_map::Isa;
+use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use support::{CONTROL, KERNELS, Random, image, options, wasm};
 
 #[test]
@@ -16,6 +17,61 @@ fn the_same_input_gives_the_same_bytes() {
         let second = compile(&wasm, &options).expect("compiles");
         assert!(first.elf == second.elf);
     }
+}
+
+/// Map and DWARF are the same, stored compressed or as they are; what the processor
+/// and the unwinder read is not compressed.
+#[test]
+fn compressed_sections_read_the_same() {
+    for isa in Isa::ALL {
+        let plain = CompileOptions { isa, debug_info: true, ..CompileOptions::default() };
+        let stored = CompileOptions { compress: true, ..plain.clone() };
+        let wasm = wasm(KERNELS);
+        let plain = compile(&wasm, &plain).expect("compiles");
+        let stored = compile(&wasm, &stored).expect("compiles");
+        assert!(stored.elf.len() < plain.elf.len());
+        let sections = |image: &Image| image.sections().expect("sections that read");
+        assert_eq!(sections(&plain), sections(&stored), "{isa:?}");
+        let read = Image::from_elf(&stored.elf).expect("an image");
+        assert_eq!((&read.map, &read.text, &read.frames), (&plain.map, &plain.text, &plain.frames));
+        let file = object::File::parse(&*stored.elf).expect("an ELF file");
+        let is_compressed = |name: &str| {
+            let section = file.section_by_name(name).expect("there");
+            section.compressed_data().expect("a header").format != CompressionFormat::None
+        };
+        for name in [".wasm_map", ".debug_loclists", ".debug_line"] {
+            assert!(is_compressed(name), "{name}");
+        }
+        for name in [".text", ".wasm", ".debug_frame"] {
+            assert!(!is_compressed(name), "{name}");
+        }
+    }
+}
+
+/// Whatever is done to a compressed section, it is refused or reads as something.
+#[test]
+fn damaged_compressed_sections_are_refused() {
+    let options = CompileOptions { compress: true, ..options(OptLevel::None, CpuSpec::Baseline) };
+    let image = compile(&wasm(KERNELS), &options).expect("compiles");
+    let file = object::File::parse(&*image.elf).expect("an ELF file");
+    let range = file.section_by_name(".wasm_map").and_then(|section| section.file_range());
+    let (start, size) = range.expect("in the file");
+    let mut random = Random(11);
+    let mut refused = 0;
+    for round in 0..400_u64 {
+        let mut bytes = image.elf.clone();
+        // The header first: how, how large.
+        let at = start + if round < 24 { round } else { random.below(size as usize) as u64 };
+        bytes[at as usize] ^= 1 << random.below(8);
+        match Image::from_elf(&bytes) {
+            Err(ImageError::Compressed(_) | ImageError::Map(_) | ImageError::Elf(_)) => {
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+            Ok(read) => assert!(read.map == image.map || round >= 24),
+        }
+    }
+    assert!(refused > 380, "{refused}");
 }
 
 #[test]

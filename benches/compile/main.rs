@@ -7,13 +7,15 @@
 //! | code | nothing but the code |
 //! | map | with `.wasm_map` and call frame information |
 //! | dwarf | the same with DWARF for debuggers, and for it the listing |
+//! | stored | the same with map and DWARF compressed, as `wdiff compile` writes them |
 //! | wasmtime | what Wasmtime makes of it at the same level, with cargo's `--features peer` |
 //!
 //! In each round all of them take their turn, in an order that rotates, so that
 //! whatever else the machine is doing weighs on all. Times are the processor's,
 //! not the clock's: the shortest of the rounds, and the medians of the ratios to the
 //! first line's, and to Wasmtime's, in the same round. Sizes are those of the functions' code, and of the
-//! sections that describe it, which the static checker must find right.
+//! sections that describe it, as they are and as `wdiff compile` stores them, compressed; the static checker
+//! must find them right.
 //!
 //! `cargo bench --bench compile -- [--rounds N] [--opt none] [--anchors trap] FILE...`
 //!
@@ -59,9 +61,9 @@ enum At {
 
 /// What is made, in the order of the lines.
 const LINES: &[&str] = if cfg!(feature = "peer") {
-    &["code", "map", "dwarf", "wasmtime"]
+    &["code", "map", "dwarf", "stored", "wasmtime"]
 } else {
-    &["code", "map", "dwarf"]
+    &["code", "map", "dwarf", "stored"]
 };
 
 fn main() -> ExitCode {
@@ -96,12 +98,14 @@ fn measure(arguments: &Arguments, file: &Path) -> Result<(), Box<dyn Error>> {
         ..CompileOptions::default()
     };
     let with_dwarf = CompileOptions { debug_info: true, ..options.clone() };
+    let stored = CompileOptions { compress: true, ..with_dwarf.clone() };
     let compile = |line: usize| -> Result<f64, Box<dyn Error>> {
         let start = seconds();
         match line {
             0 => drop(aot_backend::code(&wasm, &options)?),
             1 => drop(aot_backend::compile(&wasm, &options)?),
             2 => drop(aot_backend::compile(&wasm, &with_dwarf)?),
+            3 => drop(aot_backend::compile(&wasm, &stored)?),
             _ => peer(&wasm, arguments.opt)?,
         }
         Ok(seconds() - start)
@@ -126,7 +130,7 @@ fn measure(arguments: &Arguments, file: &Path) -> Result<(), Box<dyn Error>> {
         }
         println!();
     }
-    sizes(&aot_backend::compile(&wasm, &with_dwarf)?)
+    sizes(&aot_backend::compile(&wasm, &stored)?)
 }
 
 /// Wasmtime's way from the module to its image, on this thread.
@@ -147,6 +151,16 @@ fn peer(_: &[u8], _: Opt) -> Result<(), Box<dyn Error>> {
     Err("built without Wasmtime".into())
 }
 
+/// Bytes as they are and as they are stored, with how many times the code's they are.
+fn print_size(name: &str, size: u64, stored: u64, code: u64) {
+    let times = |bytes: u64| bytes as f64 / code as f64;
+    println!(
+        "  {name:<17} {size:>12} bytes {:>6.2}  stored {stored:>12} bytes {:>6.2}",
+        times(size),
+        times(stored)
+    );
+}
+
 /// Processor time of this process so far.
 fn seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -161,17 +175,18 @@ fn sizes(image: &Image) -> Result<(), Box<dyn Error>> {
         .map(|function| u64::from(function.code.end.get() - function.code.start.get()))
         .sum();
     let file = object::File::parse(&*image.elf)?;
-    let mut described = 0;
+    let (mut described, mut kept) = (0, 0);
     println!("  code of functions {code:>12} bytes");
     for section in file.sections() {
         let name = section.name()?;
         if name == ".wasm_map" || name.starts_with(".debug") {
-            let size = section.size();
-            described += size;
-            println!("  {name:<17} {size:>12} bytes {:>6.2}", size as f64 / code as f64);
+            let stored = section.compressed_data()?;
+            print_size(name, stored.uncompressed_size, stored.data.len() as u64, code);
+            described += stored.uncompressed_size;
+            kept += stored.data.len() as u64;
         }
     }
-    println!("  map and DWARF     {described:>12} bytes {:>6.2}", described as f64 / code as f64);
+    print_size("map and DWARF", described, kept, code);
     let boundaries = image.map.functions.iter().flat_map(|each| &each.boundaries);
     let (all, anchored) = boundaries.fold((0, 0), |(all, anchored), boundary| {
         (all + 1, anchored + usize::from(boundary.anchor.pc().is_some()))

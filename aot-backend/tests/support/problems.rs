@@ -27,12 +27,9 @@ pub fn of(image: &Image) -> Vec<String> {
         }
         Err(error) => problems.push(error.to_string()),
     }
-    match object::File::parse(&*image.elf) {
-        Ok(file) if file.section_by_name(".debug_info").is_some() => {
-            let section = |name: &str| {
-                let found = file.section_by_name(name);
-                found.and_then(|section| section.data().ok()).unwrap_or_default()
-            };
+    match image.sections() {
+        Ok(sections) if sections.contains_key(".debug_info") => {
+            let section = |name: &str| sections.get(name).map(Vec::as_slice).unwrap_or_default();
             let violations = check_dwarf(&image.map, image.text_address, &section);
             problems.extend(violations.iter().map(ToString::to_string));
         }

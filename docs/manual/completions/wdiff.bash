@@ -317,7 +317,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__compile)
-            opts="-o -h -V --output --inject --opt-of --backend --opt --stable --anchors --target --cpu --help --version"
+            opts="-o -h -V --output --inject --opt-of --compress-debug-sections --backend --opt --stable --anchors --target --cpu --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -337,6 +337,10 @@ _wdiff() {
                     ;;
                 --opt-of)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compress-debug-sections)
+                    COMPREPLY=($(compgen -W "none zlib" -- "${cur}"))
                     return 0
                     ;;
                 --backend)

@@ -80,6 +80,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -s V -l version -d 'Pri
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -s o -l output -d 'The image to write; its listing goes beside it as IMAGE.lst' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l inject -d 'Put a fault into the image, as `run --inject` does' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l compress-debug-sections -d 'How map and debug information are stored in the image' -r -f -a "none\t'As they are'
+zlib\t'Compressed, as ELF has it for all to read'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand compile" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
 speed\t'Cranelift `opt_level=speed`'
