@@ -318,10 +318,14 @@ const CROWDED: &str = r#"(module
       (if (i32.gt_u (local.get $i) (i32.const 1000)) (then (local.set $sum (i32.const 0))))
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
       (br_if $next (i32.lt_u (local.get $i) (local.get $n))))
-    local.get $sum))"#;
+    local.get $sum)
+  (func $read (param $at i32) (result i32) (i32.load offset=64 (local.get $at)))
+  (func (export "later") (param $n i32) (result i32)
+    (drop (call $crowd (local.get $n)))
+    (call $read (i32.const 4))))"#;
 
-#[test]
-fn a_register_that_is_not_restored_has_a_script() {
+/// The `return` of `$crowd`.
+fn return_of_crowd() -> usize {
     let bytes = wat::parse_str(CROWDED).expect("a module");
     let place = wasmparser::Parser::new(0)
         .parse_all(&bytes)
@@ -336,7 +340,12 @@ fn a_register_that_is_not_restored_has_a_script() {
                 .map(|item| item.expect("an operator"))
                 .find(|(operator, _)| matches!(operator, wasmparser::Operator::Return))
         });
-    let (_, at) = place.expect("a return");
+    place.expect("a return").1
+}
+
+#[test]
+fn a_register_that_is_not_restored_has_a_script() {
+    let at = return_of_crowd();
     for opt in ["none", "speed"] {
         let scratch = common::scratch();
         std::fs::write(scratch.path().join("crowded.wat"), CROWDED).expect("a file");
@@ -354,5 +363,22 @@ fn a_register_that_is_not_restored_has_a_script() {
         assert_eq!(shown, (Some(1), Some(0)), "{opt}\n{}", found.text);
         // Caller and callee are both there.
         assert!(found.text.matches("(func ").count() >= 3, "{opt}\n{}", found.text);
+    }
+}
+
+/// What is spoilt is no Wasm value, but where the instance is: the two differ in a
+/// function that the caller calls only afterwards.
+#[test]
+fn a_register_that_is_not_restored_is_found_from_elsewhere() {
+    let at = return_of_crowd();
+    for opt in ["none", "speed"] {
+        let scratch = common::scratch();
+        std::fs::write(scratch.path().join("crowded.wat"), CROWDED).expect("a file");
+        let fault = format!("code:#1:{at:#x}:destination");
+        let options =
+            ["--opt", opt, "--inject", &fault, "crowded.wat", "--invoke", "later", "--", "2"];
+        let section = section(bisect(scratch.path(), &options));
+        let code = section.code.expect("the code at fault");
+        assert_eq!((code.func, code.offset as usize, code.confirmed), (1, at, Some(true)), "{opt}");
     }
 }

@@ -26,8 +26,9 @@ use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 use oracle_interp::StopSet;
-use std::collections::BTreeMap;
-use wasm_view::FuncIdx;
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+use wasm_view::{Boundary, FuncIdx};
 
 /// Registers that a callee has to leave as they were, but for the frame's.
 const KEPT: [Register; 5] =
@@ -115,43 +116,76 @@ fn slot(instruction: &Instruction, code: Code) -> Option<(Register, u64)> {
 }
 
 impl Case<'_> {
-    /// The last activation before the divergence, below the function that it is
-    /// seen in, of a function that does not restore what it saved.
+    /// The last activation before the divergence of a function that does not restore
+    /// what it saved. Somebody further out holds what it spoilt: a frame that is
+    /// still there when the two differ, the innermost one that will do.
     ///
     /// # Errors
     /// What the host refuses; bugs of ours.
     pub fn spoiler(&self, replay: &Replay<'_>) -> Result<Option<Culprit>, CommandError> {
+        let entered = self.entered(replay, &suspects(self.image))?;
+        let mut innocent: HashSet<FuncIdx> = HashSet::new();
+        for (holder, entry) in entered.iter().rev() {
+            if innocent.contains(&entry.func()) {
+                continue;
+            }
+            if !self.gone_without(entry.func())? {
+                innocent.insert(entry.func());
+            } else if let Some(at) = self.last_instruction(replay, entry)? {
+                let chain = entry.stack.iter().skip(*holder).rev().copied().collect();
+                return Ok(Some(Culprit { at, chain }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// By the depth of each frame that is there at the divergence, the last activation
+    /// of a suspect above it.
+    fn entered(
+        &self,
+        replay: &Replay<'_>,
+        suspects: &[FuncIdx],
+    ) -> Result<BTreeMap<usize, Entry>, CommandError> {
         let module = &self.program.module;
         let mut stops = StopSet::new(module);
-        let suspects = suspects(self.image);
-        for func in &suspects {
+        for func in suspects {
             if let Some(first) = module.function(*func).and_then(|func| func.boundaries().next()) {
                 stops.insert(*func, first);
             }
         }
+        let mut entered = BTreeMap::new();
         let Some(mut standing) = replay.to(0)?.filter(|_| !suspects.is_empty()) else {
-            return Ok(None);
+            return Ok(entered);
         };
-        let holder = self.finding.at.func;
-        let mut entered = None;
+        let stack: Vec<FuncIdx> =
+            self.finding.frames.iter().rev().map(|frame| frame.func).collect();
         loop {
-            let frames = standing.oracle.frames();
-            if standing.oracle.is_at(&stops)
-                && let Some(at) = frames.iter().rposition(|frame| frame.boundary.func == holder)
-            {
-                let chain = frames[at..].iter().rev().map(|frame| frame.boundary.func);
+            if standing.oracle.is_at(&stops) {
+                let frames = standing.oracle.frames();
+                let now: Rc<[FuncIdx]> = frames.iter().map(|frame| frame.boundary.func).collect();
                 let executed = standing.oracle.instructions_executed();
-                entered = Some((executed, frames.len(), chain.collect::<Vec<_>>()));
+                let below = now.len().saturating_sub(1);
+                let common = now.iter().zip(&stack).take_while(|(a, b)| a == b).count();
+                for holder in 0..common.min(below) {
+                    entered.insert(holder, Entry { executed, stack: now.clone() });
+                }
             }
             if standing.until(replay.session, &stops, self.executed)? != Reached::Stop {
-                break;
+                return Ok(entered);
             }
         }
-        let Some((executed, depth, chain)) = entered else { return Ok(None) };
-        // Its last instruction is where the fault is seen to have been.
-        let Some(mut standing) = replay.to(executed)? else { return Ok(None) };
+    }
+
+    /// The last instruction of an activation: where the fault is seen to have been.
+    fn last_instruction(
+        &self,
+        replay: &Replay<'_>,
+        entry: &Entry,
+    ) -> Result<Option<Boundary>, CommandError> {
+        let Some(mut standing) = replay.to(entry.executed)? else { return Ok(None) };
+        let depth = entry.stack.len();
         let mut at = None;
-        for executed in executed.. {
+        for executed in entry.executed.. {
             if executed > self.executed || !standing.go(replay.session, None, executed)? {
                 return Ok(None);
             }
@@ -161,17 +195,35 @@ impl Case<'_> {
                 _ => {}
             }
         }
-        let Some(at) = at else { return Ok(None) };
-        // Suspect is not guilty: without its code it has to be gone.
+        Ok(at)
+    }
+
+    /// Suspect is not guilty: without its code the divergence has to be gone.
+    fn gone_without(&self, func: FuncIdx) -> Result<bool, CommandError> {
         let level = self.args.run.backend.opt;
         let other = if level == Opt::None { Opt::Speed } else { Opt::None };
-        let image = match self.bad.compile(self.program, Some((at.func, other))) {
+        let image = match self.bad.compile(self.program, Some((func, other))) {
             Ok(image) => image,
-            Err(CommandError::Inconclusive { .. } | CommandError::Input { .. }) => return Ok(None),
+            Err(CommandError::Inconclusive { .. } | CommandError::Input { .. }) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
-        let gone = matches!(self.repeat(&image)?, Repeated::Gone);
-        Ok(gone.then_some(Culprit { at, chain }))
+        Ok(matches!(self.repeat(&image)?, Repeated::Gone))
+    }
+}
+
+/// A suspect that has just been called.
+struct Entry {
+    /// Instructions executed until then.
+    executed: u64,
+    /// The functions on the stack, outermost first, itself the last.
+    stack: Rc<[FuncIdx]>,
+}
+
+impl Entry {
+    fn func(&self) -> FuncIdx {
+        self.stack.last().copied().unwrap_or_default()
     }
 }
 

@@ -388,9 +388,9 @@ fn grow_table(
     let ty = space.table_types[table.index()];
     let old = space.table_size(subject, table)?;
     let most = ty.maximum.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
-    let Some(new) = old.checked_add(delta).filter(|new| *new <= most) else {
-        return Ok(size(ty.address, None));
-    };
+    let new = old.checked_add(delta).filter(|new| *new <= most);
+    let new = new.filter(|new| space.make_room(subject, table, *new).is_ok());
+    let Some(new) = new else { return Ok(size(ty.address, None)) };
     store_elements(subject, space, table, old, (0..delta).map(|_| value))?;
     space.set_table_size(subject, table, new)?;
     Ok(size(ty.address, Some(old)))

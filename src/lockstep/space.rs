@@ -26,7 +26,7 @@ use object::{Object, ObjectSection};
 use oracle_interp::{Instance, Module, Oracle};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig};
+use tracer::{RegionId, RegionSpec, SharedRegion, Subject, SubjectConfig, TracerError};
 use wasm_view::{
     Cell, FuncAddr, FuncIdx, GlobalId, GlobalIdx, InstanceId, MemoryId, MemoryIdx, MemoryType,
     TableId, TableIdx, TableType, TypeIdx, ValType, Value,
@@ -224,9 +224,10 @@ fn regions(
         regions.push(spec(format!("memory {index}"), address, MEMORY_RESERVATION, length));
     }
     let tables = plan.tables();
-    for index in 0..tables.len() {
+    for (index, table) in tables.iter().enumerate() {
         let address = TABLES + index as u64 * TABLE_RESERVATION;
-        regions.push(spec(format!("table {index}"), address, TABLE_RESERVATION, TABLE_RESERVATION));
+        let length = page(table.minimum.saturating_mul(8)).min(TABLE_RESERVATION);
+        regions.push(spec(format!("table {index}"), address, TABLE_RESERVATION, length));
     }
     let last = |base: u64, count: usize, stride: u64| base + count as u64 * stride;
     if data > STACK - STACK_GUARD
@@ -658,6 +659,21 @@ impl Space {
         elements: u64,
     ) -> Result<(), CommandError> {
         tell(subject, &self.table_sizes[table.index()], elements)
+    }
+
+    /// Has a table's region hold so many elements, if there is memory for them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn make_room(
+        &self,
+        subject: &mut Subject,
+        table: TableIdx,
+        elements: u64,
+    ) -> Result<(), TracerError> {
+        let region = self.tables[table.index()];
+        let bytes = elements.saturating_mul(8).next_multiple_of(PAGE);
+        if bytes > subject.region(region).len() { subject.resize(region, bytes) } else { Ok(()) }
     }
 
     /// Reads the number of elements of a table as the AOT code sees it.

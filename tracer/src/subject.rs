@@ -18,6 +18,7 @@ use crate::spawn::{self, Process, Spawned, SubjectConfig};
 use crate::sys::{self, Waited};
 use crate::text::{INT3, Text};
 use dwarf_map::{CodeOffset, Isa, SubjectAddr};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::regset::NT_PRFPREG;
@@ -232,6 +233,11 @@ impl Subject {
             self.regs.set_rip(*copy);
             self.changed = true;
         }
+        if motion == Motion::Run
+            && let Some(stop) = self.trap_ahead(Isa::X86_64)
+        {
+            return Ok(stop);
+        }
         if self.changed {
             self.process.set_regs(&self.regs)?;
             self.changed = false;
@@ -245,11 +251,53 @@ impl Subject {
         }
     }
 
+    /// The stop at the trap that is the very next instruction, but for instructions
+    /// that do nothing: whoever executes that comes to the stop with all as it is, so
+    /// the subject need not. Where a compiler folds instructions into one there are as
+    /// many traps side by side, and where it keeps room for a poll there are NOPs.
+    fn trap_ahead(&mut self, isa: Isa) -> Option<Stop> {
+        let (mut pc, trap) = (self.regs.rip(), isa.trap());
+        let is_trap = match isa {
+            Isa::X86_64 => loop {
+                match self.text.loaded_bytes(pc)? {
+                    [INT3] => break true,
+                    [0x66 | 0x90 | 0x0f] => pc = pc.wrapping_add(self.nothing_at(pc)?),
+                    _ => break false,
+                }
+            },
+            _ => self.text.loaded_slice(pc, trap.len()).is_some_and(|bytes| bytes == trap),
+        };
+        if !is_trap {
+            return None;
+        }
+        self.regs.set_rip(pc.wrapping_add(trap.len() as u64));
+        (self.changed, self.halted) = (true, true);
+        Some(Stop::Trap { pc: SubjectAddr::new(pc) })
+    }
+
+    /// Bytes of the instruction at an address, if it does nothing.
+    fn nothing_at(&self, pc: u64) -> Option<u64> {
+        let bytes = self.text.loaded_bytes::<{ LONGEST as usize }>(pc)?;
+        // Anything else that begins so is decoded in vain.
+        if bytes[0] == 0x0f && bytes[1] != 0x1f {
+            return None;
+        }
+        let instruction = Decoder::new(64, &bytes, DecoderOptions::NONE).decode();
+        (instruction.mnemonic() == Mnemonic::Nop).then_some(instruction.len() as u64)
+    }
+
     fn go_emulated(&mut self, motion: Motion) -> Result<Stop, TracerError> {
-        let Some(engine) = &mut self.engine else { return Err(TracerError::Ended) };
         if motion == Motion::Step {
             return Err(TracerError::NotEmulated("stepped"));
         }
+        let breaks = |engine: &Engine| engine.breaks.contains(&self.regs.rip());
+        let plain = self.engine.as_ref().filter(|engine| !breaks(engine));
+        if let Some(isa) = plain.map(|engine| engine.isa)
+            && let Some(stop) = self.trap_ahead(isa)
+        {
+            return Ok(stop);
+        }
+        let Some(engine) = &mut self.engine else { return Err(TracerError::Ended) };
         let (isa, remote, text) = (engine.isa, engine.remote.get_mut(), &self.text);
         let is_trap = |address| {
             let bytes = text.loaded_slice(address, isa.trap().len());

@@ -103,6 +103,10 @@ impl Lockstep<'_> {
             let space = &self.spaces[owner.index()];
             let ty = ValType::Ref(space.table_types[index.index()].element);
             let cells = self.oracle.table(id);
+            let table = TableIdx::new(index.get());
+            space
+                .make_room(&mut self.subject, table, cells.len() as u64)
+                .map_err(CommandError::host)?;
             let region = self.subject.region(space.tables[index.index()]);
             for (at, cell) in (0..).zip(cells) {
                 let word = space.native(ty, *cell);
@@ -110,7 +114,7 @@ impl Lockstep<'_> {
                     region.write_u64(at * 8, word).map_err(CommandError::bug)?;
                 }
             }
-            space.set_table_size(&self.subject, TableIdx::new(index.get()), cells.len() as u64)?;
+            space.set_table_size(&self.subject, table, cells.len() as u64)?;
         }
         let globals: Vec<_> = self.defined_globals().collect();
         for (number, (owner, index)) in globals.into_iter().enumerate() {
