@@ -75,8 +75,8 @@ fn write(directory: &Path, whole: bool) -> std::io::Result<(usize, Once)> {
         if !seen.insert(text.to_string()) {
             return Ok(());
         }
-        let kept = if whole { Ok(text.to_owned()) } else { once.add(text) };
-        let kept = kept.map_err(std::io::Error::other)?;
+        let kept = if whole { Ok(Some(text.to_owned())) } else { once.add(text) };
+        let Some(kept) = kept.map_err(std::io::Error::other)? else { return Ok(()) };
         std::fs::create_dir_all(directory.join(suite))?;
         let file = format!("{suite}/{name}");
         std::fs::write(directory.join(&file), kept)?;

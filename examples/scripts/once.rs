@@ -54,11 +54,11 @@ impl Form {
 }
 
 impl Once {
-    /// The script without what has been seen before.
+    /// The script without what has been seen before; `None` where nothing is left.
     ///
     /// # Errors
     /// A script that is none.
-    pub fn add(&mut self, text: &str) -> Result<String, wast::Error> {
+    pub fn add(&mut self, text: &str) -> Result<Option<String>, wast::Error> {
         let forms = forms(text)?;
         let starts = forms.iter().enumerate().filter(|(_, form)| form.keyword() == "module");
         let mut starts: Vec<usize> = starts.map(|(at, _)| at).collect();
@@ -79,6 +79,9 @@ impl Once {
                 left_out.extend(dropped.iter().map(|form| form.range.clone()));
             }
         }
+        if left_out.len() == forms.len() {
+            return Ok(None);
+        }
         let mut kept = String::new();
         let mut at = 0;
         for range in left_out {
@@ -86,7 +89,7 @@ impl Once {
             at = range.end;
         }
         kept.push_str(&text[at..]);
-        Ok(kept)
+        Ok(Some(kept))
     }
 }
 
@@ -144,11 +147,12 @@ mod tests {
     #[test]
     fn what_stands_apart_is_there_once() {
         let mut once = Once::default();
-        assert_eq!(once.add(APART).unwrap(), APART);
+        assert_eq!(once.add(APART).unwrap().as_deref(), Some(APART));
+        assert_eq!(once.add(APART).unwrap(), None);
         let more = format!("(module)\n{APART}(assert_invalid (module (func (drop))) \"type\")");
-        let kept = once.add(&more).unwrap();
+        let kept = once.add(&more).unwrap().expect("something is new");
         assert!(kept.contains("assert_invalid") && !kept.contains("invoke"), "{kept}");
-        assert_eq!((once.left_out, once.modules), (1, 3));
+        assert_eq!((once.left_out, once.modules), (2, 4));
     }
 
     #[test]
@@ -160,8 +164,8 @@ mod tests {
             "(module (func (export \"f\")))(invoke $other \"f\")",
         ] {
             let mut once = Once::default();
-            assert_eq!(once.add(text).unwrap(), text);
-            assert_eq!(once.add(text).unwrap(), text);
+            assert_eq!(once.add(text).unwrap().as_deref(), Some(text));
+            assert_eq!(once.add(text).unwrap().as_deref(), Some(text));
         }
     }
 }

@@ -100,6 +100,9 @@ pub enum FaultSignal {
     Trap,
 }
 
+/// With this in rflags each instruction is a stop.
+const TRAP_FLAG: u64 = 1 << 8;
+
 /// Bytes of the longest instruction.
 const LONGEST: u64 = 15;
 
@@ -256,6 +259,9 @@ impl Subject {
     /// the subject need not. Where a compiler folds instructions into one there are as
     /// many traps side by side, and where it keeps room for a poll there are NOPs.
     fn trap_ahead(&mut self, isa: Isa) -> Option<Stop> {
+        if self.regs.rflags() & TRAP_FLAG != 0 {
+            return None;
+        }
         let (mut pc, trap) = (self.regs.rip(), isa.trap());
         let is_trap = match isa {
             Isa::X86_64 => loop {

@@ -42,6 +42,42 @@ fn halts_at_each_int3() {
     assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(3));
 }
 
+/// Traps with nothing between them are stops like any others, though the subject
+/// does not execute all of them.
+#[test]
+fn traps_side_by_side() {
+    let mut subject = Bare::spawn();
+    subject.run(Program::Quiet, DATA, 0);
+    let count = |subject: &Bare| subject.read_u64(SubjectAddr::new(DATA)).unwrap();
+    let before = count(&subject);
+    for byte in [1, 15] {
+        let stop = subject.resume().unwrap();
+        assert_eq!(stop, trap(Program::Quiet, byte));
+        assert_eq!(subject.regs().rip(), Program::Quiet.at(byte + 1).get());
+        assert_eq!(count(&subject), before);
+    }
+    // What does something is executed, once.
+    assert_eq!(subject.resume().unwrap(), trap(Program::Quiet, 20));
+    assert_eq!(count(&subject), before + 1);
+    let Stop::Fault { signal: FaultSignal::Ill, pc, .. } = subject.resume().unwrap() else {
+        panic!("no fault")
+    };
+    assert_eq!(pc, Program::Quiet.at(24));
+}
+
+/// With the trap flag on even an instruction that does nothing is a stop.
+#[test]
+fn nothing_is_executed_where_it_is_seen() {
+    let mut subject = Bare::spawn();
+    subject.run(Program::Quiet, DATA, 0);
+    assert_eq!(subject.resume().unwrap(), trap(Program::Quiet, 1));
+    let mut regs = *subject.regs();
+    regs.set_rflags(regs.rflags() | 1 << 8);
+    subject.set_regs(&regs);
+    let stop = subject.resume().unwrap();
+    assert!(matches!(stop, Stop::Fault { signal: FaultSignal::Trap, .. }), "{stop:?}");
+}
+
 #[test]
 fn registers_reach_the_subject_by_their_numbers() {
     let mut subject = Bare::spawn();

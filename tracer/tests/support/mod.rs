@@ -65,12 +65,14 @@ pub enum Program {
     Plain,
     /// `call rax; call [rdi]; push rax; call [rsp]; int3; ret`
     Calls,
+    /// `int3; int3; nop (11 bytes); xchg ax, ax; int3; add qword [rdi], 1; int3; nop; ud2`
+    Quiet,
     /// Room for copies.
     Copies,
 }
 
 /// Bytes of each program, in order.
-const CODE: [&[u8]; 21] = [
+const CODE: [&[u8]; 22] = [
     b"\xcc\x48\x83\x07\x01\xff\xc9\x75\xf7\xcc",
     b"\xeb\xfe",
     b"\x48\x8b\x07\xcc",
@@ -93,6 +95,7 @@ const CODE: [&[u8]; 21] = [
     b"\xff\xe0",
     b"\x48\x01\x37\x48\x83\xfe\x05\x7c\x03\x48\x89\xfa\x48\x8d\x05\x00\x00\x00\x00\xe8\x01\x00\x00\x00\xcc\xc3",
     b"\xff\xd0\xff\x17\x50\xff\x14\x24\xcc\xc3",
+    b"\xcc\xcc\x66\x66\x66\x0f\x1f\x84\x00\x00\x00\x00\x00\x66\x90\xcc\x48\x83\x07\x01\xcc\x0f\x1f\x00\x0f\x0b",
     b"",
 ];
 
