@@ -321,11 +321,14 @@ const CROWDED: &str = r#"(module
     local.get $sum)
   (func $read (param $at i32) (result i32) (i32.load offset=64 (local.get $at)))
   (func (export "later") (param $n i32) (result i32)
-    (drop (call $crowd (local.get $n)))
-    (call $read (i32.const 4))))"#;
+    (drop (call $keep (local.get $n)))
+    (call $read (i32.const 4)))
+  (func $keep (param $x i32) (result i32)
+    (i32.add (call $leaf (local.get $x)) (local.get $x))
+    return))"#;
 
-/// The `return` of `$crowd`.
-fn return_of_crowd() -> usize {
+/// The `return` of a function of that.
+fn return_of(func: usize) -> usize {
     let bytes = wat::parse_str(CROWDED).expect("a module");
     let place = wasmparser::Parser::new(0)
         .parse_all(&bytes)
@@ -333,7 +336,7 @@ fn return_of_crowd() -> usize {
             wasmparser::Payload::CodeSectionEntry(body) => Some(body),
             _ => None,
         })
-        .nth(1)
+        .nth(func)
         .and_then(|body| {
             let items = body.get_operators_reader().expect("a body").into_iter_with_offsets();
             items
@@ -345,7 +348,7 @@ fn return_of_crowd() -> usize {
 
 #[test]
 fn a_register_that_is_not_restored_has_a_script() {
-    let at = return_of_crowd();
+    let at = return_of(1);
     for opt in ["none", "speed"] {
         let scratch = common::scratch();
         std::fs::write(scratch.path().join("crowded.wat"), CROWDED).expect("a file");
@@ -370,15 +373,15 @@ fn a_register_that_is_not_restored_has_a_script() {
 /// function that the caller calls only afterwards.
 #[test]
 fn a_register_that_is_not_restored_is_found_from_elsewhere() {
-    let at = return_of_crowd();
+    let at = return_of(5);
     for opt in ["none", "speed"] {
         let scratch = common::scratch();
         std::fs::write(scratch.path().join("crowded.wat"), CROWDED).expect("a file");
-        let fault = format!("code:#1:{at:#x}:destination");
+        let fault = format!("code:#5:{at:#x}:width");
         let options =
             ["--opt", opt, "--inject", &fault, "crowded.wat", "--invoke", "later", "--", "2"];
         let section = section(bisect(scratch.path(), &options));
         let code = section.code.expect("the code at fault");
-        assert_eq!((code.func, code.offset as usize, code.confirmed), (1, at, Some(true)), "{opt}");
+        assert_eq!((code.func, code.offset as usize, code.confirmed), (5, at, Some(true)), "{opt}");
     }
 }
