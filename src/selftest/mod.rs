@@ -37,7 +37,7 @@ use draw::{Draw, Drawn};
 use locate::locate;
 use machine::Machine;
 use prepare::{Candidate, PATIENCE, Prepared, prepare};
-use reports::{Report, SelftestFault};
+use reports::{Report, SelftestFault, SelftestOutcome};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
@@ -192,7 +192,15 @@ fn attempt(
         }
         Err(error) => return Err(error),
     };
-    let (outcome, delay) = decide(&effect, due, &said);
+    let (mut outcome, mut delay) = decide(&effect, due, &said);
+    // What changed first may have been one of the bits that the specification leaves
+    // open: the comparator saw it, and took it. When the report was due is not known then.
+    if outcome == SelftestOutcome::Late
+        && let Some(by) = due.by
+        && adopted_at(prepared, &image, by, all)?
+    {
+        (outcome, delay) = (SelftestOutcome::Caught, None);
+    }
     let fault = drawn.fault.to_string();
     Ok(SelftestFault {
         rerun: prepared.candidate.rerun(&fault, backend),
@@ -246,6 +254,25 @@ fn said(prepared: &Prepared, image: &Image, all: &Arc<Control>) -> Result<Said, 
             more => Said::Adopted(more),
         },
     })
+}
+
+/// Whether the comparator adopted a choice of the faulty image's at a stop.
+fn adopted_at(
+    prepared: &Prepared,
+    image: &Image,
+    position: u64,
+    all: &Arc<Control>,
+) -> Result<bool, CommandError> {
+    let session = Session { program: &prepared.program, image, calls: &prepared.calls };
+    let control = Control::new();
+    let _watchdog = Watchdog::new(all, &[&control], PATIENCE);
+    let adopted_in = |stops: u64| {
+        let mut world = World::replaying(prepared.log.clone(), false);
+        let requests = Requests { max_stops: Some(stops), ..Requests::default() };
+        let executed = session.execute(&mut world, requests, &control)?;
+        Ok::<u64, CommandError>(executed.stats.adoptions.values().sum())
+    };
+    Ok(adopted_in(position + 1)? > adopted_in(position)?)
 }
 
 fn in_short(finding: &Finding) -> String {

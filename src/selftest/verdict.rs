@@ -11,6 +11,10 @@
 //! | not reached | anything | false alarm |
 //! | anything | before the fault was executed | false alarm |
 //!
+//! Late does not count what changed first at a stop at which the comparator adopted
+//! a choice that the specification leaves open: then nobody knows when what was not
+//! left open changed.
+//!
 //! A map fault must be reported at the very execution at which it first gives
 //! another value. A self-test with a fault that is late, missed or a false
 //! alarm has failed.
