@@ -8,7 +8,6 @@ use dwarf_map::unwind::Unwinder;
 use dwarf_map::{Anchor, FunctionMap};
 use iced_x86::InstructionInfoFactory;
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpAccess, OpKind};
-use object::{Object, ObjectSection};
 use std::collections::BTreeSet;
 use wasm_view::Trap;
 
