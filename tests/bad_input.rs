@@ -467,11 +467,14 @@ fn modules(root: &Path) {
 /// An image, and damaged ones.
 fn images(root: &Path) {
     let path = |name: &str| -> PathBuf { root.join(name) };
-    let mut command = common::wdiff();
-    command.arg("compile").arg(path("good.wasm")).arg("-o").arg(path("good.img"));
-    let ran = common::within(command, LIMIT);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let image = std::fs::read(path("good.img")).expect("the image");
+    let compile = |to: &str, options: &[&str]| -> Vec<u8> {
+        let mut command = common::wdiff();
+        command.arg("compile").arg(path("good.wasm")).arg("-o").arg(path(to)).args(options);
+        let ran = common::within(command, LIMIT);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        std::fs::read(path(to)).expect("the image")
+    };
+    let image = compile("good.img", &[]);
     let put = |name: &str, bytes: &[u8]| std::fs::write(path(name), bytes).expect("a file");
     put("half.img", &image[..image.len() / 2]);
     put("header.img", &image[..64]);
@@ -483,8 +486,8 @@ fn images(root: &Path) {
         bytes
     };
     put("no-map.img", &edit(b".wasm_map\0", b".wasm_mop\0"));
-    let map = image.windows(8).position(|window| window == MAP_MAGIC).expect("a map");
-    let mut later = image.clone();
+    let mut later = compile("later.img", &["--compress-debug-sections", "none"]);
+    let map = later.windows(8).position(|window| window == MAP_MAGIC).expect("a map");
     later[map + 8] = 0x7f;
     put("later.img", &later);
     std::fs::copy("/proc/self/exe", path("elf")).expect("this program");

@@ -39,9 +39,14 @@ pub enum Repeated {
 impl Case<'_> {
     /// How to come to the divergence again, over the log.
     pub fn requests(&self) -> Requests {
+        self.requests_from(self.entries)
+    }
+
+    /// Likewise, with a stop at every boundary from so many entries of functions on.
+    fn requests_from(&self, entries: Option<u64>) -> Requests {
         // An entry is one at all levels: as the divergence was found, so is it
         // looked for. A difference in memory may have begun before its entry.
-        let known = self.entries.filter(|_| self.finding.watch.is_none());
+        let known = entries.filter(|_| self.finding.watch.is_none());
         Requests {
             places: known.map(|_| Where::Entries).into_iter().collect(),
             every: known.is_none(),
@@ -67,7 +72,10 @@ impl Case<'_> {
                 max_boundaries: Some(executed + MARGIN),
                 ..Requests::default()
             },
-            None => Requests { max_boundaries: Some(self.executed + MARGIN), ..self.requests() },
+            None => Requests {
+                max_boundaries: Some(self.executed + MARGIN),
+                ..self.requests_from(self.entries.or(self.passed))
+            },
         };
         let (place, executed) = coarse.unwrap_or((self.finding.at, self.executed));
         self.executions.set(self.executions.get() + 1);

@@ -181,6 +181,8 @@ pub struct Case<'a> {
     pub executed: u64,
     /// Stops at entries of functions before it, if they led to it.
     pub entries: Option<u64>,
+    /// Entries of functions before it, of a long run that was followed everywhere.
+    pub passed: Option<u64>,
     /// Where two differ at a function's entry, if only those are looked at, and
     /// instructions executed until then.
     pub coarse: Option<(Boundary, u64)>,
@@ -260,10 +262,14 @@ fn execute(
         culprit: None,
         executed: ran.executed.stats.boundaries,
         entries: first.entries,
+        passed: None,
         coarse: first.coarse,
         executions: Cell::new(first.executions),
     };
     let replay = Replay { session: &session, log: &case.log };
+    if first.narrowable && case.executed > time::LONG {
+        case.passed = replay.entries(case.executed)?;
+    }
     case.culprit = match case.spoiler(&replay)? {
         None => case.culprit()?,
         found => found,

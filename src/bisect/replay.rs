@@ -127,6 +127,27 @@ impl Replay<'_> {
         }
     }
 
+    /// How many functions are entered until so many instructions were executed.
+    ///
+    /// # Errors
+    /// As [`Replay::to`].
+    pub fn entries(&self, executed: u64) -> Result<Option<u64>, CommandError> {
+        let module = &self.session.program.module;
+        let mut stops = StopSet::new(module);
+        for func in (module.num_imported_funcs()..).map(FuncIdx::new) {
+            let Some(function) = module.function(func) else { break };
+            if let Some(first) = function.boundaries().next() {
+                stops.insert(func, first);
+            }
+        }
+        let Some(mut standing) = self.to(0)? else { return Ok(None) };
+        let mut entries = u64::from(standing.oracle.is_at(&stops));
+        while standing.until(self.session, &stops, executed)? == Reached::Stop {
+            entries += 1;
+        }
+        Ok(Some(entries))
+    }
+
     /// Every instruction that is executed at all, up to where the log or the
     /// program ends.
     ///

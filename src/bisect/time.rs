@@ -25,7 +25,7 @@ use wasm_view::{Boundary, FuncIdx};
 use wasmparser::Operator;
 
 /// Instructions beyond which a run is long: some seconds of stops.
-const LONG: u64 = 500_000;
+pub const LONG: u64 = 500_000;
 
 /// Stops before a divergence at which all suspended frames are compared.
 const NEAR: u64 = 200_000;
@@ -51,6 +51,8 @@ pub struct First {
     /// Stops at entries of functions up to the last one that was equal, if that
     /// is how it was found.
     pub entries: Option<u64>,
+    /// Whether it was not asked for how to follow it.
+    pub narrowable: bool,
     /// Where the two differ if only entries are looked at, and instructions
     /// executed until then.
     pub coarse: Option<(Boundary, u64)>,
@@ -81,7 +83,8 @@ pub fn first(
         let mut ran = run::conclude(session, executed, sparse, world, control)?;
         ran.wall = wall;
         let how = "followed as asked".to_owned();
-        return Ok(First { ran, how, executions: 1, entries: None, coarse: None });
+        let (entries, coarse) = (None, None);
+        return Ok(First { ran, how, executions: 1, entries, narrowable: false, coarse });
     }
     let entries = || Requests { places: vec![Where::Entries], ..Requests::default() };
     let coarse = session.execute(world, entries(), control)?;
@@ -89,7 +92,8 @@ pub fn first(
     if matches!(coarse.ending, Ending::Inconclusive { .. }) {
         let ran = run::conclude(session, coarse, true, world, control)?;
         let how = "followed from entry to entry".to_owned();
-        return Ok(First { ran, how, executions: 1, entries: None, coarse: None });
+        let (entries, coarse) = (None, None);
+        return Ok(First { ran, how, executions: 1, entries, narrowable: false, coarse });
     }
     let place = match &coarse.ending {
         Ending::Diverged(found) => Some((found.at, boundaries)),
@@ -123,7 +127,7 @@ pub fn first(
     // A run followed everywhere may have found something that no entry sees.
     let entries = narrow.then_some(from);
     let coarse = place.filter(|_| !lost);
-    Ok(First { ran, how, executions: 2, entries, coarse })
+    Ok(First { ran, how, executions: 2, entries, narrowable: true, coarse })
 }
 
 impl Case<'_> {
