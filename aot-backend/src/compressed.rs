@@ -14,7 +14,7 @@ use object::{CompressionFormat, Endianness, ObjectSection, U32, U64};
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Higher levels take several times as long and save a tenth more.
+/// Higher levels take twice as long and save a twentieth more.
 const LEVEL: u32 = 1;
 
 /// Bytes that a section may say it has: a file of ours that has more has more code
