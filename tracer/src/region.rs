@@ -1,9 +1,9 @@
 //! Data memory that wdiff and the subject share.
 //!
 //! A region is a file in memory, mapped once over its whole reservation in both
-//! processes. The file's size is what may be touched: an access beyond it, but
+//! processes (of an emulated one only as far as needed, `remote/windows.rs`). The file's size is what may be touched: an access beyond it, but
 //! inside the reservation, is a SIGBUS in the subject and an [`OutOfRegion`]
-//! here. Only wdiff has the file open, so only wdiff can make it grow.
+//! here. A native subject has the file no longer open, so only wdiff can make it grow.
 
 use crate::error::TracerError;
 use crate::mapping::{Mapping, OutOfRegion};
