@@ -8,6 +8,7 @@ use crate::describe;
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::invoke;
+use crate::lockstep::finding::Watch;
 use crate::lockstep::stats::{Stats, Summary};
 use crate::lockstep::stops::{self, Control, Phase, Where};
 use crate::lockstep::{Ending, Finding, follow::Requests};
@@ -108,7 +109,7 @@ fn execute(args: &RunArgs, control: &Arc<Control>) -> Result<Concluded, CommandE
         places,
         every: !sparse,
         max_stops: args.max_stops,
-        watch: None,
+        watch: Watch::default(),
         cores: core.into_iter().collect(),
         paranoid: args.paranoid,
         ..Requests::default()

@@ -163,10 +163,10 @@ impl Session<'_> {
         Ok(Instantiated { oracle, instance, trap })
     }
 
-    /// Finds the exact boundary of a divergence. When one is found, memory may
-    /// have been wrong for a while, in bytes that nobody looked at, and a run
+    /// Finds the exact boundary of a divergence. When one is found, the store may
+    /// have been wrong for a while, where nobody looked, and a run
     /// that skips stops passes by what is wrong between them: the run is
-    /// repeated over its log, with every stop and a look at those bytes, until
+    /// repeated over its log, with every stop and a look at those places, until
     /// that leads no further back. Answers the execution with the earliest
     /// finding.
     ///
@@ -181,8 +181,8 @@ impl Session<'_> {
     ) -> Result<Traced, CommandError> {
         for _ in 0..MOST_REPETITIONS {
             let Ending::Diverged(finding) = &mut executed.ending else { break };
-            let (index, watch) = (finding.index, finding.watch.take());
-            if watch.is_none() && !sparse {
+            let (index, watch) = (finding.index, std::mem::take(&mut finding.watch));
+            if watch.is_empty() && !sparse {
                 break;
             }
             let mut replay = World::replaying(log.clone(), false);

@@ -283,6 +283,9 @@ pub enum SlotName {
     DroppedData(u32),
     /// `elem3.dropped`: 1 if that element segment was dropped, or is empty.
     DroppedElement(u32),
+    /// `instance+0x98`: eight bytes of the instance data that code only reads, as the
+    /// address of a memory or the entry of a function, from that byte on.
+    InstanceData(u32),
     /// `argument0` of a host call or of an operation like `memory.copy`.
     Argument(u32),
     /// `result0` of a function or a host call.
@@ -347,6 +350,7 @@ impl fmt::Display for SlotName {
             SlotName::MemorySize(index) => write!(f, "memory{index}.size"),
             SlotName::Table { table, element } => write!(f, "table{table}[{element}]"),
             SlotName::TableSize(index) => write!(f, "table{index}.size"),
+            SlotName::InstanceData(offset) => write!(f, "instance+{offset:#x}"),
             SlotName::DroppedData(index) => write!(f, "data{index}.dropped"),
             SlotName::DroppedElement(index) => write!(f, "elem{index}.dropped"),
             SlotName::Argument(index) => write!(f, "argument{index}"),
@@ -407,6 +411,9 @@ fn parse(text: &str) -> Option<SlotName> {
             }),
             None => Some(SlotName::TableSize(rest.strip_suffix(".size")?.parse().ok()?)),
         };
+    }
+    if let Some(offset) = text.strip_prefix("instance+0x") {
+        return Some(SlotName::InstanceData(u32::from_str_radix(offset, 16).ok()?));
     }
     if let Some(rest) = text.strip_prefix("data") {
         return Some(SlotName::DroppedData(rest.strip_suffix(".dropped")?.parse().ok()?));
@@ -471,6 +478,7 @@ mod tests {
             SlotName::MemorySize(0),
             SlotName::Table { table: 0, element: 5 },
             SlotName::TableSize(7),
+            SlotName::InstanceData(0x98),
             SlotName::DroppedData(3),
             SlotName::DroppedElement(0),
             SlotName::Argument(0),

@@ -46,7 +46,7 @@ impl Case<'_> {
     fn requests_from(&self, entries: Option<u64>) -> Requests {
         // An entry is one at all levels: as the divergence was found, so is it
         // looked for. A difference in memory may have begun before its entry.
-        let known = entries.filter(|_| self.finding.watch.is_none());
+        let known = entries.filter(|_| self.finding.watch.is_empty());
         Requests {
             places: known.map(|_| Where::Entries).into_iter().collect(),
             every: known.is_none(),

@@ -1,10 +1,9 @@
-//! The comparator: one stop's slots, written bytes, tables and globals.
+//! The comparator of frames: one stop's locals and operands.
 //!
 //! Every function here returns the differences it found, empty when there is
 //! none. Nothing is skipped without a count: a slot without a location is
 //! counted by its reason in [`super::stats`].
 
-use super::finding::Watch;
 use super::follow::Lockstep;
 use super::plan::{BoundaryId, Check, FunctionPlan, Width};
 use super::space::{Space, read_u128};
@@ -13,16 +12,9 @@ use crate::error::CommandError;
 use dwarf_map::expression::formula;
 use dwarf_map::{DwarfReg, Expression, Input, Isa, Location, SubjectAddr};
 use oracle_interp::{AdoptError, Choice, ChoiceKind};
-use reports::{Slot, SlotName, SlotType};
+use reports::{Slot, SlotName};
 use tracer::{SharedRegion, Subject, VectorRegs};
-use wasm_view::{
-    Cell, GlobalIdx, InstanceId, MemoryId, MemoryIdx, SlotIdx, TableId, ValType, Value,
-};
-
-/// Most single differences listed of one region: enough to see a pattern.
-const LISTED: usize = 8;
-/// Most bytes shown of one differing range.
-const LISTED_BYTES: u64 = 16;
+use wasm_view::{Cell, SlotIdx, Value};
 
 /// Reads the slots of one boundary at which the subject stands.
 pub struct SlotReader<'a> {
@@ -339,232 +331,6 @@ impl Lockstep<'_> {
         let check = checks.get(slot.index()).copied();
         let native = check.and_then(|check| reader.read_whole(check).ok().flatten());
         Ok((expected, native.map(|bits| space.value(*ty, bits))))
-    }
-
-    /// Compares the bytes and table elements that the oracle wrote since the
-    /// last stop, and every mutable global.
-    pub(super) fn compare_writes(&mut self) -> Result<Vec<Slot>, CommandError> {
-        self.settle_store()?;
-        let mut differences = Vec::new();
-        let mut compared = 0;
-        for (memory, address, length) in self.oracle.writes() {
-            let bytes = self.oracle.memory(memory);
-            let range = address as usize..(address + length).min(bytes.len() as u64) as usize;
-            let Some(bytes) = bytes.get(range) else { continue };
-            compared += bytes.len() as u64;
-            let equal = self.memory_region(memory).compare(address, bytes);
-            if !matches!(equal, Ok(None)) {
-                differences.extend(self.memory_differences(memory, address, bytes));
-            }
-        }
-        self.stats.memory_bytes += compared;
-        for (table, first, count) in self.oracle.table_writes() {
-            differences.extend(self.table_differences(table, first, count)?);
-        }
-        self.oracle.clear_writes();
-        // Only the instance that executed can have set a global since.
-        let here = self.oracle.top().map(|top| top.boundary.instance);
-        let before = self.last.map(|last| last.instance).filter(|before| Some(*before) != here);
-        let all = matches!(self.selection, Selection::Shipped(_));
-        let all = if all { 0..self.oracle.instances().len() } else { 0..0 };
-        let here = here.filter(|_| all.is_empty());
-        let before = before.filter(|_| all.is_empty());
-        let all = all.map(InstanceId::from_index);
-        for instance in here.into_iter().chain(before).chain(all) {
-            for at in 0..self.mutable_globals[instance.index()].len() {
-                let (index, ty) = self.mutable_globals[instance.index()][at];
-                if let Some(found) = self.global_difference(instance, index, ty)? {
-                    differences.push(found);
-                }
-            }
-        }
-        Ok(differences)
-    }
-
-    /// Compares whole memories and their sizes, tables and globals.
-    ///
-    /// Returns the differences and, for memory, what to watch in order to find
-    /// the boundary at which they arose.
-    pub(super) fn compare_whole(&mut self) -> Result<(Vec<Slot>, Option<Watch>), CommandError> {
-        self.settle_store()?;
-        let mut differences = Vec::new();
-        let mut watch = None;
-        for memory in (0..self.oracle.num_memories()).map(MemoryId::from_index) {
-            let bytes = self.oracle.memory(memory);
-            self.stats.memory_bytes += bytes.len() as u64;
-            let region = self.memory_region(memory);
-            if region.len() != bytes.len() as u64 {
-                let page = self.page_bytes(memory);
-                let pages = |bytes: u64| Some(bytes / page);
-                let (want, got) = (pages(bytes.len() as u64), pages(region.len()));
-                let name = SlotName::MemorySize(self.memory_index(memory).get());
-                differences.push(Slot::number(name, SlotType::U64, want, got));
-                continue;
-            }
-            if !matches!(region.compare(0, bytes), Ok(None)) {
-                differences.extend(self.memory_differences(memory, 0, bytes));
-                watch.get_or_insert(self.watch_of(memory, bytes));
-            }
-        }
-        for table in (0..self.oracle.num_tables()).map(TableId::from_index) {
-            let count = self.oracle.table(table).len() as u64;
-            differences.extend(self.table_differences(table, 0, count)?);
-        }
-        for instance in self.oracle.instances() {
-            let defined = instance.module.num_imported_globals() as usize;
-            for (at, global) in instance.globals.iter().enumerate().skip(defined) {
-                let (index, ty) = (GlobalIdx::from_index(at), self.oracle.global(*global).0);
-                differences.extend(self.global_difference(instance.id(), index, ty)?);
-            }
-        }
-        differences.extend(self.dropped_differences());
-        Ok((differences, watch))
-    }
-
-    /// Bytes of memory that differ, whether or not anything looked at them yet:
-    /// what led to a divergence may have been written long before it.
-    pub(super) fn differing_memory(&self) -> Option<Watch> {
-        (0..self.oracle.num_memories()).map(MemoryId::from_index).find_map(|memory| {
-            let bytes = self.oracle.memory(memory);
-            let region = self.memory_region(memory);
-            let differs =
-                region.len() == bytes.len() as u64 && !matches!(region.compare(0, bytes), Ok(None));
-            differs.then(|| self.watch_of(memory, bytes))
-        })
-    }
-
-    /// The first bytes of a memory that differ from the oracle's.
-    fn watch_of(&self, memory: MemoryId, bytes: &[u8]) -> Watch {
-        let region = self.memory_region(memory);
-        let differences = region.differences(0, bytes, LISTED).unwrap_or_default();
-        let addresses =
-            differences.into_iter().flat_map(|range| range.take(LISTED_BYTES as usize)).collect();
-        Watch { memory, addresses }
-    }
-
-    /// Compares single bytes that an earlier run found to differ in the end.
-    pub(super) fn compare_watched(&mut self) -> Vec<Slot> {
-        let Some(watch) = &self.watch else { return Vec::new() };
-        if watch.memory.index() >= self.oracle.num_memories() {
-            return Vec::new();
-        }
-        let bytes = self.oracle.memory(watch.memory);
-        let mut differences = Vec::new();
-        let region = self.memory_region(watch.memory);
-        for &address in &watch.addresses {
-            let Some(byte) = bytes.get(address as usize).map(std::slice::from_ref) else {
-                continue;
-            };
-            // A memory that has not grown so far yet has no such byte.
-            if address < region.len() && !matches!(region.compare(address, byte), Ok(None)) {
-                differences.extend(self.memory_differences(watch.memory, address, byte));
-            }
-        }
-        differences
-    }
-
-    /// The subject's form of a memory of the oracle's.
-    #[inline]
-    pub(super) fn memory_region(&self, memory: MemoryId) -> &SharedRegion {
-        let (owner, index) = self.owners.memories[memory.index()];
-        self.subject.region(self.spaces[owner.index()].memories[index.index()])
-    }
-
-    /// The index of a memory in the instance that defines it.
-    fn memory_index(&self, memory: MemoryId) -> MemoryIdx {
-        self.owners.memories[memory.index()].1
-    }
-
-    /// What differs in a range of memory that is known to differ.
-    fn memory_differences(&self, memory: MemoryId, address: u64, expected: &[u8]) -> Vec<Slot> {
-        let region = self.memory_region(memory);
-        let page = self.page_bytes(memory);
-        let memory = self.memory_index(memory);
-        let slot = |at: u64, want: &[u8], got: &[u8]| {
-            Slot::bytes(memory.get(), at, want, got)
-                .read_from(region.address().offset(at as i64).to_string())
-        };
-        let mut found = Vec::new();
-        for range in region.differences(address, expected, LISTED).unwrap_or_default() {
-            let length = (range.end - range.start).min(LISTED_BYTES) as usize;
-            let from = (range.start - address) as usize;
-            let mut actual = vec![0; length];
-            if let Some(want) = expected.get(from..from + length)
-                && region.read(range.start, &mut actual).is_ok()
-            {
-                found.push(slot(range.start, want, &actual));
-            }
-        }
-        if found.is_empty() {
-            // The subject's memory ends before what the oracle wrote.
-            let pages = expected.len() as u64 + address;
-            let (want, got) = (pages.div_ceil(page), region.len() / page);
-            let name = SlotName::MemorySize(memory.get());
-            found.push(Slot::number(name, SlotType::U64, Some(want), Some(got)));
-        }
-        found
-    }
-
-    fn page_bytes(&self, memory: MemoryId) -> u64 {
-        let (owner, index) = self.owners.memories[memory.index()];
-        self.spaces[owner.index()].memory_types[index.index()].page_bytes()
-    }
-
-    fn table_differences(
-        &self,
-        table: TableId,
-        first: u64,
-        count: u64,
-    ) -> Result<Vec<Slot>, CommandError> {
-        let (owner, index) = self.owners.tables[table.index()];
-        let space = &self.spaces[owner.index()];
-        let elements = self.oracle.table(table);
-        let ty = self.oracle.instance(owner).module.tables()[index.index()].element;
-        let ty = ValType::Ref(ty);
-        let region = self.subject.region(space.tables[index.index()]);
-        let mut found = Vec::new();
-        let size = space.table_size(&self.subject, index)?;
-        if size != elements.len() as u64 {
-            let name = SlotName::TableSize(index.get());
-            let want = Some(elements.len() as u64);
-            found.push(Slot::number(name, SlotType::U64, want, Some(size)));
-        }
-        let end = first.saturating_add(count).min(elements.len() as u64);
-        for position in first..end {
-            let native = region.read_u64(position * 8).map_err(CommandError::bug)?;
-            let (want, got) = (elements[position as usize], space.cell(ty, native));
-            if want != got && found.len() < LISTED {
-                found.push(difference(
-                    SlotName::Table { table: index.get(), element: position },
-                    Value::from_cell(ty, want),
-                    Some(Value::from_cell(ty, got)),
-                    format!("table {} element {position}, native {native:#x}", index.get()),
-                ));
-            }
-        }
-        Ok(found)
-    }
-
-    fn global_difference(
-        &self,
-        instance: InstanceId,
-        index: GlobalIdx,
-        ty: ValType,
-    ) -> Result<Option<Slot>, CommandError> {
-        let id = self.oracle.instance(instance).globals[index.index()];
-        let expected = match ty {
-            ValType::V128 => self.oracle.global_value(id),
-            _ => Value::from_cell(ty, self.oracle.global(id).1),
-        };
-        let actual = self.spaces[instance.index()].global(&self.subject, index, ty)?;
-        Ok((!same(actual, expected)).then(|| {
-            difference(
-                SlotName::Global(index.get()),
-                expected,
-                Some(actual),
-                "instance data".into(),
-            )
-        }))
     }
 }
 

@@ -5,16 +5,27 @@
 
 use dwarf_map::SubjectAddr;
 use reports::{DivergenceKind, Slot};
-use wasm_view::{Boundary, MemoryId};
+use wasm_view::{Boundary, GlobalIdx, InstanceId, MemoryId, TableId, ValType};
 
-/// Bytes of one memory that differ where a run ended: the boundary at which
-/// they began to differ may lie before that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What of the store differs where a run ended: the boundary at which it began to differ
+/// may lie before that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    /// The memory.
-    pub memory: MemoryId,
-    /// Addresses of differing bytes.
-    pub addresses: Vec<u64>,
+    /// Addresses of differing bytes of one memory.
+    pub memory: Option<(MemoryId, Vec<u64>)>,
+    /// Elements of tables.
+    pub elements: Vec<(TableId, u64)>,
+    /// Globals, by the instance that defines them.
+    pub globals: Vec<(InstanceId, GlobalIdx, ValType)>,
+    /// Words of the instance data that code only reads, by position among them.
+    pub kept: Vec<(InstanceId, usize)>,
+}
+
+impl Watch {
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        *self == Watch::default()
+    }
 }
 
 /// The first point at which the relation does not hold.
@@ -44,7 +55,7 @@ pub struct Finding {
     /// The boundaries stopped at last, oldest first.
     pub recent: Vec<Boundary>,
     /// For differences that may have arisen earlier than this.
-    pub watch: Option<Watch>,
+    pub watch: Watch,
 }
 
 impl Finding {

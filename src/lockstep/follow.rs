@@ -68,7 +68,7 @@ pub struct Requests {
     /// may run on without a stop.
     pub max_boundaries: Option<u64>,
     /// Bytes to compare at each stop.
-    pub watch: Option<Watch>,
+    pub watch: Watch,
     /// Cores to write.
     pub cores: Vec<CoreRequest>,
     /// Whether the cold paths of stable points are run and compared.
@@ -133,7 +133,7 @@ pub struct Lockstep<'a> {
     pub(super) calls: HashMap<CodeOffset, CallPlan>,
     /// By instance.
     pub(super) mutable_globals: Vec<Vec<(GlobalIdx, ValType)>>,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Watch,
     /// What was looked at so far.
     pub stats: Stats,
     pub(super) selection: Selection,
@@ -502,8 +502,8 @@ impl<'a> Lockstep<'a> {
         if published {
             wrong.extend(self.compare_writes()?);
         }
-        if published && self.watch.is_some() {
-            wrong.extend(self.compare_watched());
+        if published && !self.watch.is_empty() {
+            wrong.extend(self.compare_watched()?);
         }
         if (frame.is_some() || !wrong.is_empty()) && self.subject.vectors().is_err() {
             // Killed while it was halted: what could not be read is no difference.
@@ -612,7 +612,7 @@ impl<'a> Lockstep<'a> {
         &mut self,
         when: &str,
         wrong: Vec<Slot>,
-        watch: Option<Watch>,
+        watch: Watch,
     ) -> Result<Next, CommandError> {
         let kind = store_kind(wrong[0].slot);
         let what = format!("{} differs {when}", wrong[0].slot);
@@ -802,7 +802,10 @@ impl<'a> Lockstep<'a> {
             actual_state,
             frames,
             recent: self.recent(),
-            watch: self.differing_memory().filter(|_| self.stats.stops > 1 + self.began),
+            watch: match self.stats.stops > 1 + self.began {
+                true => self.differing_store()?.1,
+                false => Watch::default(),
+            },
         })
     }
 
@@ -875,6 +878,7 @@ pub(super) fn store_kind(slot: SlotName) -> DivergenceKind {
     match slot {
         SlotName::Global(_) => DivergenceKind::Global,
         SlotName::Table { .. } | SlotName::TableSize(_) => DivergenceKind::Table,
+        SlotName::InstanceData(_) => DivergenceKind::Sandbox,
         _ => DivergenceKind::Memory,
     }
 }

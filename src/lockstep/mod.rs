@@ -58,6 +58,7 @@ pub mod sparse;
 pub mod stable;
 pub mod stats;
 pub mod stops;
+mod store;
 pub mod throw;
 pub mod thunks;
 

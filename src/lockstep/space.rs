@@ -179,6 +179,19 @@ pub struct Space {
     /// Code address of each function.
     code: Vec<u64>,
     directory: Arc<Directory>,
+    /// What code only reads, by offset in the instance data.
+    kept: Vec<(u32, Kept)>,
+}
+
+/// What is in a word of the instance data that code only reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Always the same.
+    Constant(u64),
+    /// Bytes of a memory.
+    MemorySize(MemoryIdx),
+    /// Elements of a table.
+    TableSize(TableIdx),
 }
 
 /// The function descriptors of all instances.
@@ -309,8 +322,9 @@ pub fn start_linked(
     if ids.len() != addresses.len() {
         return Err(CommandError::bug("the subject has other regions than were asked for"));
     }
-    let spaces = lay_out(image, parts, plan, &ids, &addresses)?;
-    for (space, planned) in spaces.iter().zip(&plan.instances) {
+    let mut spaces = lay_out(image, parts, plan, &ids, &addresses)?;
+    for (space, planned) in spaces.iter_mut().zip(&plan.instances) {
+        space.kept = space.keep(&subject, planned)?;
         space.fill(&subject, plan, planned)?;
     }
     Ok((subject, spaces))
@@ -406,6 +420,7 @@ fn lay_out(
                 .collect::<Result<_, _>>()?,
             code: planned.functions.iter().map(of_function).collect::<Result<_, _>>()?,
             directory: directory.clone(),
+            kept: Vec::new(),
         });
     }
     Ok(spaces)
@@ -702,6 +717,66 @@ impl Space {
         words.map(|word| InstanceLayout::FLAG + word).try_for_each(|at| self.put(subject, at, flag))
     }
 
+    /// The words of the instance data that code only reads, by offset.
+    pub fn kept(&self) -> &[(u32, Kept)] {
+        &self.kept
+    }
+
+    /// What code only reads, all of it known before instantiation.
+    fn keep(&self, subject: &Subject, planned: &Planned) -> Result<Vec<(u32, Kept)>, CommandError> {
+        let layout = self.layout;
+        let module = &planned.module;
+        let state = self.address.get() + self.state;
+        let mut kept = vec![
+            (0, Kept::Constant(InstanceLayout::MAGIC)),
+            (InstanceLayout::STATE_BUFFER, Kept::Constant(state)),
+        ];
+        let size = InstanceLayout::SIZE_FIELD;
+        for index in (0..planned.memories.len()).map(MemoryIdx::from_index) {
+            let at = layout.memory(index);
+            kept.push((at, Kept::Constant(self.memory_base(index).get())));
+            kept.push((at + size, Kept::MemorySize(index)));
+        }
+        for (index, base) in self.table_bases.iter().enumerate() {
+            let index = TableIdx::from_index(index);
+            kept.push((layout.table(index), Kept::Constant(*base)));
+            kept.push((layout.table(index) + size, Kept::TableSize(index)));
+        }
+        for index in (0..module.num_imported_globals()).map(GlobalIdx::new) {
+            let (region, offset) = self.globals[index.index()];
+            let storage = subject.region(region).address().offset(i64::from(offset));
+            kept.push((layout.global(index), Kept::Constant(storage.get())));
+        }
+        // Two to a word, and nothing behind the last.
+        for (pair, numbers) in planned.types.chunks(2).enumerate() {
+            let word = numbers.iter().rev().fold(0, |word, ty| word << 32 | u64::from(ty.get()));
+            let offset = layout.signature(TypeIdx::from_index(2 * pair));
+            kept.push((offset, Kept::Constant(word)));
+        }
+        for (index, function) in planned.functions.iter().enumerate() {
+            let func = FuncIdx::from_index(index);
+            let block = self.directory.blocks.get(function.instance.index());
+            let block = block.ok_or_else(|| CommandError::bug("a function of no instance"))?.data;
+            let code = self.code[index];
+            let mut constant = |at: u32, word: u64| kept.push((at, Kept::Constant(word)));
+            if index < module.num_imported_funcs() as usize {
+                constant(layout.import(func), code);
+                constant(layout.import(func) + InstanceLayout::INSTANCE_FIELD, block);
+            }
+            let descriptor = layout.descriptor(func);
+            let signature = module
+                .func_type_index(func)
+                .and_then(|ty| planned.types.get(ty.index()))
+                .ok_or_else(|| CommandError::bug(format_args!("function {func} has no type")))?;
+            constant(descriptor, code);
+            constant(descriptor + InstanceLayout::INSTANCE_FIELD, block);
+            let number = u64::from(signature.get());
+            constant(descriptor + InstanceLayout::SIGNATURE_FIELD, number);
+            constant(descriptor + InstanceLayout::IDENTITY_FIELD, function.to_cell().0);
+        }
+        Ok(kept)
+    }
+
     /// Fills in all that is known before instantiation.
     fn fill(
         &self,
@@ -709,60 +784,17 @@ impl Space {
         plan: &Blueprint,
         planned: &Planned,
     ) -> Result<(), CommandError> {
-        let layout = self.layout;
-        let module = &planned.module;
-        self.put(subject, 0, InstanceLayout::MAGIC)?;
-        let state = self.address.get() + self.state;
-        self.put(subject, InstanceLayout::STATE_BUFFER, state)?;
-        let memories = plan.memories();
-        for (index, id) in planned.memories.iter().enumerate() {
-            let index = MemoryIdx::from_index(index);
-            self.put(subject, layout.memory(index), self.memory_base(index).get())?;
-            let ty = memories[id.index()];
-            let bytes = ty.minimum.saturating_mul(ty.page_bytes());
-            self.put(subject, layout.memory(index) + InstanceLayout::SIZE_FIELD, bytes)?;
-        }
-        let tables = plan.tables();
-        for (index, id) in planned.tables.iter().enumerate() {
-            let base = self.table_bases[index];
-            let index = TableIdx::from_index(index);
-            self.put(subject, layout.table(index), base)?;
-            let elements = tables[id.index()].minimum;
-            self.put(subject, layout.table(index) + InstanceLayout::SIZE_FIELD, elements)?;
-        }
-        for index in 0..module.num_imported_globals() {
-            let index = GlobalIdx::new(index);
-            let (region, offset) = self.globals[index.index()];
-            let storage = subject.region(region).address().offset(i64::from(offset));
-            self.put(subject, layout.global(index), storage.get())?;
-        }
-        for (index, number) in planned.types.iter().enumerate() {
-            let offset = layout.signature(TypeIdx::from_index(index));
-            subject
-                .region(self.data)
-                .write(u64::from(offset), &number.get().to_le_bytes())
-                .map_err(CommandError::bug)?;
-        }
-        for (index, function) in planned.functions.iter().enumerate() {
-            let func = FuncIdx::from_index(index);
-            let block = self.directory.blocks.get(function.instance.index());
-            let block = block.ok_or_else(|| CommandError::bug("a function of no instance"))?.data;
-            let code = self.code[index];
-            if index < module.num_imported_funcs() as usize {
-                self.put(subject, layout.import(func), code)?;
-                self.put(subject, layout.import(func) + InstanceLayout::INSTANCE_FIELD, block)?;
-            }
-            let descriptor = layout.descriptor(func);
-            let signature = module
-                .func_type_index(func)
-                .and_then(|ty| planned.types.get(ty.index()))
-                .ok_or_else(|| CommandError::bug(format_args!("function {func} has no type")))?;
-            let number = u64::from(signature.get());
-            self.put(subject, descriptor, code)?;
-            self.put(subject, descriptor + InstanceLayout::INSTANCE_FIELD, block)?;
-            self.put(subject, descriptor + InstanceLayout::SIGNATURE_FIELD, number)?;
-            let identity = function.to_cell();
-            self.put(subject, descriptor + InstanceLayout::IDENTITY_FIELD, identity.0)?;
+        let (memories, tables) = (plan.memories(), plan.tables());
+        for &(offset, kept) in &self.kept {
+            let word = match kept {
+                Kept::Constant(word) => word,
+                Kept::MemorySize(index) => {
+                    let ty = memories[planned.memories[index.index()].index()];
+                    ty.minimum.saturating_mul(ty.page_bytes())
+                }
+                Kept::TableSize(index) => tables[planned.tables[index.index()].index()].minimum,
+            };
+            self.put(subject, offset, word)?;
         }
         Ok(())
     }

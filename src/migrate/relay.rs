@@ -8,6 +8,7 @@ use super::alone::{ended, serve};
 use super::{Gaps, Setup, Side};
 use crate::describe;
 use crate::error::CommandError;
+use crate::lockstep::finding::Watch;
 use crate::lockstep::follow::{Host, Requests};
 use crate::lockstep::handover::{Progress, RestoreFault, RestoreFaultKind, clear_dead};
 use crate::lockstep::stats::Stats;
@@ -486,7 +487,7 @@ impl<'a> Relay<'a> {
                 actual_state: Vec::new(),
                 frames,
                 recent: Vec::new(),
-                watch: None,
+                watch: Watch::default(),
             }))
         }))
     }

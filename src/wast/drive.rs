@@ -77,7 +77,7 @@ impl Script<'_> {
     ///
     /// # Errors
     /// A subject that cannot be started.
-    pub fn run(&self, watch: Option<Watch>, control: &Arc<Control>) -> Result<Ran, CommandError> {
+    pub fn run(&self, watch: Watch, control: &Arc<Control>) -> Result<Ran, CommandError> {
         let plan = self.plan;
         let (max_stops, paranoid) = (self.max_stops, self.paranoid);
         let requests = Requests { watch, every: true, max_stops, paranoid, ..Requests::default() };

@@ -5,6 +5,7 @@ use crate::availability;
 use crate::cli::WastArgs;
 use crate::error::CommandError;
 use crate::lockstep::Finding;
+use crate::lockstep::finding::Watch;
 use crate::lockstep::stops::{Control, Phase};
 use crate::program::Program;
 use crate::{describe, run};
@@ -74,7 +75,7 @@ impl<'a> Collected<'a> {
         self.digest.update(script.text);
         self.functions += plan.image.map.functions.len() as u32;
         let began = Instant::now();
-        let mut ran = script.run(None, control)?;
+        let mut ran = script.run(Watch::default(), control)?;
         self.wall += began.elapsed();
         trace_back(&mut ran, script, control)?;
         let mut part = self.figures.clone();
@@ -160,9 +161,12 @@ fn trace_back(
 ) -> Result<(), CommandError> {
     for _ in 0..MOST_REPETITIONS {
         let Some((Early::Diverged(finding), _)) = &mut ran.early else { break };
-        let (index, Some(watch)) = (finding.index, finding.watch.take()) else { break };
+        let (index, watch) = (finding.index, std::mem::take(&mut finding.watch));
+        if watch.is_empty() {
+            break;
+        }
         control.enter(Phase::Concluding);
-        let again = script.run(Some(watch), control)?;
+        let again = script.run(watch, control)?;
         match &again.early {
             Some((Early::Diverged(earlier), _)) => {
                 let found = earlier.index < index;
