@@ -78,7 +78,9 @@ fn prepare(words: &[String]) -> Result<Prepared, CommandError> {
         })
         .collect();
     let candidate = Candidate::of_path(&args.program);
-    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions: 0 })
+    // Only drawn from: nothing is judged, so nothing has to end in time.
+    let patience = std::time::Duration::ZERO;
+    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions: 0, patience })
 }
 
 /// What became of one fault.

@@ -256,7 +256,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub paranoid: bool,
     /// Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT,
-    /// label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND
+    /// label:FUNC:OFFSET:SLOT, boundary:FUNC:OFFSET:KIND, frame:FUNC:OFFSET:cfa,
+    /// stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND
     #[arg(long, value_name = "FAULT")]
     pub inject: Option<String>,
     /// Compile one function at another level: none, speed, speed_and_size
@@ -593,10 +594,14 @@ pub struct SelftestArgs {
     /// What the faults are drawn by
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// How many code faults, and how many map faults
+    /// How many faults of the code, and how many of the map
     #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub count: u64,
+    /// Put this one in, as `wdiff run --inject` takes it, instead of any that are drawn
+    #[arg(long, value_name = "FAULT", conflicts_with_all = ["seed", "count"],
+          requires = "programs")]
+    pub fault: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub backend: BackendArgs,

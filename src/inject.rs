@@ -1,94 +1,33 @@
 //! Faults put into an image on purpose, to see them caught.
 //!
-//! A *code* fault turns one native instruction that belongs to a Wasm
+//! A *code* fault ([`code`](mod@code)) turns one native instruction that belongs to a Wasm
 //! instruction into another valid one of the same length, the way a compiler
 //! that selects, allocates or encodes wrongly would; `every` makes it at all places of
-//! one Wasm instruction, which is a compiler with a bug. A *map* fault changes
-//! where the map says that a slot is; a *label* fault takes that away, as when a
-//! compiler forgets which value is in a register. A *stable* fault ([`stable`]) is about what
+//! one Wasm instruction, which is a compiler with a bug. A *map* fault ([`map`](mod@map))
+//! changes where the map says that a slot is; a *label* fault takes that away, as when a
+//! compiler forgets which value is in a register; a *boundary* fault is about its anchor, a
+//! *frame* fault about the frame address. A *stable* fault ([`stable`]) is about what
 //! is compiled in at a stable point. Everything else stays as it was: the
 //! fault is in the image before the subject starts, and nothing in the
 //! comparison knows of it.
 
+pub mod code;
 pub mod instantiate;
+pub mod map;
 pub mod stable;
 
+use self::code::{CodeFault, mutate};
+use self::map::{BoundaryFault, displaced};
 use crate::error::CommandError;
 use crate::lockstep::stops::{parse_boundary, parse_offset};
 use aot_backend::Image;
-use dwarf_map::{
-    Anchor, BoundaryMap, CodeOffset, DwarfReg, Expression, FunctionMap, Input, Location, Reason,
-};
-use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, Mnemonic,
-    OpKind, Register,
-};
+use dwarf_map::{Anchor, BoundaryMap, CodeOffset, FunctionMap, Location, Reason};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
 use oracle_interp::Module;
 use stable::StableFault;
 use std::collections::BTreeMap;
 use std::fmt;
-use wasm_view::{Cell, FuncIdx, SlotIdx, WasmOffset};
-
-/// What a code fault does to an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CodeFault {
-    /// A source operand is read from another register.
-    Operand,
-    /// The result goes to another register.
-    Destination,
-    /// The instruction is not there.
-    Drop,
-    /// A sign extension becomes a zero extension or the other way round.
-    Extension,
-    /// The two operands change places.
-    Swap,
-    /// An immediate is one more.
-    Constant,
-    /// A memory operand lies eight bytes, or one, further on.
-    Displacement,
-    /// A condition is inverted.
-    Condition,
-    /// Another operation of the same form.
-    Operation,
-    /// The upper half of a 64-bit operation is lost.
-    Width,
-    /// An index is scaled otherwise.
-    Scale,
-}
-
-impl CodeFault {
-    /// Every kind.
-    pub const ALL: [CodeFault; 11] = [
-        CodeFault::Operand,
-        CodeFault::Destination,
-        CodeFault::Drop,
-        CodeFault::Extension,
-        CodeFault::Swap,
-        CodeFault::Constant,
-        CodeFault::Displacement,
-        CodeFault::Condition,
-        CodeFault::Operation,
-        CodeFault::Width,
-        CodeFault::Scale,
-    ];
-
-    /// The spelling on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CodeFault::Operand => "operand",
-            CodeFault::Destination => "destination",
-            CodeFault::Drop => "drop",
-            CodeFault::Extension => "extension",
-            CodeFault::Swap => "swap",
-            CodeFault::Constant => "constant",
-            CodeFault::Displacement => "displacement",
-            CodeFault::Condition => "condition",
-            CodeFault::Operation => "operation",
-            CodeFault::Width => "width",
-            CodeFault::Scale => "scale",
-        }
-    }
-}
+use wasm_view::{FuncIdx, SlotIdx, WasmOffset};
 
 /// A fault, as `--inject` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +58,23 @@ pub enum Fault {
         offset: WasmOffset,
         /// The slot.
         slot: SlotIdx,
+    },
+    /// `boundary:FUNC:OFFSET:KIND`
+    Boundary {
+        /// The function.
+        func: FuncIdx,
+        /// The boundary.
+        offset: WasmOffset,
+        /// What is wrong with it.
+        kind: BoundaryFault,
+    },
+    /// `frame:FUNC:OFFSET:cfa`: the frame address is wrong, there and in all of the
+    /// function.
+    Frame {
+        /// The function.
+        func: FuncIdx,
+        /// A boundary.
+        offset: WasmOffset,
     },
     /// `stable:FUNC:OFFSET:KIND`
     Stable {
@@ -154,6 +110,10 @@ impl fmt::Display for Fault {
             Fault::Label { func, offset, slot } => {
                 write!(f, "label:{func}:{offset}:{}", slot.get())
             }
+            Fault::Boundary { func, offset, kind } => {
+                write!(f, "boundary:{func}:{offset}:{}", kind.name())
+            }
+            Fault::Frame { func, offset } => write!(f, "frame:{func}:{offset}:cfa"),
             Fault::Stable { func, offset, kind } => {
                 write!(f, "stable:{func}:{offset}:{}", kind.name())
             }
@@ -184,7 +144,7 @@ impl Fault {
     pub fn parse(text: &str, module: &Module, image: &Image) -> Result<Fault, CommandError> {
         let shape = || {
             CommandError::input(format_args!(
-                "--inject {text}: expected code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND"
+                "--inject {text}: expected code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, boundary:FUNC:OFFSET:KIND, frame:FUNC:OFFSET:cfa, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND"
             ))
         };
         let (sort, rest) = text.split_once(':').ok_or_else(shape)?;
@@ -211,16 +171,13 @@ impl Fault {
                 let slot = parse_slot(last, func, offset, image)?;
                 Ok(Fault::Label { func, offset, slot })
             }
+            "boundary" => {
+                let kind = one_of(text, last, &BoundaryFault::ALL, |kind| kind.name())?;
+                Ok(Fault::Boundary { func, offset, kind })
+            }
+            "frame" if last == "cfa" => Ok(Fault::Frame { func, offset }),
             "stable" => {
-                let kind = StableFault::ALL.into_iter().find(|kind| kind.name() == last);
-                let kind = kind.ok_or_else(|| {
-                    let names: Vec<&str> =
-                        StableFault::ALL.iter().map(|kind| kind.name()).collect();
-                    CommandError::input(format_args!(
-                        "--inject {text}: no kind {last}; there are {}",
-                        names.join(", ")
-                    ))
-                })?;
+                let kind = one_of(text, last, &StableFault::ALL, |kind| kind.name())?;
                 Ok(Fault::Stable { func, offset, kind })
             }
             _ => Err(shape()),
@@ -229,11 +186,18 @@ impl Fault {
 
     /// The function that it is in, if it is in one.
     pub fn func(&self) -> Option<FuncIdx> {
+        self.place().map(|(func, _)| func)
+    }
+
+    /// The function and the boundary that it is about, if it is about one.
+    pub fn place(&self) -> Option<(FuncIdx, WasmOffset)> {
         match *self {
-            Fault::Code { func, .. }
-            | Fault::Map { func, .. }
-            | Fault::Label { func, .. }
-            | Fault::Stable { func, .. } => Some(func),
+            Fault::Code { func, offset, .. }
+            | Fault::Map { func, offset, .. }
+            | Fault::Label { func, offset, .. }
+            | Fault::Boundary { func, offset, .. }
+            | Fault::Frame { func, offset }
+            | Fault::Stable { func, offset, .. } => Some((func, offset)),
             Fault::Every { .. } | Fault::Instantiate { .. } => None,
         }
     }
@@ -293,6 +257,14 @@ impl Fault {
                 *location = Location::Unavailable(Reason::NoLongerLive);
                 Ok(Injected { code: None, change })
             }
+            Fault::Boundary { func, offset, kind } => {
+                let change = kind.inject(image, func, offset)?;
+                Ok(Injected { code: None, change })
+            }
+            Fault::Frame { func, offset } => {
+                let change = map::inject_frame(image, func, offset)?;
+                Ok(Injected { code: None, change })
+            }
             Fault::Stable { func, offset, kind } => {
                 let change = kind.inject(image, func, offset)?;
                 Ok(Injected { code: None, change })
@@ -335,8 +307,18 @@ fn places_of(image: &Image, instruction: &str) -> Vec<(FuncIdx, WasmOffset)> {
 }
 
 fn code_kind(text: &str, name: &str) -> Result<CodeFault, CommandError> {
-    CodeFault::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = CodeFault::ALL.iter().map(|kind| kind.name()).collect();
+    one_of(text, name, &CodeFault::ALL, |kind| kind.name())
+}
+
+/// The kind of that name.
+fn one_of<K: Copy>(
+    text: &str,
+    name: &str,
+    all: &[K],
+    name_of: impl Fn(K) -> &'static str,
+) -> Result<K, CommandError> {
+    all.iter().copied().find(|kind| name_of(*kind) == name).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|kind| name_of(*kind)).collect();
         CommandError::input(format_args!(
             "--inject {text}: no kind {name}; there are {}",
             names.join(", ")
@@ -480,129 +462,9 @@ fn patch(image: &mut Image, at: CodeOffset, bytes: &[u8]) -> Result<(), CommandE
     Ok(())
 }
 
-/// Another location for a slot, as a wrong map of a function with these
-/// expressions would have it; `None` when it has none.
-pub fn displaced(location: Location, expressions: &[Expression]) -> Option<Location> {
-    Some(match location {
-        // Not rsp and not rbp: their neighbours instead.
-        Location::Register(DwarfReg(number)) if number < 16 => {
-            let next = (number + 1) % 16;
-            Location::Register(DwarfReg(if matches!(next, 6 | 7) { 8 } else { next }))
-        }
-        Location::Register(DwarfReg(number)) => {
-            Location::Register(DwarfReg(17 + (number - 17 + 1) % 16))
-        }
-        Location::CfaOffset(offset) => Location::CfaOffset(offset - 8),
-        Location::Constant(cell) => Location::Constant(Cell(cell.0 ^ 1)),
-        // Where something is that it is computed from.
-        Location::Derived(index) => match expressions.get(index.index())?.inputs().next()? {
-            Input::Register(register) => Location::Register(register),
-            Input::Frame(offset) => Location::CfaOffset(offset),
-        },
-        Location::Unavailable(_) => return None,
-    })
-}
-
-/// The bytes of a changed instruction, as long as the old one; `None` when the
-/// kind does not apply or the result would not fit.
-pub fn mutate(old: &Instruction, kind: CodeFault) -> Option<Vec<u8>> {
-    // Frames and stacks stay intact: those faults end in a crash, not in a
-    // wrong value.
-    if touches_stack(old) || old.mnemonic() == Mnemonic::Nop || old.mnemonic() == Mnemonic::Ud2 {
-        return None;
-    }
-    if kind == CodeFault::Drop {
-        return (old.flow_control() == FlowControl::Next).then(|| pad(Vec::new(), old.len()));
-    }
-    let mut new = *old;
-    match kind {
-        CodeFault::Operand => change_source(&mut new)?,
-        CodeFault::Destination => {
-            let plain = old.op_count() >= 1 && old.op0_kind() == OpKind::Register;
-            let writes = !matches!(
-                old.mnemonic(),
-                Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Ucomisd | Mnemonic::Ucomiss
-            );
-            if !plain || !writes || old.flow_control() != FlowControl::Next {
-                return None;
-            }
-            new.set_op0_register(neighbour(old.op0_register())?);
-        }
-        CodeFault::Extension => new.set_code(other_extension(old.code())?),
-        CodeFault::Swap => {
-            let registers = old.op_count() == 2
-                && old.op0_kind() == OpKind::Register
-                && old.op1_kind() == OpKind::Register;
-            let commutes = matches!(old.mnemonic(), Mnemonic::Test | Mnemonic::Xchg);
-            let same_class = old.op0_register().size() == old.op1_register().size();
-            if !registers || commutes || !same_class || old.op0_register() == old.op1_register() {
-                return None;
-            }
-            new.set_op0_register(old.op1_register());
-            new.set_op1_register(old.op0_register());
-        }
-        CodeFault::Constant => {
-            let at = (0..old.op_count()).find(|op| is_immediate(old.op_kind(*op)))?;
-            if old.flow_control() != FlowControl::Next {
-                return None;
-            }
-            let value = old.immediate(at).wrapping_add(1);
-            new.try_set_immediate_u64(at, value).ok()?;
-        }
-        CodeFault::Displacement => {
-            let memory = (0..old.op_count()).any(|op| old.op_kind(op) == OpKind::Memory);
-            if !memory
-                || old.memory_base() == Register::RIP
-                || old.mnemonic() == Mnemonic::Lea && old.memory_displ_size() == 0
-            {
-                return None;
-            }
-            let by = if old.memory_displ_size() == 0 { 1 } else { 8 };
-            new.set_memory_displacement64(old.memory_displacement64().wrapping_add(by));
-            if old.memory_displ_size() == 0 {
-                new.set_memory_displ_size(1);
-            }
-        }
-        CodeFault::Condition => {
-            if old.condition_code() == ConditionCode::None {
-                return None;
-            }
-            new.negate_condition_code();
-        }
-        CodeFault::Operation => new.set_code(other_operation(old.code())?),
-        CodeFault::Width => new = narrowed(old)?,
-        CodeFault::Scale => {
-            if old.memory_index() == Register::None {
-                return None;
-            }
-            new.set_memory_index_scale(if old.memory_index_scale() == 1 { 2 } else { 1 });
-        }
-        CodeFault::Drop => return None,
-    }
-    let mut encoder = Encoder::new(64);
-    encoder.encode(&new, old.ip()).ok()?;
-    let bytes = encoder.take_buffer();
-    let changed = bytes.len() <= old.len();
-    let again = Decoder::with_ip(64, &bytes, old.ip(), DecoderOptions::NONE).decode();
-    (changed && !again.is_invalid() && again != *old).then(|| pad(bytes, old.len()))
-}
-
 fn pad(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
     bytes.resize(length, 0x90);
     bytes
-}
-
-fn touches_stack(instruction: &Instruction) -> bool {
-    let stack =
-        |register: Register| matches!(register.full_register(), Register::RSP | Register::RBP);
-    let writes_stack = instruction.op_count() > 0
-        && instruction.op0_kind() == OpKind::Register
-        && stack(instruction.op0_register());
-    writes_stack
-        || matches!(
-            instruction.mnemonic(),
-            Mnemonic::Push | Mnemonic::Pop | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Leave
-        )
 }
 
 fn stores_to_frame(instruction: &Instruction) -> bool {
@@ -610,248 +472,4 @@ fn stores_to_frame(instruction: &Instruction) -> bool {
         && instruction.op0_kind() == OpKind::Memory
         && matches!(instruction.memory_base(), Register::RSP | Register::RBP)
         && instruction.memory_index() == Register::None
-}
-
-fn is_immediate(kind: OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::Immediate8
-            | OpKind::Immediate16
-            | OpKind::Immediate32
-            | OpKind::Immediate64
-            | OpKind::Immediate8to16
-            | OpKind::Immediate8to32
-            | OpKind::Immediate8to64
-            | OpKind::Immediate32to64
-    )
-}
-
-/// The last register that is only read becomes another.
-fn change_source(new: &mut Instruction) -> Option<()> {
-    let count = new.op_count();
-    let at = (1..count).rev().find(|op| new.op_kind(*op) == OpKind::Register)?;
-    new.set_op_register(at, neighbour(new.op_register(at))?);
-    Some(())
-}
-
-/// Another register of the same class that needs no longer encoding; never one
-/// that holds the frame.
-fn neighbour(register: Register) -> Option<Register> {
-    const GROUPS: [&[Register]; 6] = [
-        &[Register::RAX, Register::RCX, Register::RDX, Register::RBX, Register::RSI, Register::RDI],
-        &[Register::EAX, Register::ECX, Register::EDX, Register::EBX, Register::ESI, Register::EDI],
-        &[
-            Register::R8,
-            Register::R9,
-            Register::R10,
-            Register::R11,
-            Register::R12,
-            Register::R13,
-            Register::R14,
-            Register::R15,
-        ],
-        &[
-            Register::R8D,
-            Register::R9D,
-            Register::R10D,
-            Register::R11D,
-            Register::R12D,
-            Register::R13D,
-            Register::R14D,
-            Register::R15D,
-        ],
-        &[
-            Register::XMM0,
-            Register::XMM1,
-            Register::XMM2,
-            Register::XMM3,
-            Register::XMM4,
-            Register::XMM5,
-            Register::XMM6,
-            Register::XMM7,
-        ],
-        &[
-            Register::XMM8,
-            Register::XMM9,
-            Register::XMM10,
-            Register::XMM11,
-            Register::XMM12,
-            Register::XMM13,
-            Register::XMM14,
-            Register::XMM15,
-        ],
-    ];
-    GROUPS.iter().find_map(|group| {
-        let at = group.iter().position(|other| *other == register)?;
-        Some(group[(at + 1) % group.len()])
-    })
-}
-
-fn pair(code: Code, pairs: &[(Code, Code)]) -> Option<Code> {
-    pairs.iter().find_map(|(a, b)| match code {
-        _ if code == *a => Some(*b),
-        _ if code == *b => Some(*a),
-        _ => None,
-    })
-}
-
-fn other_extension(code: Code) -> Option<Code> {
-    pair(
-        code,
-        &[
-            (Code::Movzx_r32_rm8, Code::Movsx_r32_rm8),
-            (Code::Movzx_r32_rm16, Code::Movsx_r32_rm16),
-            (Code::Movzx_r64_rm8, Code::Movsx_r64_rm8),
-            (Code::Movzx_r64_rm16, Code::Movsx_r64_rm16),
-            (Code::Movsxd_r64_rm32, Code::Mov_r64_rm64),
-        ],
-    )
-}
-
-fn other_operation(code: Code) -> Option<Code> {
-    pair(
-        code,
-        &[
-            (Code::Add_rm32_r32, Code::Sub_rm32_r32),
-            (Code::Add_rm64_r64, Code::Sub_rm64_r64),
-            (Code::Add_r32_rm32, Code::Sub_r32_rm32),
-            (Code::Add_r64_rm64, Code::Sub_r64_rm64),
-            (Code::Add_rm32_imm8, Code::Sub_rm32_imm8),
-            (Code::Add_rm64_imm8, Code::Sub_rm64_imm8),
-            (Code::Add_rm32_imm32, Code::Sub_rm32_imm32),
-            (Code::Add_rm64_imm32, Code::Sub_rm64_imm32),
-            (Code::And_rm32_r32, Code::Or_rm32_r32),
-            (Code::And_rm64_r64, Code::Or_rm64_r64),
-            (Code::And_r32_rm32, Code::Or_r32_rm32),
-            (Code::And_r64_rm64, Code::Or_r64_rm64),
-            (Code::And_rm32_imm8, Code::Or_rm32_imm8),
-            (Code::And_rm64_imm8, Code::Or_rm64_imm8),
-            (Code::And_rm32_imm32, Code::Or_rm32_imm32),
-            (Code::Xor_r32_rm32, Code::Add_r32_rm32),
-            (Code::Shl_rm32_CL, Code::Shr_rm32_CL),
-            (Code::Shl_rm64_CL, Code::Shr_rm64_CL),
-            (Code::Shl_rm32_imm8, Code::Shr_rm32_imm8),
-            (Code::Shl_rm64_imm8, Code::Shr_rm64_imm8),
-            (Code::Sar_rm32_CL, Code::Shr_rm32_CL),
-            (Code::Sar_rm32_imm8, Code::Shr_rm32_imm8),
-            (Code::Rol_rm32_CL, Code::Ror_rm32_CL),
-            (Code::Addsd_xmm_xmmm64, Code::Subsd_xmm_xmmm64),
-            (Code::Mulsd_xmm_xmmm64, Code::Divsd_xmm_xmmm64),
-            (Code::Addss_xmm_xmmm32, Code::Subss_xmm_xmmm32),
-            (Code::Mulss_xmm_xmmm32, Code::Divss_xmm_xmmm32),
-            (Code::VEX_Vaddsd_xmm_xmm_xmmm64, Code::VEX_Vsubsd_xmm_xmm_xmmm64),
-            (Code::VEX_Vmulsd_xmm_xmm_xmmm64, Code::VEX_Vdivsd_xmm_xmm_xmmm64),
-            (Code::VEX_Vaddss_xmm_xmm_xmmm32, Code::VEX_Vsubss_xmm_xmm_xmmm32),
-            (Code::VEX_Vmulss_xmm_xmm_xmmm32, Code::VEX_Vdivss_xmm_xmm_xmmm32),
-            (Code::VEX_Vpaddb_xmm_xmm_xmmm128, Code::VEX_Vpsubb_xmm_xmm_xmmm128),
-            (Code::Paddb_xmm_xmmm128, Code::Psubb_xmm_xmmm128),
-            (Code::VEX_Vpaddw_xmm_xmm_xmmm128, Code::VEX_Vpsubw_xmm_xmm_xmmm128),
-            (Code::Paddw_xmm_xmmm128, Code::Psubw_xmm_xmmm128),
-            (Code::VEX_Vpaddd_xmm_xmm_xmmm128, Code::VEX_Vpsubd_xmm_xmm_xmmm128),
-            (Code::Paddd_xmm_xmmm128, Code::Psubd_xmm_xmmm128),
-            (Code::VEX_Vpaddq_xmm_xmm_xmmm128, Code::VEX_Vpsubq_xmm_xmm_xmmm128),
-            (Code::Paddq_xmm_xmmm128, Code::Psubq_xmm_xmmm128),
-            (Code::VEX_Vpand_xmm_xmm_xmmm128, Code::VEX_Vpor_xmm_xmm_xmmm128),
-            (Code::Pand_xmm_xmmm128, Code::Por_xmm_xmmm128),
-            (Code::VEX_Vpcmpeqb_xmm_xmm_xmmm128, Code::VEX_Vpcmpgtb_xmm_xmm_xmmm128),
-            (Code::Pcmpeqb_xmm_xmmm128, Code::Pcmpgtb_xmm_xmmm128),
-            (Code::VEX_Vpcmpeqd_xmm_xmm_xmmm128, Code::VEX_Vpcmpgtd_xmm_xmm_xmmm128),
-            (Code::Pcmpeqd_xmm_xmmm128, Code::Pcmpgtd_xmm_xmmm128),
-            (Code::VEX_Vpminsw_xmm_xmm_xmmm128, Code::VEX_Vpmaxsw_xmm_xmm_xmmm128),
-            (Code::Pminsw_xmm_xmmm128, Code::Pmaxsw_xmm_xmmm128),
-            (Code::VEX_Vaddps_xmm_xmm_xmmm128, Code::VEX_Vsubps_xmm_xmm_xmmm128),
-            (Code::Addps_xmm_xmmm128, Code::Subps_xmm_xmmm128),
-            (Code::VEX_Vaddpd_xmm_xmm_xmmm128, Code::VEX_Vsubpd_xmm_xmm_xmmm128),
-            (Code::Addpd_xmm_xmmm128, Code::Subpd_xmm_xmmm128),
-            (Code::VEX_Vmulps_xmm_xmm_xmmm128, Code::VEX_Vdivps_xmm_xmm_xmmm128),
-            (Code::Mulps_xmm_xmmm128, Code::Divps_xmm_xmmm128),
-            (Code::VEX_Vminps_xmm_xmm_xmmm128, Code::VEX_Vmaxps_xmm_xmm_xmmm128),
-            (Code::Minps_xmm_xmmm128, Code::Maxps_xmm_xmmm128),
-            (Code::VEX_Vpunpcklbw_xmm_xmm_xmmm128, Code::VEX_Vpunpckhbw_xmm_xmm_xmmm128),
-            (Code::Punpcklbw_xmm_xmmm128, Code::Punpckhbw_xmm_xmmm128),
-            (Code::VEX_Vpacksswb_xmm_xmm_xmmm128, Code::VEX_Vpackuswb_xmm_xmm_xmmm128),
-            (Code::Packsswb_xmm_xmmm128, Code::Packuswb_xmm_xmmm128),
-            (Code::Lzcnt_r32_rm32, Code::Tzcnt_r32_rm32),
-            (Code::Lzcnt_r64_rm64, Code::Tzcnt_r64_rm64),
-        ],
-    )
-}
-
-/// The 32-bit form of a 64-bit instruction on registers.
-fn narrowed(old: &Instruction) -> Option<Instruction> {
-    let code = match old.code() {
-        Code::Mov_r64_rm64 => Code::Mov_r32_rm32,
-        Code::Mov_rm64_r64 => Code::Mov_rm32_r32,
-        Code::Add_r64_rm64 => Code::Add_r32_rm32,
-        Code::Add_rm64_r64 => Code::Add_rm32_r32,
-        Code::Sub_r64_rm64 => Code::Sub_r32_rm32,
-        Code::Sub_rm64_r64 => Code::Sub_rm32_r32,
-        Code::And_r64_rm64 => Code::And_r32_rm32,
-        Code::Or_r64_rm64 => Code::Or_r32_rm32,
-        Code::Xor_r64_rm64 => Code::Xor_r32_rm32,
-        Code::Imul_r64_rm64 => Code::Imul_r32_rm32,
-        Code::Shl_rm64_imm8 => Code::Shl_rm32_imm8,
-        Code::Shr_rm64_imm8 => Code::Shr_rm32_imm8,
-        Code::Cmp_r64_rm64 => Code::Cmp_r32_rm32,
-        Code::Cmp_rm64_r64 => Code::Cmp_rm32_r32,
-        _ => return None,
-    };
-    let mut new = *old;
-    new.set_code(code);
-    for op in 0..old.op_count() {
-        if old.op_kind(op) == OpKind::Register {
-            new.set_op_register(op, old.op_register(op).full_register32());
-        }
-    }
-    Some(new)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(bytes: &[u8]) -> Instruction {
-        Decoder::with_ip(64, bytes, 0x40_1000, DecoderOptions::NONE).decode()
-    }
-
-    fn text(bytes: &[u8]) -> String {
-        one(bytes).to_string()
-    }
-
-    #[test]
-    fn each_kind_makes_a_valid_instruction_of_the_same_length() {
-        // add eax,ecx; mov rax,[rdi+rcx*4+8]; jl; movsxd rax,ecx; add eax,5
-        let cases: [(&[u8], CodeFault, &str); 6] = [
-            (&[0x01, 0xc8], CodeFault::Operation, "sub eax,ecx"),
-            (&[0x01, 0xc8], CodeFault::Swap, "add ecx,eax"),
-            (&[0x48, 0x8b, 0x44, 0x8f, 0x08], CodeFault::Displacement, "mov rax,[rdi+rcx*4+10h]"),
-            (&[0x48, 0x8b, 0x44, 0x8f, 0x08], CodeFault::Scale, "mov rax,[rdi+rcx+8]"),
-            (&[0x7c, 0x10], CodeFault::Condition, "jge short 0000000000401012h"),
-            (&[0x83, 0xc0, 0x05], CodeFault::Constant, "add eax,6"),
-        ];
-        for (bytes, kind, expected) in cases {
-            let new = mutate(&one(bytes), kind).unwrap_or_else(|| panic!("{kind:?}"));
-            assert_eq!(new.len(), bytes.len());
-            assert_eq!(text(&new), expected);
-        }
-    }
-
-    #[test]
-    fn the_stack_stays_intact() {
-        // push rbp; sub rsp,16
-        for bytes in [&[0x55][..], &[0x48, 0x83, 0xec, 0x10]] {
-            for kind in CodeFault::ALL {
-                assert_eq!(mutate(&one(bytes), kind), None, "{kind:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_displaced_location_is_another_one() {
-        for number in (0..16).chain(17..33).filter(|n| !matches!(n, 6 | 7)) {
-            let old = Location::Register(DwarfReg(number));
-            let new = displaced(old, &[]);
-            assert!(new.is_some() && new != Some(old));
-        }
-    }
 }

@@ -5,7 +5,7 @@ mod common;
 use dwarf_map::Location;
 use std::time::Duration;
 use wdiff::fuzz::{Wishes, case, case_of_bytes, run_case, try_bytes};
-use wdiff::inject::displaced;
+use wdiff::inject::map::displaced;
 use wdiff::lockstep::stops::Control;
 
 #[test]

@@ -35,9 +35,14 @@ fn program(scratch: &Path) -> OsString {
     path.into()
 }
 
-/// Offset of the instruction whose listing contains `text`.
-fn offset_of(scratch: &Path, text: &str) -> u32 {
-    let bytes = wat::parse_str(PROGRAM).expect("a module");
+/// Offset of the instruction of [`PROGRAM`] whose name begins so.
+fn offset_of(text: &str) -> u32 {
+    offset_in(PROGRAM, text)
+}
+
+/// Offset of the first instruction of a module whose name begins so.
+fn offset_in(program: &str, text: &str) -> u32 {
+    let bytes = wat::parse_str(program).expect("a module");
     for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
         let wasmparser::Payload::CodeSectionEntry(body) = payload.expect("a module") else {
             continue;
@@ -49,7 +54,7 @@ fn offset_of(scratch: &Path, text: &str) -> u32 {
             }
         }
     }
-    panic!("no {text} in {}", scratch.display())
+    panic!("no {text} in {program}")
 }
 
 fn inject(fault: &str, scratch: &Path) -> Ran {
@@ -62,7 +67,7 @@ fn inject(fault: &str, scratch: &Path) -> Ran {
 #[test]
 fn a_code_fault_is_reported_behind_its_instruction() {
     let scratch = common::scratch();
-    let at = offset_of(scratch.path(), "I32Sub");
+    let at = offset_of("I32Sub");
     for kind in ["operation", "drop", "constant"] {
         let ran = inject(&format!("code:fac:{at:#x}:{kind}"), scratch.path());
         assert_eq!(ran.code, Some(1), "{kind}: {}", ran.stderr);
@@ -83,7 +88,7 @@ fn a_code_fault_is_reported_behind_its_instruction() {
 #[test]
 fn a_store_gone_wrong_is_reported_at_it_or_behind_it() {
     let scratch = common::scratch();
-    let at = offset_of(scratch.path(), "I32Store");
+    let at = offset_of("I32Store");
     let mut kinds = Vec::new();
     for kind in ["displacement", "destination", "drop"] {
         let ran = inject(&format!("code:#0:{at}:{kind}"), scratch.path());
@@ -101,7 +106,7 @@ fn a_store_gone_wrong_is_reported_at_it_or_behind_it() {
 #[test]
 fn a_map_fault_is_reported_at_its_boundary() {
     let scratch = common::scratch();
-    let at = offset_of(scratch.path(), "I32Mul");
+    let at = offset_of("I32Mul");
     for slot in ["local0", "stack0", "2"] {
         let ran = inject(&format!("map:fac:{at}:{slot}"), scratch.path());
         assert_eq!(ran.code, Some(1), "{slot}: {}", ran.stderr);
@@ -112,9 +117,37 @@ fn a_map_fault_is_reported_at_its_boundary() {
 }
 
 #[test]
+fn an_anchor_that_is_wrong_is_reported_where_execution_comes_to_it() {
+    let scratch = common::scratch();
+    let [mul, store] = ["I32Mul", "I32Store"].map(offset_of);
+    for (fault, kind) in [
+        (format!("boundary:fac:{mul}:missing"), DivergenceKind::Sandbox),
+        (format!("boundary:fac:{mul}:swapped"), DivergenceKind::ControlFlow),
+    ] {
+        let ran = inject(&fault, scratch.path());
+        assert_eq!(ran.code, Some(1), "{fault}: {}", ran.stderr);
+        let found = ran.report.and_then(|report| report.divergence).expect("a divergence");
+        assert_eq!(found.kind, kind, "{fault}");
+        // The last boundary at which both were.
+        assert!(found.offset < Some(mul) && found.offset > Some(mul - 4), "{:?}", found.offset);
+    }
+    // Opt none keeps what is not wanted at once in the frame.
+    let ran = inject(&format!("frame:fac:{store}:cfa"), scratch.path());
+    let divergence = ran.report.and_then(|report| report.divergence);
+    assert!(ran.code == Some(0) || divergence.is_some(), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("frame address register 6 +16 -> register 6 +24"),
+        "{}",
+        ran.stderr
+    );
+}
+
+const SHAPES: &str = "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, boundary:FUNC:OFFSET:KIND, frame:FUNC:OFFSET:cfa, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND";
+
+#[test]
 fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
     let scratch = common::scratch();
-    let at = offset_of(scratch.path(), "I32Mul");
+    let at = offset_of("I32Mul");
     let refused = |fault: &str| -> (Option<i32>, String) {
         let Output { status, stderr, .. } = common::wdiff()
             .args(["run", "--inject", fault])
@@ -125,18 +158,11 @@ fn a_fault_that_is_none_is_refused_with_what_would_be_one() {
         (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     };
     for (fault, says) in [
-        (
-            "",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
-        ),
-        (
-            "code",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
-        ),
-        (
-            "data:fac:64:drop",
-            "code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND",
-        ),
+        ("", SHAPES),
+        ("code", SHAPES),
+        ("data:fac:64:drop", SHAPES),
+        (&format!("frame:fac:{at}:size"), SHAPES),
+        (&format!("boundary:fac:{at}:gone"), "missing, swapped"),
         (&format!("code:fac:{at}:explode"), "operand, destination, drop, extension"),
         (&format!("code:fac:{at}:scale"), "possible there: "),
         (&format!("code:fac:{}:drop", at + 1000), "the nearest is"),

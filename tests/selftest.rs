@@ -80,6 +80,55 @@ fn a_fault_can_be_run_again_by_the_command_line_given() {
     assert_eq!(status.status.code(), Some(1), "{}", String::from_utf8_lossy(&status.stderr));
 }
 
+/// In a loop the place of a fault is come to again before what the first time left is
+/// gone. Those times count: else the judge dates the effect a hundred boundaries too
+/// early, and the report is called late.
+#[test]
+fn an_effect_in_a_loop_is_dated_where_it_is() {
+    let scratch = common::scratch();
+    let fault = "code:#7:0x380:constant";
+    let args = ["--opt", "speed", "--fault", fault, "throw-vectors"];
+    let (code, report) = selftest(&args, scratch.path());
+    let counted = section(&report);
+    assert_eq!((code, counted.faults[0].outcome), (Some(0), SelftestOutcome::Caught));
+    assert_eq!(counted.faults[0].delay, Some(0));
+}
+
+/// Stores to what code only reads, the address of a table or its size. Nobody looks there
+/// at each stop: in the end it is seen, and a second run finds out where it was spoilt.
+#[test]
+fn wild_stores_are_found_where_they_are_made() {
+    let scratch = common::scratch();
+    for (options, fault, program) in [
+        (&["--opt", "speed"][..], "code:#4:0x1a8:store", "vectors"),
+        (&["--opt", "speed"], "code:#4:0xd8:store", "multi-results"),
+        (&["--stable", "calls"], "code:#2:0xb4:store", "globals"),
+        (&["--stable", "calls"], "code:#22:0x6a5:store", "throw-tail"),
+        (&["--stable", "calls"], "code:#9:0x408:store", "throw-rethrow"),
+    ] {
+        let (code, report) =
+            selftest(&[options, &["--fault", fault, program]].concat(), scratch.path());
+        let tried = &section(&report).faults[0];
+        let effect = tried.effect.as_deref().unwrap_or_default();
+        assert!(effect.contains("instance data"), "{tried:#?}");
+        assert_eq!((code, tried.delay), (Some(0), Some(0)), "{tried:#?}");
+    }
+}
+
+#[test]
+fn faults_of_each_sort_are_judged() {
+    let scratch = common::scratch();
+    let args = ["--stable", "calls", "--seed", "5", "--count", "36", "fib", "even", "globals"];
+    let (code, report) = selftest(&args, scratch.path());
+    let counted = section(&report);
+    assert_eq!((code, counted.caught), (Some(0), counted.effective), "{:#?}", counted.faults);
+    for sort in ["code:store", "boundary:missing", "boundary:swapped", "frame:cfa"] {
+        assert!(counted.kinds.iter().any(|kind| kind.kind == sort), "{sort}: {counted:#?}");
+    }
+    let sorts = counted.kinds.iter().filter(|kind| kind.kind.starts_with("stable:"));
+    assert_eq!(sorts.filter(|kind| kind.caught > 0).count(), 4, "{:#?}", counted.kinds);
+}
+
 #[test]
 fn the_text_is_a_table() {
     let output = common::wdiff()
@@ -106,6 +155,9 @@ fn what_cannot_be_tried_is_refused() {
         (&["--format", "html", "fib"], 3, "html"),
         (&["--anchors", "srcloc", "fib"], 3, "srcloc"),
         (&["files"], 3, "directories"),
+        (&["--fault", "label:fib:0x2b:0", "fib"], 3, "no judge"),
+        (&["--fault", "every:i32.add:swap", "fib"], 3, "no judge"),
+        (&["--fault", "every:i32.add:swap"], 2, "PROG"),
         (&["traps/active-data-out-of-bounds"], 3, "without any fault"),
     ] {
         let output = common::wdiff().arg("selftest").args(args).output().expect("wdiff starts");

@@ -6,7 +6,7 @@ use reports::Verdict;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
-use wdiff::inject::CodeFault;
+use wdiff::inject::code::CodeFault;
 
 const LEVELS: [&str; 2] = ["none", "speed"];
 

@@ -22,6 +22,7 @@ fn main() {
         }
     }
     trials.push(Trial::test("each choice has more", choices));
+    trials.push(Trial::test("polls with nothing between them", neighbours));
     trials.push(Trial::test("the ordinary path", ordinary));
     trials.push(Trial::test("deep recursion is walked now and then", deep));
     trials.push(Trial::test("what can be wrong is reported", faults));
@@ -121,6 +122,46 @@ fn kinds(options: &[&str], call: &[&str]) -> Result<(Option<i32>, Report), Faile
     let mut args: Vec<OsString> = vec![path.into(), "--invoke".into(), call[0].into(), "--".into()];
     args.extend(call[1..].iter().map(OsString::from));
     run(&args, options)
+}
+
+/// Loops within loops: at their headers, and at the entry before them, nothing
+/// happens between one stable point and the next.
+const NEIGHBOURS: &str = r#"(module
+  (func (export "run") (param $n i32) (result i32) (local $s i32) (local $c i32)
+    (loop $outer
+      (loop $middle
+        (loop $inner
+          (block (block (local.set $s (i32.add (local.get $s) (local.get $n)))))
+          (br_if $inner (i32.and (local.tee $c (i32.add (local.get $c) (i32.const 1))) (i32.const 1))))
+        (br_if $middle (i32.and (local.get $c) (i32.const 2))))
+      (br_if $outer (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $s)))"#;
+
+/// None of them may be taken for its neighbour, or go with it.
+fn neighbours() -> Result<(), Failed> {
+    let scratch = common::scratch();
+    let path = scratch.path().join("neighbours.wat");
+    std::fs::write(&path, NEIGHBOURS)?;
+    let args: Vec<OsString> = [path.as_os_str(), "--invoke".as_ref(), "run".as_ref()]
+        .into_iter()
+        .chain(["--", "9"].map(AsRef::as_ref))
+        .map(OsString::from)
+        .collect();
+    for stable in ["loops", "labels"] {
+        let mut met = None;
+        for opt in ["none", "speed"] {
+            for anchors in ["trap", "srcloc"] {
+                let options =
+                    ["--opt", opt, "--anchors", anchors, "--stable", stable, "--paranoid"];
+                let report = matched(run(&args, &options)?)?;
+                let s = report.stable_points;
+                let found = (s.r#static, s.executed);
+                demand(s.executed == s.full && s.executed > 30, || format!("{options:?}: {s:?}"))?;
+                demand(*met.get_or_insert(found) == found, || format!("{options:?}: {found:?}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn choices() -> Result<(), Failed> {

@@ -357,6 +357,27 @@ mod tests {
     }
 
     #[test]
+    fn a_poll_without_a_path_leads_to_its_trap() {
+        // nop; ret | ud2
+        let code = code(0x85, 2, &[0x90, 0xc3, 0x0f, 0x0b]);
+        let lone = [Some(0), None, None];
+        let poll = Poll::find(Isa::X86_64, &code, lone).expect("found").expect("code");
+        assert_eq!((poll.start, poll.looks, poll.branch, poll.next), (0, 0, 4, 10));
+        assert_eq!((poll.cold, poll.trap), (12, 12));
+        let mut silent = code.clone();
+        poll.silence(&mut silent).expect("in the code");
+        assert_eq!(silent[..10], nops(10));
+        assert_eq!(silent[10..], code[10..]);
+        // A branch around the trap, and one past it, are no such polls.
+        for (branch, behind) in [(0x84, [0x0f, 0x0b, 0xc3, 0x90]), (0x85, [0xc3, 0x90, 0x0f, 0x0b])]
+        {
+            let distance = if branch == 0x84 { 2 } else { 1 };
+            let code = self::code(branch, distance, &behind);
+            assert!(Poll::find(Isa::X86_64, &code, lone).is_err());
+        }
+    }
+
+    #[test]
     fn what_is_no_poll_is_refused() {
         let ret = [0xc3];
         assert!(Poll::find(Isa::X86_64, &ret, [Some(0), Some(0), Some(0)]).is_err());

@@ -3,7 +3,8 @@
 //! That code belongs to no Wasm instruction, so a fault in it is named by its
 //! number: among the native instructions, in their order, that it can be done to.
 
-use super::{CodeFault, Injected, change, decode, mutate};
+use super::code::{CodeFault, mutate};
+use super::{Injected, change, decode};
 use crate::error::CommandError;
 use aot_backend::Image;
 use iced_x86::Instruction;

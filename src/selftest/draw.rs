@@ -7,7 +7,11 @@
 //! faults that can be put there.
 
 use super::prepare::Prepared;
-use crate::inject::{CodeFault, Fault, displaced, instructions_of, mutate};
+use crate::error::CommandError;
+use crate::inject::code::{CodeFault, mutate};
+use crate::inject::map::{BoundaryFault, anchored_after, displaced, frame_size};
+use crate::inject::stable::StableFault;
+use crate::inject::{Fault, instructions_of};
 use crate::lockstep::plan::BoundaryId;
 use corpus::SplitMix64;
 use dwarf_map::Location;
@@ -30,14 +34,6 @@ pub enum PlaceKind {
 }
 
 impl PlaceKind {
-    const ALL: [PlaceKind; 5] = [
-        PlaceKind::Register,
-        PlaceKind::Frame,
-        PlaceKind::Vector,
-        PlaceKind::Constant,
-        PlaceKind::Derived,
-    ];
-
     fn of(location: Location) -> Option<PlaceKind> {
         match location {
             Location::Register(reg) if reg.0 < 16 => Some(PlaceKind::Register),
@@ -60,6 +56,55 @@ impl PlaceKind {
     }
 }
 
+/// A fault that leaves the code as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MapFault {
+    /// A slot is said to be elsewhere.
+    Place(PlaceKind),
+    /// An anchor is wrong.
+    Boundary(BoundaryFault),
+    /// Frames are found in the wrong place.
+    Frame,
+    /// A stable point is wrong.
+    Stable(StableFault),
+}
+
+impl MapFault {
+    const ALL: [MapFault; 12] = [
+        MapFault::Place(PlaceKind::Register),
+        MapFault::Place(PlaceKind::Frame),
+        MapFault::Place(PlaceKind::Vector),
+        MapFault::Place(PlaceKind::Constant),
+        MapFault::Place(PlaceKind::Derived),
+        MapFault::Boundary(BoundaryFault::Missing),
+        MapFault::Boundary(BoundaryFault::Swapped),
+        MapFault::Frame,
+        MapFault::Stable(StableFault::Dropped),
+        MapFault::Stable(StableFault::Unpolled),
+        MapFault::Stable(StableFault::Missing),
+        MapFault::Stable(StableFault::Poll),
+    ];
+
+    /// Its row in the table.
+    fn name(self) -> String {
+        match self {
+            MapFault::Place(place) => place.name().to_owned(),
+            MapFault::Boundary(kind) => format!("boundary:{}", kind.name()),
+            MapFault::Frame => "frame:cfa".to_owned(),
+            MapFault::Stable(kind) => format!("stable:{}", kind.name()),
+        }
+    }
+
+    fn fault(self, func: FuncIdx, offset: WasmOffset, slot: SlotIdx) -> Fault {
+        match self {
+            MapFault::Place(_) => Fault::Map { func, offset, slot },
+            MapFault::Boundary(kind) => Fault::Boundary { func, offset, kind },
+            MapFault::Frame => Fault::Frame { func, offset },
+            MapFault::Stable(kind) => Fault::Stable { func, offset, kind },
+        }
+    }
+}
+
 /// A fault that was drawn.
 #[derive(Clone, Debug)]
 pub struct Drawn {
@@ -71,6 +116,45 @@ pub struct Drawn {
     pub at: BoundaryId,
     /// For a map fault, the wrong location.
     pub wrong: Option<Location>,
+}
+
+impl Drawn {
+    /// A fault that was named, not drawn.
+    ///
+    /// # Errors
+    /// Faults that nobody can judge: a location that is taken away is no wrong one, and a
+    /// cold path that nobody takes has no effect.
+    pub fn given(prepared: &Prepared, fault: Fault) -> Result<Drawn, CommandError> {
+        let unjudged = || {
+            CommandError::unsupported(format_args!("{fault}: there is no judge for such faults"))
+        };
+        let functions = &prepared.image.map.functions;
+        let found = fault.place().and_then(|(func, offset)| {
+            let function = functions.iter().position(|function| function.func == func)?;
+            let boundaries = &functions[function].boundaries;
+            let index = boundaries.iter().position(|boundary| boundary.offset == offset)?;
+            Some(BoundaryId { function: function as u32, index: index as u32 })
+        });
+        let at = found.ok_or_else(unjudged)?;
+        let function = &functions[at.function as usize];
+        let mut wrong = None;
+        let kind = match fault {
+            Fault::Code { kind, .. } => format!("code:{}", kind.name()),
+            Fault::Boundary { kind, .. } => MapFault::Boundary(kind).name(),
+            Fault::Frame { .. } => MapFault::Frame.name(),
+            Fault::Stable { kind, .. } if MapFault::ALL.contains(&MapFault::Stable(kind)) => {
+                MapFault::Stable(kind).name()
+            }
+            Fault::Map { slot, .. } => {
+                let locations = &function.boundaries[at.index as usize].locations;
+                let right = locations.get(slot.index()).copied().ok_or_else(unjudged)?;
+                wrong = displaced(right, &function.expressions);
+                PlaceKind::of(right).ok_or_else(unjudged)?.name().to_owned()
+            }
+            _ => return Err(unjudged()),
+        };
+        Ok(Drawn { fault, kind, at, wrong })
+    }
 }
 
 /// One fault that could be drawn.
@@ -119,24 +203,42 @@ impl Draw {
         })
     }
 
-    /// Draws a map fault; `None` when the program has none left.
+    /// Draws a fault that leaves the code as it is; `None` when the program has none left.
     pub fn map(&mut self, prepared: &Prepared) -> Option<Drawn> {
         let mut options = Vec::new();
+        let mut frames = BTreeMap::new();
         for at in executed(prepared) {
+            let (func, offset) = place(prepared, at);
             let function = &prepared.image.map.functions[at.function as usize];
-            let locations = &function.boundaries[at.index as usize].locations;
-            for (slot, location) in locations.iter().enumerate() {
+            let boundary = &function.boundaries[at.index as usize];
+            for (slot, location) in boundary.locations.iter().enumerate() {
                 if let (Some(kind), wrong @ Some(_)) =
                     (PlaceKind::of(*location), displaced(*location, &function.expressions))
                 {
-                    options.push(Choice { at, kind, slot: SlotIdx::from_index(slot), wrong });
+                    let (kind, slot) = (MapFault::Place(kind), SlotIdx::from_index(slot));
+                    options.push(Choice { at, kind, slot, wrong });
                 }
             }
+            let mut possible = |kind: MapFault, is: bool| {
+                let slot = SlotIdx::new(0);
+                options.extend(is.then_some(Choice { at, kind, slot, wrong: None }));
+            };
+            possible(MapFault::Boundary(BoundaryFault::Missing), true);
+            let next = anchored_after(&prepared.image, func, offset);
+            possible(MapFault::Boundary(BoundaryFault::Swapped), next.is_some());
+            let has_frame =
+                frames.entry(func).or_insert_with(|| frame_size(&prepared.image, func).is_some());
+            possible(MapFault::Frame, *has_frame);
+            if let Some(point) = function.stable_point(offset) {
+                possible(MapFault::Stable(StableFault::Dropped), true);
+                possible(MapFault::Stable(StableFault::Unpolled), true);
+                possible(MapFault::Stable(StableFault::Missing), !point.slots.is_empty());
+                possible(MapFault::Stable(StableFault::Poll), !point.armed.is_empty());
+            }
         }
-        let kind_name = |kind: PlaceKind| kind.name().to_string();
-        self.one_of(prepared, options, &PlaceKind::ALL, kind_name, |option, func, offset| {
-            Fault::Map { func, offset, slot: option.slot }
-        })
+        let fault =
+            |option: &Choice<MapFault>, func, offset| option.kind.fault(func, offset, option.slot);
+        self.one_of(prepared, options, &MapFault::ALL, MapFault::name, fault)
     }
 
     fn one_of<K: Copy + PartialEq>(
@@ -157,7 +259,7 @@ impl Draw {
             kinds.iter().copied().filter(|k| options.iter().any(|o| o.kind == *k)).collect();
         let kind = self.least(present, |kind| kind_name(*kind))?;
         options.retain(|option| option.kind == kind);
-        // An instruction counts per sort of fault: the two draws do not compete.
+        // An instruction counts per sort of fault: the draws do not compete.
         let sort = kind_name(kind).split(':').next().unwrap_or_default().to_string();
         let instruction =
             |option: &Choice<K>| format!("{sort} {}", instruction(prepared, option.at));

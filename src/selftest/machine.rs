@@ -69,6 +69,17 @@ pub enum Seen {
     Spent,
 }
 
+/// Native instructions stepped at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What ended it.
+    pub seen: Seen,
+    /// How many there were.
+    pub taken: u64,
+    /// How often the instruction asked about was the next one.
+    pub passed: u64,
+}
+
 /// What was done for a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -272,7 +283,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Steps to the next boundary or whatever comes before it, in at most
-    /// `most` steps; answers how many it took.
+    /// `most` steps, and counts how often it comes past `at`.
     ///
     /// # Errors
     /// What the host refuses.
@@ -280,18 +291,25 @@ impl<'a> Machine<'a> {
         &mut self,
         plan: &Plan,
         most: u64,
-    ) -> Result<(Seen, u64), CommandError> {
-        for taken in 1..=most {
-            let seen = self.step(plan)?;
-            if seen != Seen::Stepped {
-                return Ok((seen, taken));
+        at: CodeOffset,
+    ) -> Result<Span, CommandError> {
+        let at = at.at(self.text_address());
+        let mut span = Span { seen: Seen::Spent, taken: 0, passed: 0 };
+        while span.taken < most {
+            span.taken += 1;
+            span.seen = self.step(plan)?;
+            if span.seen != Seen::Stepped {
+                return Ok(span);
             }
             let pc = SubjectAddr::new(self.subject.regs().rip());
+            span.passed += u64::from(pc == at);
             if let Some(Site::Boundary(id)) = plan.site(pc) {
-                return Ok((Seen::Boundary(id), taken));
+                span.seen = Seen::Boundary(id);
+                return Ok(span);
             }
         }
-        Ok((Seen::Spent, most))
+        span.seen = Seen::Spent;
+        Ok(span)
     }
 
     /// Makes sense of a stop; `None` when it was nobody's.

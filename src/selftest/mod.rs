@@ -24,8 +24,10 @@ pub mod watchdog;
 
 use crate::cli::{BackendArgs, SelftestArgs};
 use crate::error::CommandError;
-use crate::inject::Injected;
+use crate::inject::map::{BoundaryFault, anchored_after};
+use crate::inject::{Fault, Injected};
 use crate::lockstep::follow::Requests;
+use crate::lockstep::plan::BoundaryId;
 use crate::lockstep::stops::Control;
 use crate::lockstep::{Ending, Finding};
 use crate::output;
@@ -36,7 +38,7 @@ use aot_backend::Image;
 use draw::{Draw, Drawn};
 use locate::locate;
 use machine::Machine;
-use prepare::{Candidate, PATIENCE, Prepared, prepare};
+use prepare::{Candidate, Prepared, prepare};
 use reports::{Report, SelftestFault, SelftestOutcome};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -75,6 +77,37 @@ struct Quota {
 
 fn run(args: &SelftestArgs, all: &Arc<Control>) -> Result<Report, CommandError> {
     let began = Instant::now();
+    let (used, faults) = match args.fault.as_slice() {
+        [] => drawn(args, all)?,
+        named => given(args, named, all)?,
+    };
+    Ok(report(args, began, &used, faults))
+}
+
+/// Tries faults that were named, each in each program.
+fn given(
+    args: &SelftestArgs,
+    named: &[String],
+    all: &Arc<Control>,
+) -> Result<(Vec<Prepared>, Vec<SelftestFault>), CommandError> {
+    let (mut used, mut faults) = (Vec::new(), Vec::new());
+    for program in &args.programs {
+        let prepared = prepare(&candidate(program)?, &args.backend, all)?;
+        for text in named {
+            let fault = Fault::parse(text, &prepared.program.module, &prepared.image)?;
+            let drawn = Drawn::given(&prepared, fault)?;
+            faults.push(attempt(&prepared, &drawn, &args.backend, all)?);
+        }
+        used.push(prepared);
+    }
+    Ok((used, faults))
+}
+
+/// Draws as many faults as are asked for and tries them.
+fn drawn(
+    args: &SelftestArgs,
+    all: &Arc<Control>,
+) -> Result<(Vec<Prepared>, Vec<SelftestFault>), CommandError> {
     let mut draw = Draw::new(args.seed);
     let candidates = candidates(args, &mut draw)?;
     let mut faults = Vec::new();
@@ -131,7 +164,7 @@ fn run(args: &SelftestArgs, all: &Arc<Control>) -> Result<Report, CommandError> 
             open.code, open.map
         )));
     }
-    Ok(report(args, began, &used, faults))
+    Ok((used, faults))
 }
 
 /// The programs, in an order of chance.
@@ -197,7 +230,7 @@ fn attempt(
     // open: the comparator saw it, and took it. When the report was due is not known then.
     if outcome == SelftestOutcome::Late
         && let Some(by) = due.by
-        && adopted_at(prepared, &image, by, all)?
+        && adopted_at(prepared, &image, by, all)? > adopted_at(prepared, &prepared.image, by, all)?
     {
         (outcome, delay) = (SelftestOutcome::Caught, None);
     }
@@ -230,7 +263,7 @@ fn attempt(
 fn said(prepared: &Prepared, image: &Image, all: &Arc<Control>) -> Result<Said, CommandError> {
     let session = Session { program: &prepared.program, image, calls: &prepared.calls };
     let control = Control::new();
-    let _watchdog = Watchdog::new(all, &[&control], PATIENCE);
+    let _watchdog = Watchdog::new(all, &[&control], prepared.patience);
     let mut world = World::replaying(prepared.log.clone(), false);
     // The oracle leads, so no more stops than those of the unchanged program.
     let max_stops = Some(prepared.trace.len() as u64 + 1);
@@ -256,23 +289,23 @@ fn said(prepared: &Prepared, image: &Image, all: &Arc<Control>) -> Result<Said, 
     })
 }
 
-/// Whether the comparator adopted a choice of the faulty image's at a stop.
+/// How many choices of an image's the comparator adopts at one stop.
 fn adopted_at(
     prepared: &Prepared,
     image: &Image,
     position: u64,
     all: &Arc<Control>,
-) -> Result<bool, CommandError> {
+) -> Result<u64, CommandError> {
     let session = Session { program: &prepared.program, image, calls: &prepared.calls };
     let control = Control::new();
-    let _watchdog = Watchdog::new(all, &[&control], PATIENCE);
+    let _watchdog = Watchdog::new(all, &[&control], prepared.patience);
     let adopted_in = |stops: u64| {
         let mut world = World::replaying(prepared.log.clone(), false);
         let requests = Requests { max_stops: Some(stops), ..Requests::default() };
         let executed = session.execute(&mut world, requests, &control)?;
         Ok::<u64, CommandError>(executed.stats.adoptions.values().sum())
     };
-    Ok(adopted_in(position + 1)? > adopted_in(position)?)
+    Ok(adopted_in(position + 1)?.saturating_sub(adopted_in(position)?))
 }
 
 fn in_short(finding: &Finding) -> String {
@@ -294,7 +327,7 @@ fn judge(
     let faulty = Session { program, image, calls };
     let places = Places::new(&prepared.image)?;
     let controls = [Control::new(), Control::new()];
-    let _watchdog = Watchdog::new(all, &[&controls[0], &controls[1]], PATIENCE);
+    let _watchdog = Watchdog::new(all, &[&controls[0], &controls[1]], prepared.patience);
     let [ours, theirs] = &controls;
     match (injected.code, drawn.wrong) {
         (Some((at, _)), _) => {
@@ -313,24 +346,66 @@ fn judge(
             Ok((effect, Due { from: when.reached, by: when.first }))
         }
         (None, Some(wrong)) => {
-            let crate::inject::Fault::Map { slot, .. } = drawn.fault else {
+            let Fault::Map { slot, .. } = drawn.fault else {
                 return Err(CommandError::bug("a map fault without a slot"));
             };
             let machine = Machine::new(&clean, log, ours)?;
             let effect = stepper::map(machine, &places, drawn.at, slot, wrong)?;
-            let Effect::Changed(change) = &effect else {
+            match &effect {
+                Effect::Changed(change) => {
+                    let due = position(prepared, drawn.at, change.hit)?;
+                    Ok((effect, Due { from: due, by: Some(due) }))
+                }
                 // No execution gives another value: no report is right.
-                return Ok((effect, Due { from: u64::MAX, by: None }));
-            };
-            let mut executions =
-                (0..).zip(&prepared.trace).filter(|(_, id)| **id == drawn.at).map(|(at, _)| at);
-            let position = executions.nth((change.hit - 1) as usize);
-            let position = position
-                .ok_or_else(|| CommandError::bug("a boundary executed more often than traced"))?;
-            Ok((effect, Due { from: position, by: Some(position) }))
+                _ => Ok((effect, Due { from: u64::MAX, by: None })),
+            }
         }
-        (None, None) => Err(CommandError::bug("a fault that is nowhere")),
+        (None, None) => match drawn.fault {
+            Fault::Frame { .. } => {
+                let machine = Machine::new(&clean, log, ours)?;
+                let (effect, seen) = stepper::frame(machine, &places, drawn.at.function)?;
+                // A frame that is found in the wrong place may be seen before a slot in it is.
+                let mut trace = prepared.trace.iter();
+                let from = trace.position(|id| id.function == drawn.at.function);
+                let by = seen.map(|(id, hit)| position(prepared, id, hit)).transpose()?;
+                Ok((effect, Due { from: from.unwrap_or_default() as u64, by }))
+            }
+            // What the map says about this place is wrong whenever execution comes there.
+            _ => {
+                let wrong = [Some(drawn.at), swapped_with(prepared, drawn)];
+                let mut trace = prepared.trace.iter();
+                let Some(due) = trace.position(|id| wrong.contains(&Some(*id))) else {
+                    return Ok((Effect::NotReached, Due { from: u64::MAX, by: None }));
+                };
+                let what = format!("execution comes to {}", injected.change);
+                let change = stepper::Change { hit: 1, boundaries: None, what };
+                let due = due as u64;
+                // That something else was reached is said of the boundary it was reached from.
+                let from = due.saturating_sub(1);
+                Ok((Effect::Changed(change), Due { from, by: Some(due) }))
+            }
+        },
     }
+}
+
+/// The position of an execution of a boundary, counted from 1.
+fn position(prepared: &Prepared, at: BoundaryId, hit: u64) -> Result<u64, CommandError> {
+    let executions = (0..).zip(&prepared.trace).filter(|(_, id)| **id == at);
+    let mut positions = executions.map(|(position, _)| position);
+    let found = positions.nth((hit - 1) as usize);
+    found.ok_or_else(|| CommandError::bug("a boundary executed more often than traced"))
+}
+
+/// The boundary whose anchor is taken for that of the faulty one.
+fn swapped_with(prepared: &Prepared, drawn: &Drawn) -> Option<BoundaryId> {
+    let Fault::Boundary { func, offset, kind: BoundaryFault::Swapped } = drawn.fault else {
+        return None;
+    };
+    let (next, _) = anchored_after(&prepared.image, func, offset)?;
+    let function = drawn.at.function;
+    let boundaries = &prepared.image.map.functions[function as usize].boundaries;
+    let index = boundaries.iter().position(|boundary| boundary.offset == next)? as u32;
+    Some(BoundaryId { function, index })
 }
 
 /// Builds the report.

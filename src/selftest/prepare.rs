@@ -23,12 +23,17 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasi_host::{OperationLog, Output, Stdin, World};
 use wasm_view::{InternalRef, Value};
 
-/// What one execution may take at most; the programs take about a second.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// What an execution may take, as a multiple of what it took to run the program as
+/// it is, in lockstep and alone: a fault may make code endless. Judging one takes
+/// several passes with whole stores compared in between, none of them as long as this.
+const PATIENCE: u32 = 40;
+/// Within these bounds: the shortest programs take some milliseconds, which says
+/// nothing about a machine that has other things to do.
+const PATIENCE_BOUNDS: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(300));
 
 /// A program of the self-test: how `wdiff run` would run it.
 #[derive(Clone, Debug)]
@@ -132,6 +137,8 @@ pub struct Prepared {
     pub trace: Vec<BoundaryId>,
     /// Freedoms of the specification that it uses by itself.
     pub adoptions: u64,
+    /// What an execution with a fault may take at most.
+    pub patience: Duration,
 }
 
 /// Compiles a program and runs it as it is.
@@ -158,7 +165,8 @@ pub fn prepare(
     let mut world = World::live(config).map_err(CommandError::input)?;
     let session = Session { program: &program, image: &image, calls: &calls };
     let control = Control::new();
-    let watchdog = Watchdog::new(all, &[&control], PATIENCE);
+    let began = Instant::now();
+    let watchdog = Watchdog::new(all, &[&control], PATIENCE_BOUNDS.1);
     let executed = session.execute(&mut world, Requests::default(), &control)?;
     drop(watchdog);
     unchanged(&candidate.name, &executed.ending)?;
@@ -174,7 +182,9 @@ pub fn prepare(
     }
     let adoptions = executed.stats.adoptions.values().sum();
     let candidate = candidate.clone();
-    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions })
+    let (shortest, longest) = PATIENCE_BOUNDS;
+    let patience = (began.elapsed() * PATIENCE).clamp(shortest, longest);
+    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions, patience })
 }
 
 /// Refuses an ending that is no match.
@@ -208,7 +218,7 @@ fn trace(
     all: &Arc<Control>,
 ) -> Result<Vec<BoundaryId>, CommandError> {
     let control = Control::new();
-    let _watchdog = Watchdog::new(all, &[&control], PATIENCE);
+    let _watchdog = Watchdog::new(all, &[&control], PATIENCE_BOUNDS.1);
     let plan = Plan::new(session.image)?;
     let mut machine = Machine::new(session, log, &control)?;
     let mut trace = Vec::new();

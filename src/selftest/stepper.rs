@@ -20,18 +20,21 @@
 //!
 //! A *map* fault changes no code. It has an effect where, at some execution of
 //! its boundary, the place that it names holds other bits than the right one;
-//! one machine that halts there alone tells.
+//! one machine that halts there alone tells. So has a frame address that is said to be
+//! elsewhere.
 //!
 //! Neither the oracle nor the comparator takes part in any of this.
 
 use super::machine::{End, Machine, Seen, same_native_state, store_difference};
 use crate::error::CommandError;
-use crate::lockstep::plan::{BoundaryId, Plan};
+use crate::inject::map::displaced_frame;
+use crate::lockstep::plan::{BoundaryId, Plan, Site};
 use aot_backend::Image;
-use dwarf_map::unwind::Unwinder;
+use dwarf_map::unwind::{CfaRule, Unwinder};
 use dwarf_map::{
     Anchor, BoundaryMap, CodeOffset, DwarfReg, FunctionMap, Input, Location, SubjectAddr,
 };
+use std::collections::HashMap;
 use wasm_view::{SlotIdx, ValType};
 
 /// Native instructions stepped for one fault, on either side, before the two
@@ -104,9 +107,14 @@ pub fn code(
         faulty.back_to(at)?;
         let mut boundaries = 0;
         loop {
-            let (ours, taken) = clean.step_to_boundary(plan, left.min(STEPS_TO_BOUNDARY))?;
-            let (theirs, _) = faulty.step_to_boundary(plan, STEPS_TO_BOUNDARY)?;
-            left = left.saturating_sub(taken);
+            let span = clean.step_to_boundary(plan, left.min(STEPS_TO_BOUNDARY), at)?;
+            let (ours, theirs) =
+                (span.seen, faulty.step_to_boundary(plan, STEPS_TO_BOUNDARY, at)?.seen);
+            left = left.saturating_sub(span.taken);
+            // In a loop the fault is come to again before what it left is gone.
+            if span.passed > 0 {
+                (hits, boundaries) = (hits + span.passed, 0);
+            }
             if ours == Seen::Over(End::Stuck) || theirs == Seen::Over(End::Stuck) {
                 return Err(stuck());
             }
@@ -205,11 +213,64 @@ pub fn map(
         let expected = bits(&clean, function, *right, *ty, cfa)?;
         let actual = bits(&clean, function, wrong, *ty, cfa)?;
         if expected != actual {
-            let text = |bits: Option<u128>| bits.map_or("nothing".into(), |b| format!("{b:#x}"));
             let what = format!("{} instead of {}", text(actual), text(expected));
             return Ok(changed(hits, None, what));
         }
     }
+}
+
+/// Judges a fault of the frame address: in the function at this position of the map it
+/// is said to be elsewhere. Answers also at which execution of which boundary a slot is
+/// first read otherwise.
+///
+/// # Errors
+/// What the host refuses.
+pub fn frame(
+    mut clean: Machine<'_>,
+    places: &Places<'_>,
+    function: u32,
+) -> Result<(Effect, Option<(BoundaryId, u64)>), CommandError> {
+    let map = &places.image.map.functions[function as usize];
+    clean.silence()?;
+    for boundary in &map.boundaries {
+        if let Anchor::Trap(pc) = boundary.anchor {
+            clean.plant(pc)?;
+        }
+    }
+    let mut hits: HashMap<u32, u64> = HashMap::new();
+    loop {
+        let pc = match clean.run_on(&places.plan)? {
+            Seen::Trap(pc) => pc,
+            Seen::Over(End::Stuck) => return Err(stuck()),
+            Seen::Over(_) if hits.is_empty() => return Ok((Effect::NotReached, None)),
+            Seen::Over(_) => return Ok((Effect::Nothing, None)),
+            other => return Err(CommandError::bug(format_args!("a machine came to {other:?}"))),
+        };
+        let Some(Site::Boundary(id)) = places.plan.site(pc.at(clean.text_address())) else {
+            return Err(CommandError::bug("a machine halted at no boundary"));
+        };
+        let hit = hits.entry(id.index).or_default();
+        *hit += 1;
+        let right = places.frame_rule(id)?;
+        let [ours, theirs] =
+            [right, displaced_frame(right)].map(|rule| frame_address(&clean, rule));
+        let boundary = places.boundary(id);
+        let types = map.locals.iter().chain(&boundary.operands);
+        for (location, ty) in boundary.locations.iter().zip(types) {
+            let (expected, actual) = (
+                bits(&clean, map, *location, *ty, ours)?,
+                bits(&clean, map, *location, *ty, theirs)?,
+            );
+            if expected != actual {
+                let what = format!("{} instead of {}", text(actual), text(expected));
+                return Ok((changed(*hit, None, what), Some((id, *hit))));
+            }
+        }
+    }
+}
+
+fn text(bits: Option<u128>) -> String {
+    bits.map_or("nothing".into(), |bits| format!("{bits:#x}"))
 }
 
 /// The bits of a slot, as wide as its type; `None` where there is none. Read
@@ -251,6 +312,11 @@ fn bits(
     Ok(whole.map(|whole| whole << unused >> unused))
 }
 
+fn frame_address(machine: &Machine<'_>, rule: CfaRule) -> SubjectAddr {
+    let base = machine.subject.regs().dwarf(rule.reg.0).unwrap_or_default();
+    SubjectAddr::new(base).offset(rule.offset)
+}
+
 /// Where the unchanged map says that state is. Used to find out *when* state
 /// changes, and to read what a map fault is about.
 pub struct Places<'a> {
@@ -277,12 +343,15 @@ impl<'a> Places<'a> {
         machine: &Machine<'_>,
         id: BoundaryId,
     ) -> Result<SubjectAddr, CommandError> {
+        Ok(frame_address(machine, self.frame_rule(id)?))
+    }
+
+    /// How the canonical frame address is found at a boundary.
+    fn frame_rule(&self, id: BoundaryId) -> Result<CfaRule, CommandError> {
         let Anchor::Trap(pc) = self.boundary(id).anchor else {
             return Err(CommandError::bug("a machine halted at an eliminated boundary"));
         };
-        let rule = self.unwinder.cfa_rule(pc).map_err(CommandError::input)?;
-        let base = machine.subject.regs().dwarf(rule.reg.0).unwrap_or_default();
-        Ok(SubjectAddr::new(base).offset(rule.offset))
+        self.unwinder.cfa_rule(pc).map_err(CommandError::input)
     }
 
     fn boundary(&self, id: BoundaryId) -> &'a BoundaryMap {

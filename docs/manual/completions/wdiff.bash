@@ -1189,7 +1189,7 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__selftest)
-            opts="-h -V --seed --count --backend --opt --stable --anchors --target --cpu --format --output --help --version"
+            opts="-h -V --seed --count --fault --backend --opt --stable --anchors --target --cpu --format --output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1200,6 +1200,10 @@ _wdiff() {
                     return 0
                     ;;
                 --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fault)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -63,7 +63,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l max-stops -d 'End, i
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, boundary:FUNC:OFFSET:KIND, frame:FUNC:OFFSET:cfa, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'
@@ -132,7 +132,8 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l functions -d 'Add t
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s V -l version -d 'Print version'
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l seed -d 'What the faults are drawn by' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l count -d 'How many code faults, and how many map faults' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l count -d 'How many faults of the code, and how many of the map' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l fault -d 'Put this one in, as `wdiff run --inject` takes it, instead of any that are drawn' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l backend -d 'Compiler that makes the native code' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l opt -d 'Optimisation level' -r -f -a "none\t'Cranelift `opt_level=none`'
 speed\t'Cranelift `opt_level=speed`'
@@ -277,7 +278,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l max-stops -d 'End
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l core -d 'Write an ELF core of the subject at the boundary named by --at' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l at -d 'The boundary for --core, `#N` its Nth execution (default the first)' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l inject -d 'Inject a fault: code:FUNC:OFFSET:KIND, every:INSTRUCTION:KIND, map:FUNC:OFFSET:SLOT, label:FUNC:OFFSET:SLOT, boundary:FUNC:OFFSET:KIND, frame:FUNC:OFFSET:cfa, stable:FUNC:OFFSET:KIND or instantiate:NUMBER:KIND' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l opt-of -d 'Compile one function at another level: none, speed, speed_and_size' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'
