@@ -25,7 +25,7 @@ use wdiff::lockstep::follow::Requests;
 use wdiff::lockstep::plan::BoundaryId;
 use wdiff::lockstep::stops::{Control, Where};
 use wdiff::selftest::draw::{self, Draw};
-use wdiff::selftest::prepare::{Candidate, Prepared};
+use wdiff::selftest::prepare::{Candidate, Prepared, each_once};
 use wdiff::session::Session;
 use wdiff::{invoke, program, run, world};
 
@@ -68,7 +68,7 @@ fn prepare(words: &[String]) -> Result<Prepared, CommandError> {
     let executed = Replay { session: &session, log: &log }.executed()?;
     let functions: HashMap<_, _> =
         (0..).zip(&image.map.functions).map(|(at, map)| (map.func, at)).collect();
-    let trace = executed
+    let trace: Vec<BoundaryId> = executed
         .into_iter()
         .filter_map(|boundary| {
             let function = *functions.get(&boundary.func)?;
@@ -80,7 +80,8 @@ fn prepare(words: &[String]) -> Result<Prepared, CommandError> {
     let candidate = Candidate::of_path(&args.program);
     // Only drawn from: nothing is judged, so nothing has to end in time.
     let patience = std::time::Duration::ZERO;
-    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions: 0, patience })
+    let executed = each_once(&trace);
+    Ok(Prepared { candidate, program, image, calls, log, trace, executed, adoptions: 0, patience })
 }
 
 /// What became of one fault.

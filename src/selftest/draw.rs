@@ -188,7 +188,7 @@ impl Draw {
     /// Draws a code fault; `None` when the program has none left.
     pub fn code(&mut self, prepared: &Prepared) -> Option<Drawn> {
         let mut options = Vec::new();
-        for at in executed(prepared) {
+        for &at in &prepared.executed {
             let (func, offset) = place(prepared, at);
             let Ok(instructions) = instructions_of(&prepared.image, func, offset) else { continue };
             for kind in CodeFault::ALL {
@@ -207,7 +207,7 @@ impl Draw {
     pub fn map(&mut self, prepared: &Prepared) -> Option<Drawn> {
         let mut options = Vec::new();
         let mut frames = BTreeMap::new();
-        for at in executed(prepared) {
+        for &at in &prepared.executed {
             let (func, offset) = place(prepared, at);
             let function = &prepared.image.map.functions[at.function as usize];
             let boundary = &function.boundaries[at.index as usize];
@@ -288,13 +288,6 @@ impl Draw {
         *self.drawn.entry(name(&one)).or_default() += 1;
         Some(one)
     }
-}
-
-/// The boundaries that were executed, each once.
-fn executed(prepared: &Prepared) -> impl Iterator<Item = BoundaryId> {
-    let all: BTreeSet<(u32, u32)> =
-        prepared.trace.iter().map(|id| (id.function, id.index)).collect();
-    all.into_iter().map(|(function, index)| BoundaryId { function, index })
 }
 
 fn place(prepared: &Prepared, at: BoundaryId) -> (FuncIdx, WasmOffset) {

@@ -9,16 +9,22 @@
 //! `STRIDE`th; when they differ, a second pass looks at each since the last
 //! time they did not.
 //!
+//! Before the fault is come to for the first time there is nothing to compare. As the order
+//! of boundaries is known, the machines run up to the faulty instruction without a halt.
+//!
 //! Positions count boundaries executed, from 0.
 
-use super::machine::{Machine, Seen, store_difference};
-use super::stepper::{Change, Places};
+use super::machine::{End, Machine, Seen, store_difference};
+use super::stepper::{self, Change, Places};
 use crate::error::CommandError;
-use crate::lockstep::plan::Site;
+use crate::lockstep::plan::{BoundaryId, Site};
 use dwarf_map::CodeOffset;
 
 /// Boundaries between two comparisons of whole stores.
 const STRIDE: u64 = 512;
+
+/// Boundaries that take longer to halt at than to run past without traps.
+const WORTH_SKIPPING: u64 = 5_000;
 
 /// Where a fault first shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +46,18 @@ enum Pass {
     Nowhere,
 }
 
-/// Where the code fault at `at` first shows. `change` is the judge's word, if
-/// there is an effect.
+/// The faulty native instruction, and the boundary that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultyCode {
+    /// The instruction.
+    pub at: CodeOffset,
+    /// The boundary.
+    pub boundary: BoundaryId,
+    /// Where execution first comes to it.
+    pub first: u64,
+}
+
+/// Where a code fault first shows. `change` is the judge's word, if there is an effect.
 ///
 /// `start` makes a fresh pair of machines, clean and faulty.
 ///
@@ -50,18 +66,27 @@ enum Pass {
 pub fn locate<'a>(
     mut start: impl FnMut() -> Result<(Machine<'a>, Machine<'a>), CommandError>,
     places: &Places<'_>,
-    at: CodeOffset,
+    fault: FaultyCode,
     change: Option<&Change>,
 ) -> Result<When, CommandError> {
-    let (clean, faulty) = start()?;
-    let mut walk = Walk::new(clean, faulty, at, change, u64::MAX)?;
+    let mut begin = |exact| {
+        let (clean, faulty) = start()?;
+        let mut walk = Walk::new(clean, faulty, fault.at, change, exact)?;
+        if fault.first >= WORTH_SKIPPING && !walk.skip(places, fault)? {
+            // Come to from elsewhere: every boundary counts.
+            drop(walk);
+            let (clean, faulty) = start()?;
+            walk = Walk::new(clean, faulty, fault.at, change, exact)?;
+        }
+        Ok::<_, CommandError>(walk)
+    };
+    let mut walk = begin(u64::MAX)?;
     let mut found = walk.run(places)?;
     if let Pass::After(exact) = found {
         // The first pair is gone before the second one is made.
         let reached = walk.reached;
         drop(walk);
-        let (clean, faulty) = start()?;
-        walk = Walk::new(clean, faulty, at, change, exact)?;
+        walk = begin(exact)?;
         found = walk.run(places)?;
         walk.reached = walk.reached.or(reached);
     }
@@ -118,11 +143,33 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Runs both to the first execution of the fault's boundary without halting before;
+    /// false if they come to the fault sooner.
+    fn skip(&mut self, places: &Places<'_>, fault: FaultyCode) -> Result<bool, CommandError> {
+        let pc = places.trap(fault.boundary)?;
+        for machine in [&mut self.clean, &mut self.faulty] {
+            machine.silence()?;
+            machine.plant(pc)?;
+            machine.plant(fault.at)?;
+            if machine.run_on(&places.plan)? != Seen::Trap(pc) {
+                return Ok(false);
+            }
+            machine.sound()?;
+        }
+        self.faulty.take_back(fault.at)?;
+        (self.position, self.same_store) = (fault.first + 1, fault.first);
+        Ok(true)
+    }
+
     /// Runs both until their states differ.
     fn run(&mut self, places: &Places<'_>) -> Result<Pass, CommandError> {
         loop {
             let ours = self.clean_stop(places)?;
             let theirs = self.faulty.run(&places.plan)?;
+            let stuck = Seen::Over(End::Stuck);
+            if ours == stuck || theirs == stuck {
+                return Err(stepper::stuck());
+            }
             if ours != theirs {
                 return self.differ();
             }

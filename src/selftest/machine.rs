@@ -200,10 +200,22 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// A map that names code outside the text.
     pub fn silence(&self) -> Result<(), CommandError> {
+        self.traps(NOP)
+    }
+
+    /// Makes them traps again.
+    ///
+    /// # Errors
+    /// A map that names code outside the text.
+    pub fn sound(&self) -> Result<(), CommandError> {
+        self.traps(INT3)
+    }
+
+    fn traps(&self, byte: u8) -> Result<(), CommandError> {
         for function in &self.image.map.functions {
             for boundary in &function.boundaries {
                 if let Anchor::Trap(pc) = boundary.anchor {
-                    self.write(pc, NOP)?;
+                    self.write(pc, byte)?;
                 }
             }
         }

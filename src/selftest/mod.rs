@@ -9,12 +9,13 @@
 //!                                 when does state change? .. and by when
 //! ```
 //!
-//! [`prepare`](mod@prepare) makes a program ready, [`draw`] chooses faults, [`stepper`]
-//! judges them over two bare [`machine`]s, [`locate`](mod@locate) finds when they first
-//! change state, [`verdict`] holds the two answers against each other and
+//! [`prepare`](mod@prepare) makes a program ready, [`draw`] chooses faults, the [`judge`] has
+//! them executed by a [`stepper`] over two bare [`machine`]s, [`locate`](mod@locate) finds
+//! when they first change state, [`verdict`] holds the two answers against each other and
 //! counts. An effective fault that is not reported in time fails the self-test.
 
 pub mod draw;
+pub mod judge;
 pub mod locate;
 pub mod machine;
 pub mod prepare;
@@ -24,10 +25,8 @@ pub mod watchdog;
 
 use crate::cli::{BackendArgs, SelftestArgs};
 use crate::error::CommandError;
-use crate::inject::map::{BoundaryFault, anchored_after};
-use crate::inject::{Fault, Injected};
+use crate::inject::Fault;
 use crate::lockstep::follow::Requests;
-use crate::lockstep::plan::BoundaryId;
 use crate::lockstep::stops::Control;
 use crate::lockstep::{Ending, Finding};
 use crate::output;
@@ -36,8 +35,7 @@ use crate::session::Session;
 use crate::watch;
 use aot_backend::Image;
 use draw::{Draw, Drawn};
-use locate::locate;
-use machine::Machine;
+use judge::Case;
 use prepare::{Candidate, Prepared, prepare};
 use reports::{Report, SelftestFault, SelftestOutcome};
 use sha2::{Digest, Sha256};
@@ -45,7 +43,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use stepper::{Effect, Places};
+use stepper::Effect;
 use verdict::{Due, Said, decide, tally};
 use wasi_host::World;
 use watchdog::Watchdog;
@@ -214,7 +212,7 @@ fn attempt(
     let mut image = prepared.image.clone();
     let injected = drawn.fault.inject(&mut image)?;
     let said = said(prepared, &image, all)?;
-    let judged = judge(prepared, &image, drawn, &injected, &said, all);
+    let judged = Case { prepared, image: &image, drawn, injected: &injected, all }.judge(&said);
     let (effect, due, said) = match judged {
         Ok((effect, due)) => (effect, due, said),
         // Nobody knows what should have been reported.
@@ -311,101 +309,6 @@ fn adopted_at(
 fn in_short(finding: &Finding) -> String {
     let (kind, at) = (finding.kind, finding.at);
     format!("{kind} at {} of function {}: {}", at.offset, at.func, finding.what)
-}
-
-/// Asks the judge, and when a report is due.
-fn judge(
-    prepared: &Prepared,
-    image: &Image,
-    drawn: &Drawn,
-    injected: &Injected,
-    said: &Said,
-    all: &Arc<Control>,
-) -> Result<(Effect, Due), CommandError> {
-    let Prepared { program, calls, log, .. } = prepared;
-    let clean = Session { program, image: &prepared.image, calls };
-    let faulty = Session { program, image, calls };
-    let places = Places::new(&prepared.image)?;
-    let controls = [Control::new(), Control::new()];
-    let _watchdog = Watchdog::new(all, &[&controls[0], &controls[1]], prepared.patience);
-    let [ours, theirs] = &controls;
-    match (injected.code, drawn.wrong) {
-        (Some((at, _)), _) => {
-            let start = || {
-                let clean = Machine::new(&clean, log, ours)?;
-                Ok((clean, Machine::new(&faulty, log, theirs)?))
-            };
-            let (one, other) = start()?;
-            let effect = stepper::code(one, other, &places.plan, at)?;
-            let change = match &effect {
-                Effect::Changed(change) => Some(change),
-                Effect::Nothing if matches!(said, Said::Divergence { .. }) => None,
-                _ => return Ok((effect, Due { from: 0, by: None })),
-            };
-            let when = locate(start, &places, at, change)?;
-            Ok((effect, Due { from: when.reached, by: when.first }))
-        }
-        (None, Some(wrong)) => {
-            let Fault::Map { slot, .. } = drawn.fault else {
-                return Err(CommandError::bug("a map fault without a slot"));
-            };
-            let machine = Machine::new(&clean, log, ours)?;
-            let effect = stepper::map(machine, &places, drawn.at, slot, wrong)?;
-            match &effect {
-                Effect::Changed(change) => {
-                    let due = position(prepared, drawn.at, change.hit)?;
-                    Ok((effect, Due { from: due, by: Some(due) }))
-                }
-                // No execution gives another value: no report is right.
-                _ => Ok((effect, Due { from: u64::MAX, by: None })),
-            }
-        }
-        (None, None) => match drawn.fault {
-            Fault::Frame { .. } => {
-                let machine = Machine::new(&clean, log, ours)?;
-                let (effect, seen) = stepper::frame(machine, &places, drawn.at.function)?;
-                // A frame that is found in the wrong place may be seen before a slot in it is.
-                let mut trace = prepared.trace.iter();
-                let from = trace.position(|id| id.function == drawn.at.function);
-                let by = seen.map(|(id, hit)| position(prepared, id, hit)).transpose()?;
-                Ok((effect, Due { from: from.unwrap_or_default() as u64, by }))
-            }
-            // What the map says about this place is wrong whenever execution comes there.
-            _ => {
-                let wrong = [Some(drawn.at), swapped_with(prepared, drawn)];
-                let mut trace = prepared.trace.iter();
-                let Some(due) = trace.position(|id| wrong.contains(&Some(*id))) else {
-                    return Ok((Effect::NotReached, Due { from: u64::MAX, by: None }));
-                };
-                let what = format!("execution comes to {}", injected.change);
-                let change = stepper::Change { hit: 1, boundaries: None, what };
-                let due = due as u64;
-                // That something else was reached is said of the boundary it was reached from.
-                let from = due.saturating_sub(1);
-                Ok((Effect::Changed(change), Due { from, by: Some(due) }))
-            }
-        },
-    }
-}
-
-/// The position of an execution of a boundary, counted from 1.
-fn position(prepared: &Prepared, at: BoundaryId, hit: u64) -> Result<u64, CommandError> {
-    let executions = (0..).zip(&prepared.trace).filter(|(_, id)| **id == at);
-    let mut positions = executions.map(|(position, _)| position);
-    let found = positions.nth((hit - 1) as usize);
-    found.ok_or_else(|| CommandError::bug("a boundary executed more often than traced"))
-}
-
-/// The boundary whose anchor is taken for that of the faulty one.
-fn swapped_with(prepared: &Prepared, drawn: &Drawn) -> Option<BoundaryId> {
-    let Fault::Boundary { func, offset, kind: BoundaryFault::Swapped } = drawn.fault else {
-        return None;
-    };
-    let (next, _) = anchored_after(&prepared.image, func, offset)?;
-    let function = drawn.at.function;
-    let boundaries = &prepared.image.map.functions[function as usize].boundaries;
-    let index = boundaries.iter().position(|boundary| boundary.offset == next)? as u32;
-    Some(BoundaryId { function, index })
 }
 
 /// Builds the report.

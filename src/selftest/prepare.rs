@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::world;
 use aot_backend::{Image, StablePoints};
 use clap::Parser;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +136,8 @@ pub struct Prepared {
     pub log: OperationLog,
     /// The boundaries in the order of their execution.
     pub trace: Vec<BoundaryId>,
+    /// Those that are executed, each once, in the order of the map.
+    pub executed: Vec<BoundaryId>,
     /// Freedoms of the specification that it uses by itself.
     pub adoptions: u64,
     /// What an execution with a fault may take at most.
@@ -184,7 +187,16 @@ pub fn prepare(
     let candidate = candidate.clone();
     let (shortest, longest) = PATIENCE_BOUNDS;
     let patience = (began.elapsed() * PATIENCE).clamp(shortest, longest);
-    Ok(Prepared { candidate, program, image, calls, log, trace, adoptions, patience })
+    let executed = each_once(&trace);
+    Ok(Prepared { candidate, program, image, calls, log, trace, executed, adoptions, patience })
+}
+
+/// The boundaries of a trace, each once, in the order of the map.
+pub fn each_once(trace: &[BoundaryId]) -> Vec<BoundaryId> {
+    let all: HashSet<BoundaryId> = trace.iter().copied().collect();
+    let mut all: Vec<BoundaryId> = all.into_iter().collect();
+    all.sort_unstable_by_key(|id| (id.function, id.index));
+    all
 }
 
 /// Refuses an ending that is no match.

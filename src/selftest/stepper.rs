@@ -1,4 +1,4 @@
-//! The judge: is a fault reached, and does it do anything?
+//! Is a fault reached, and does it do anything?
 //!
 //! A *code* fault is judged by two machines side by side, one with the image
 //! as it was compiled and one with the fault, every compiler trap of both a
@@ -171,7 +171,8 @@ fn at_the_end(
     })
 }
 
-fn stuck() -> CommandError {
+/// That the time is over.
+pub(super) fn stuck() -> CommandError {
     CommandError::Inconclusive {
         reason: "timeout",
         detail: "the single-stepper did not come to an end in time".into(),
@@ -348,10 +349,18 @@ impl<'a> Places<'a> {
 
     /// How the canonical frame address is found at a boundary.
     fn frame_rule(&self, id: BoundaryId) -> Result<CfaRule, CommandError> {
-        let Anchor::Trap(pc) = self.boundary(id).anchor else {
-            return Err(CommandError::bug("a machine halted at an eliminated boundary"));
-        };
-        self.unwinder.cfa_rule(pc).map_err(CommandError::input)
+        self.unwinder.cfa_rule(self.trap(id)?).map_err(CommandError::input)
+    }
+
+    /// The trap instruction of a boundary that is executed.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn trap(&self, id: BoundaryId) -> Result<CodeOffset, CommandError> {
+        match self.boundary(id).anchor {
+            Anchor::Trap(pc) => Ok(pc),
+            _ => Err(CommandError::bug("a machine halted at an eliminated boundary")),
+        }
     }
 
     fn boundary(&self, id: BoundaryId) -> &'a BoundaryMap {
