@@ -285,8 +285,8 @@ impl Lockstep<'_> {
         };
         let region = self.subject.region(space.data);
         let actual = region.read_u64(u64::from(offset)).map_err(CommandError::bug)?;
-        let place = region.address().offset(i64::from(offset)).to_string();
         Ok((actual != expected).then(|| {
+            let place = region.address().offset(i64::from(offset)).to_string();
             Slot::number(name, SlotType::U64, Some(expected), Some(actual)).read_from(place)
         }))
     }
