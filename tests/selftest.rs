@@ -115,6 +115,16 @@ fn wild_stores_are_found_where_they_are_made() {
     }
 }
 
+/// What a stable point lacks is missed by nobody if it is never read again.
+#[test]
+fn a_dead_value_need_not_be_there() {
+    let scratch = common::scratch();
+    let options = ["--opt", "speed", "--stable", "calls"];
+    let fault = ["--fault", "stable:#5:0x285:missing", "throw-frames"];
+    let (code, report) = selftest(&[&options[..], &fault].concat(), scratch.path());
+    assert_eq!((code, section(&report).faults[0].outcome), (Some(0), SelftestOutcome::NoEffect));
+}
+
 #[test]
 fn faults_of_each_sort_are_judged() {
     let scratch = common::scratch();

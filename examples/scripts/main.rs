@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each text is written once, of the version of the suite that had it first, and in
-//! it each test that no earlier one has ([`once`]; with `--whole` all of them). The
+//! it each test that no other has ([`once`]; with `--whole` all of them). The
 //! manifest says which version of WebAssembly a script was written for.
 
 mod once;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
             if !whole {
                 let Once { left_out, modules, .. } = once;
                 println!(
-                    "{left_out} of {modules} modules left out, with what is executed in them: earlier scripts have them"
+                    "{left_out} of {modules} modules left out, with what is executed in them: other scripts have them"
                 );
             }
             ExitCode::SUCCESS
@@ -67,31 +67,40 @@ fn main() -> ExitCode {
     }
 }
 
+/// A script as the suite has it.
+struct Script {
+    suite: &'static str,
+    name: String,
+    text: String,
+    standard: u8,
+}
+
 fn write(directory: &Path, whole: bool) -> std::io::Result<(usize, Once)> {
+    let versions = VERSIONS.iter().flat_map(|(suite, version, standard)| {
+        spec(*version).map(|file| (*suite, file, *standard))
+    });
+    let proposals = PROPOSALS.iter().flat_map(|(suite, which, standard)| {
+        proposal(*which).map(|file| (*suite, file, *standard))
+    });
     let mut seen = HashSet::new();
-    let mut once = Once::default();
+    let scripts: Vec<Script> = versions
+        .chain(proposals)
+        .map(|(suite, file, standard)| {
+            let (name, text) = (file.name().to_owned(), file.raw().to_owned());
+            Script { suite, name, text, standard }
+        })
+        .filter(|script| seen.insert(script.text.clone()))
+        .collect();
+    let texts: Vec<(&str, &str)> =
+        scripts.iter().map(|script| (&*script.name, &*script.text)).collect();
+    let once = Once::over(&texts).map_err(std::io::Error::other)?;
     let mut entries = Vec::new();
-    let mut add = |suite: &str, name: &str, text: &str, standard: u8| -> std::io::Result<()> {
-        if !seen.insert(text.to_string()) {
-            return Ok(());
-        }
-        let kept = if whole { Ok(Some(text.to_owned())) } else { once.add(text) };
-        let Some(kept) = kept.map_err(std::io::Error::other)? else { return Ok(()) };
+    for (Script { suite, name, text, standard }, kept) in scripts.iter().zip(&once.kept) {
+        let Some(kept) = kept.as_ref().or(whole.then_some(text)) else { continue };
         std::fs::create_dir_all(directory.join(suite))?;
         let file = format!("{suite}/{name}");
-        std::fs::write(directory.join(&file), kept)?;
+        std::fs::write(directory.join(&file), if whole { text } else { kept })?;
         entries.push(serde_json::json!({"wast": file, "name": file, "standard": standard}));
-        Ok(())
-    };
-    for (suite, version, standard) in VERSIONS {
-        for file in spec(*version) {
-            add(suite, file.name(), file.raw(), *standard)?;
-        }
-    }
-    for (suite, which, standard) in PROPOSALS {
-        for file in proposal(*which) {
-            add(suite, file.name(), file.raw(), *standard)?;
-        }
     }
     let manifest = serde_json::to_string_pretty(&entries).map_err(std::io::Error::other)?;
     std::fs::write(directory.join("manifest.json"), manifest + "\n")?;

@@ -2,7 +2,8 @@
 //!
 //! Faults of code are executed beside the code as it was compiled. Of a wrong map nothing
 //! is executed: it is wrong where its location, or its frame address, gives other bits than
-//! the right one, and a wrong anchor or stable point is wrong whenever execution comes there.
+//! the right one, and a wrong anchor or stable point is wrong whenever execution comes there
+//! (unless what it lacks is a value that nobody needs).
 
 use super::draw::Drawn;
 use super::locate::{FaultyCode, locate};
@@ -13,12 +14,14 @@ use super::verdict::{Due, Said};
 use super::watchdog::Watchdog;
 use crate::error::CommandError;
 use crate::inject::map::{BoundaryFault, anchored_after};
+use crate::inject::stable::StableFault;
 use crate::inject::{Fault, Injected};
 use crate::lockstep::plan::BoundaryId;
 use crate::lockstep::stops::Control;
 use crate::session::Session;
 use aot_backend::Image;
 use dwarf_map::{CodeOffset, Location};
+use oracle_interp::Liveness;
 use std::sync::Arc;
 use wasm_view::SlotIdx;
 
@@ -130,11 +133,27 @@ impl Case<'_> {
         let Some(due) = self.first_of(&wrong) else {
             return (Effect::NotReached, Due { from: u64::MAX, by: None });
         };
+        if !self.is_wanted() {
+            return (Effect::Nothing, Due { from: u64::MAX, by: None });
+        }
         let what = format!("execution comes to {}", self.injected.change);
         let change = Change { hit: 1, boundaries: None, what };
         // That something else was reached is said of the boundary it was reached from.
         let from = due.saturating_sub(1);
         (Effect::Changed(change), Due { from, by: Some(due) })
+    }
+
+    /// Whether anybody needs what the fault took away: a value that is missing at a stable
+    /// point may be one that is never read again.
+    fn is_wanted(&self) -> bool {
+        let Fault::Stable { func, offset, kind: StableFault::Missing } = self.drawn.fault else {
+            return true;
+        };
+        let Prepared { program, image, .. } = self.prepared;
+        let function = &image.map.functions[self.drawn.at.function as usize];
+        let slot = function.stable_point(offset).and_then(|point| point.slots.last());
+        let liveness = Liveness::compute(&program.module, func);
+        slot.zip(liveness).is_none_or(|((slot, _), live)| live.is_live(offset, *slot))
     }
 
     /// Where execution first comes to one of these boundaries.
