@@ -248,7 +248,8 @@
     const steps = D.strings[f[9]];
     const at = steps === undefined ? null : unpackSteps(f[8], steps);
     const canvas = el('canvas', { class: 'big', id: 'big' });
-    requestAnimationFrame(() => {
+    // As soon as it is on the page and has a width; a frame may be long in coming.
+    queueMicrotask(() => {
       const across = drawBig(canvas, cells);
       const over = (e) => { const box = canvas.getBoundingClientRect(); return Math.floor((e.clientY - box.top) / CELL) * across + Math.floor((e.clientX - box.left) / CELL); };
       canvas.onmousemove = (e) => { const i = over(e), v = cells[i];
