@@ -221,10 +221,15 @@ fn git_is_told_0_1_or_125() {
 /// A wdiff whose compiler gets one instruction wrong: what a build of a patched
 /// backend would be.
 fn planted(path: &Path, bug: Option<&str>) {
-    let inject = bug.map(|bug| format!("--inject {bug}")).unwrap_or_default();
+    let wdiff = env!("CARGO_BIN_EXE_wdiff");
+    let with = |command: &str, instance: &str| {
+        let inject = bug.map(|bug| format!("--inject {instance}{bug}")).unwrap_or_default();
+        format!("{command}) shift; exec '{wdiff}' {command} {inject} \"$@\";;\n")
+    };
     let text = format!(
-        "#!/bin/sh\ncase $1 in\ncompile) shift; exec '{wdiff}' compile {inject} \"$@\";;\n*) exec '{wdiff}' \"$@\";;\nesac\n",
-        wdiff = env!("CARGO_BIN_EXE_wdiff")
+        "#!/bin/sh\ncase $1 in\n{}{}*) exec '{wdiff}' \"$@\";;\nesac\n",
+        with("compile", ""),
+        with("wast", "1@")
     );
     std::fs::write(path, text).expect("a file");
     use std::os::unix::fs::PermissionsExt;
@@ -249,6 +254,13 @@ fn of_several_versions_the_first_bad_one_is_found() {
     assert!(answer.contains("./v2 is the last one without"), "{answer}");
     let found = section.reproducer.expect("a script");
     assert!(found.good.as_deref().is_some_and(|good| good.starts_with("./v0")), "{found:?}");
+    assert_eq!(found.command[0], "./v4");
+    let shows = |version: &str| {
+        let mut command = std::process::Command::new(scratch.path().join(version));
+        command.args(&found.command[1..]).current_dir(scratch.path());
+        command.output().expect("it starts").status.code()
+    };
+    assert_eq!((shows("v4"), shows("v0")), (Some(1), Some(0)), "{}", found.text);
 }
 
 #[test]
@@ -384,4 +396,30 @@ fn a_register_that_is_not_restored_is_found_from_elsewhere() {
         let code = section.code.expect("the code at fault");
         assert_eq!((code.func, code.offset as usize, code.confirmed), (5, at, Some(true)), "{opt}");
     }
+}
+
+/// Its fault tests the argument with the address of the instance, which is another
+/// one beside the suite's own module.
+const ADDRESSED: &str = r#"(module
+  (func (export "f") (param i32) (result i32)
+    block
+      local.get 0
+      br_if 0
+      i32.const 0
+      return
+    end
+    i32.const 1))"#;
+
+#[test]
+fn a_script_that_does_not_hold_is_none() {
+    let scratch = common::scratch();
+    std::fs::write(scratch.path().join("addressed.wat"), ADDRESSED).expect("a file");
+    let options = ["--opt", "speed", "--inject", "code:#0:0x24:operand"];
+    let call = ["addressed.wat", "--invoke", "f", "--", "0x3c60"];
+    let section = section(bisect(scratch.path(), &[&options[..], &call[..]].concat()));
+    let code = section.code.expect("the code at fault");
+    assert_eq!((code.func, code.offset, code.confirmed), (0, 0x24, Some(true)));
+    assert!(section.reproducer.is_none(), "{:?}", section.reproducer);
+    let why = section.no_reproducer.expect("a reason");
+    assert!(why.contains("an address may decide, but its script"), "{why}");
 }

@@ -5,9 +5,11 @@
 //! is run bare, with all traps silenced and nobody comparing on the way: only
 //! the results count, as they will for whoever runs the script. A cut is one
 //! that shows the fault if the compiler at fault gives something else than the
-//! oracle and a compiler that is not at fault gives the same.
+//! oracle and a compiler that is not at fault gives the same; what passes so far
+//! is run as its script will be ([`confirm`]).
 
 use super::compiler::Compiler;
+use super::confirm::confirm;
 use super::cut::Cut;
 use crate::error::CommandError;
 use crate::invoke::Calls;
@@ -20,7 +22,7 @@ use crate::witness::{self, Called};
 use aot_backend::Image;
 use oracle_interp::{Event, StopSet};
 use reports::WitnessVerdict;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,6 +116,8 @@ pub struct Judge<'a> {
     pub tried: Cell<u64>,
     /// Subjects executed.
     pub executions: Cell<u64>,
+    /// What the script of the last cut did that shows the fault bare only.
+    pub unconfirmed: RefCell<Option<String>>,
 }
 
 impl Judge<'_> {
@@ -144,6 +148,11 @@ impl Judge<'_> {
         if good.is_none()
             && self.good.iter().any(|compiler| compiler.fault.is_none() && self.bad.fault.is_some())
         {
+            return Ok(None);
+        }
+        let sound = good.and_then(|at| self.good.get(at));
+        if let Err(why) = confirm(cut, &right, self.bad, sound)? {
+            self.unconfirmed.replace(Some(why));
             return Ok(None);
         }
         Ok(Some(Shown { right, wrong, good }))

@@ -35,10 +35,12 @@
 //! **What right is.** The oracle executes the cut; what it computes is asserted.
 //! wasmi, which shares no code with it, is asked too. The compiler at fault must
 //! give something else, with its code run bare, and one that is not at fault the
-//! same. So a script never rests on how it was made.
+//! same; and the script, run as the report says, must fail and pass. So a script
+//! never rests on how it was made.
 
 pub mod body;
 pub mod compiler;
+pub mod confirm;
 pub mod cut;
 pub mod encode;
 pub mod function;
@@ -79,7 +81,7 @@ use reports::{
     Axis, Bisection, DivergenceKind, Guilty, Report, Reproducer, SlotName, WitnessVerdict,
 };
 use search::{Found, Search};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -394,6 +396,7 @@ impl Case<'_> {
             end: began + budget,
             tried: Cell::new(0),
             executions: Cell::new(0),
+            unconfirmed: RefCell::default(),
         };
         let observes = self.observes(guilty, body);
         let search = Search { cutter: &cutter, judge: &judge, observes: &observes, replay };
@@ -406,7 +409,12 @@ impl Case<'_> {
         self.executions.set(self.executions.get() + judge.executions.get());
         let found = match found {
             Ok(found) => found,
-            Err(why) => return Ok((Err(why), good)),
+            Err(why) => {
+                let bare = judge.unconfirmed.take().map(|script| {
+                    format!("; one of them shows the fault bare, where an address may decide, but {script}")
+                });
+                return Ok((Err(why + &bare.unwrap_or_default()), good));
+            }
         };
         if !found.finished {
             output::note("the time of --budget ended before the script was as small as it can be");
@@ -533,16 +541,8 @@ impl Case<'_> {
         guilty: Boundary,
     ) -> Result<(), CommandError> {
         let path: &Path = &self.args.reproducer;
-        let mut command = vec![match &self.bad.binary {
-            Some(binary) => binary.display().to_string(),
-            None => "wdiff".to_owned(),
-        }];
-        command.extend(["wast".to_owned(), path.display().to_string()]);
-        command.extend(self.bad.words.iter().cloned());
-        if let Some(Some(fault)) = self.bad.fault_in(&found.cut.moved) {
-            // Instance 0 is the suite's own module.
-            command.extend(["--inject".to_owned(), format!("1@{fault}")]);
-        }
+        let command = confirm::command(self.bad, &found.cut, path)
+            .ok_or_else(|| CommandError::bug("a script without the fault that it shows"))?;
         let remarks = [
             title.unwrap_or_default().to_owned(),
             format!(

@@ -14,7 +14,7 @@ use crate::cli::{BackendArgs, Opt};
 use crate::error::CommandError;
 use aot_backend::{CpuSpec, StablePoints, cpu_features};
 use reports::{Axis, Setting};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -158,6 +158,7 @@ impl Case<'_> {
             end: Instant::now(),
             tried: Cell::new(0),
             executions: Cell::new(0),
+            unconfirmed: RefCell::default(),
         };
         let right = &found.shown.right;
         let mut settings = Vec::new();
