@@ -1,6 +1,6 @@
 //! What a map makes available, function by function, for reports.
 
-use crate::lockstep::follow::slot_name;
+use crate::lockstep::finding::slot_name;
 use crate::lockstep::stats::Stats;
 use dwarf_map::{FunctionMap, ImageMap, Location};
 use oracle_interp::{Module, liveness::Liveness};

@@ -167,7 +167,7 @@ fn print_function(out: &mut impl Write, image: &Image, function: &FunctionMap) -
             )?;
             let types = function.locals.iter().chain(&boundary.operands);
             for (slot, (ty, location)) in types.zip(&boundary.locations).enumerate() {
-                let name = crate::lockstep::follow::slot_name(slot, function.locals.len());
+                let name = crate::lockstep::finding::slot_name(slot, function.locals.len());
                 writeln!(out, "    {name} {ty} {}", show(isa, function, *location, *ty))?;
             }
         }

@@ -1,6 +1,6 @@
 //! The loop: the oracle's events against the subject's stops.
 
-use super::compare::CONSTANT;
+use super::blueprint::{Blueprint, Planned};
 use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
@@ -8,7 +8,7 @@ use super::handover::{Progress, RestoreFault};
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
 use super::shipped::{SRCLOC, Shipped};
-use super::space::{self, Blueprint, Space};
+use super::space::{self, Space};
 use super::stable::Points;
 use super::stats::Stats;
 use super::stops::{self, Control, Request, Selection, Where};
@@ -19,7 +19,7 @@ use aot_backend::{Image, Part};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{CodeOffset, SubjectAddr};
 use oracle_interp::{Event, Oracle};
-use reports::{DivergenceKind, InconclusiveReason, Slot, SlotName};
+use reports::{DivergenceKind, InconclusiveReason, SlotName};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ pub struct Lockstep<'a> {
     /// By instance; `None` before it is instantiated.
     pub(super) kernels: Vec<Option<Kernel>>,
     /// The instance whose function was called last.
-    called: InstanceId,
+    pub(super) called: InstanceId,
     /// The start function that the subject is about to call by itself.
     pub(super) awaits_call: Option<FuncAddr>,
     pub(super) frames: Vec<NativeFrame>,
@@ -145,7 +145,7 @@ pub struct Lockstep<'a> {
     cores: Vec<CoreRequest>,
     pub(super) points: Points,
     /// Stops before the program was handed to this subject last.
-    began: u64,
+    pub(super) began: u64,
     /// Stable points to go before the run pauses.
     pub pause: Option<u64>,
     /// What to do wrong when a frame is restored, and what was done.
@@ -223,7 +223,7 @@ impl<'a> Lockstep<'a> {
             Selection::Every
         };
         control.attach(subject.interrupter());
-        let mutable = |planned: &space::Planned| {
+        let mutable = |planned: &Planned| {
             let globals = planned.module.globals().iter().enumerate();
             globals
                 .filter(|(_, ty)| ty.mutable)
@@ -553,21 +553,6 @@ impl<'a> Lockstep<'a> {
         self.forget_place(instance);
     }
 
-    fn wrong_values(&mut self, wrong: Vec<Slot>) -> Result<Next, CommandError> {
-        let first = &wrong[0];
-        let kind = match first.slot {
-            _ if first.location.as_deref() == Some(CONSTANT) => DivergenceKind::Map,
-            SlotName::Local { .. } => DivergenceKind::Local,
-            SlotName::Stack { .. } => DivergenceKind::Operand,
-            slot => store_kind(slot),
-        };
-        let what = match wrong.len() {
-            1 => format!("{} differs", first.slot),
-            more => format!("{more} values differ"),
-        };
-        self.diverged(kind, what, wrong)
-    }
-
     fn meet_finish(&mut self, event: Event, index: usize) -> Result<Next, CommandError> {
         let Event::Finished(expected) = event else {
             return self.unexpected(
@@ -606,19 +591,6 @@ impl<'a> Lockstep<'a> {
             return Ok(Next::End(ending));
         }
         self.whole_difference("at the end", wrong, watch)
-    }
-
-    pub(super) fn whole_difference(
-        &mut self,
-        when: &str,
-        wrong: Vec<Slot>,
-        watch: Watch,
-    ) -> Result<Next, CommandError> {
-        let kind = store_kind(wrong[0].slot);
-        let what = format!("{} differs {when}", wrong[0].slot);
-        let mut finding = self.finding(kind, what, wrong)?;
-        finding.watch = watch;
-        Ok(Next::End(Ending::Diverged(Box::new(finding))))
     }
 
     fn cold_path_unasked(&mut self, function: u32) -> Result<Next, CommandError> {
@@ -669,181 +641,6 @@ impl<'a> Lockstep<'a> {
         }))
     }
 
-    /// Event and stop are of different kinds.
-    pub(super) fn unexpected(
-        &mut self,
-        event: Event,
-        actual: String,
-    ) -> Result<Next, CommandError> {
-        let (kind, expected) = match &event {
-            Event::Boundary => {
-                let at = self.oracle.top().map(|top| top.boundary);
-                let expected = at.map(|at| format!("{} of function {}", at.offset, at.func));
-                (
-                    DivergenceKind::ControlFlow,
-                    format!("the oracle reached {}", expected.unwrap_or_default()),
-                )
-            }
-            Event::HostCall(call) => {
-                let name = self.import_name(call.instance, call.func);
-                (DivergenceKind::ControlFlow, format!("the oracle calls the host function {name}"))
-            }
-            Event::Finished(_) => (
-                DivergenceKind::ControlFlow,
-                "the oracle returned from the function that was called".into(),
-            ),
-            Event::Trapped(trap) => (DivergenceKind::Trap, format!("the oracle trapped: {trap}")),
-            Event::Thrown(exn) => (DivergenceKind::Trap, format!("the oracle threw {exn}")),
-            Event::OutOfFuel => {
-                return Ok(Next::End(match self.control.request() {
-                    Some(request) => self.asked(request),
-                    None => Ending::Inconclusive {
-                        reason: InconclusiveReason::Limit,
-                        detail: "the oracle ran out of fuel".into(),
-                    },
-                }));
-            }
-            Event::LimitReached(name) => {
-                return Ok(Next::End(Ending::Inconclusive {
-                    reason: InconclusiveReason::Limit,
-                    detail: format!("the oracle reached its limit of {name}"),
-                }));
-            }
-        };
-        let kind = if actual.contains("trapped") { DivergenceKind::Trap } else { kind };
-        self.diverged(kind, format!("{expected}, {actual}"), Vec::new())
-    }
-
-    pub(super) fn diverged(
-        &mut self,
-        kind: DivergenceKind,
-        what: String,
-        slots: Vec<Slot>,
-    ) -> Result<Next, CommandError> {
-        let finding = self.finding(kind, what, slots)?;
-        Ok(Next::End(Ending::Diverged(Box::new(finding))))
-    }
-
-    /// Like [`Lockstep::diverged`] where the oracle has already executed the
-    /// instruction at fault.
-    pub(super) fn diverged_behind(
-        &mut self,
-        kind: DivergenceKind,
-        what: String,
-        slots: Vec<Slot>,
-    ) -> Result<Next, CommandError> {
-        let finding = self.finding_at(false, kind, what, slots)?;
-        Ok(Next::End(Ending::Diverged(Box::new(finding))))
-    }
-
-    pub(super) fn finding(
-        &mut self,
-        kind: DivergenceKind,
-        what: String,
-        slots: Vec<Slot>,
-    ) -> Result<Finding, CommandError> {
-        let same_place = !matches!(
-            kind,
-            DivergenceKind::ControlFlow | DivergenceKind::Trap | DivergenceKind::Sandbox
-        );
-        self.finding_at(same_place, kind, what, slots)
-    }
-
-    /// `same_place`: both sides stand at the oracle's present boundary.
-    fn finding_at(
-        &mut self,
-        same_place: bool,
-        kind: DivergenceKind,
-        what: String,
-        slots: Vec<Slot>,
-    ) -> Result<Finding, CommandError> {
-        let top = self.oracle.top().map(|top| top.boundary);
-        let here = self.here.filter(|_| same_place);
-        let last = self.last;
-        // Where control flow went apart the last common boundary is at fault.
-        let at = match (same_place, top, last) {
-            (true, Some(top), _) => top,
-            (_, _, Some(last)) => last,
-            (_, Some(top), None) => top,
-            (_, None, None) => Boundary {
-                instance: self.called,
-                func: FuncIdx::new(0),
-                offset: WasmOffset::new(0),
-            },
-        };
-        let mut actual_state = match here {
-            Some((at, cfa)) => self.native_state(at, cfa)?,
-            None => Vec::new(),
-        };
-        let mut expected_state = if here.is_some() { self.oracle_state() } else { Vec::new() };
-        let in_frame = |slot: &&Slot| {
-            matches!(slot.slot, SlotName::Local { frame: 0, .. } | SlotName::Stack { frame: 0, .. })
-        };
-        for slot in slots.iter().filter(|slot| !in_frame(slot)) {
-            let line = |value: &Option<String>| {
-                format!("{} {} {}", slot.slot, slot.ty.key(), value.as_deref().unwrap_or("none"))
-            };
-            expected_state.push(line(&slot.expected));
-            actual_state.push(line(&slot.actual));
-        }
-        let frames = (0..self.oracle.depth())
-            .rev()
-            .filter_map(|index| self.oracle.frame(index).map(|frame| frame.boundary))
-            .collect();
-        Ok(Finding {
-            kind,
-            at,
-            after: last.filter(|last| *last != at || same_place),
-            index: self.stats.stops.saturating_sub(1 + self.began),
-            what,
-            slots,
-            native_pc: Some(self.pc),
-            expected_state,
-            actual_state,
-            frames,
-            recent: self.recent(),
-            watch: match self.stats.stops > 1 + self.began {
-                true => self.differing_store()?.1,
-                false => Watch::default(),
-            },
-        })
-    }
-
-    /// The boundaries stopped at last, oldest first.
-    fn recent(&self) -> Vec<Boundary> {
-        let boundary = |at: BoundaryId| {
-            let function = &self.image.map.functions[at.function as usize];
-            let offset = function.boundaries[at.index as usize].offset;
-            Boundary { instance: self.plan.owner(at.function), func: function.func, offset }
-        };
-        self.stats.recent(self.began).map(boundary).collect()
-    }
-
-    fn oracle_state(&self) -> Vec<String> {
-        let Some(top) = self.oracle.top() else { return Vec::new() };
-        let Boundary { instance, func, .. } = top.boundary;
-        let Some(at) = self.plan.position(instance, func) else { return Vec::new() };
-        let function = &self.image.map.functions[at as usize];
-        let Ok(index) =
-            function.boundaries.binary_search_by_key(&top.boundary.offset, |b| b.offset)
-        else {
-            return Vec::new();
-        };
-        let types = function.locals.iter().chain(&function.boundaries[index].operands);
-        let mut rest = top.slots;
-        types
-            .enumerate()
-            .map_while(|(slot, ty)| {
-                let (cells, after) = rest.split_at_checked(ty.cells())?;
-                rest = after;
-                Some((slot, ty, Value::from_cells(*ty, cells)))
-            })
-            .map(|(slot, ty, value)| {
-                format!("{} {ty} {} {value}", slot_name(slot, function.locals.len()), value.hex())
-            })
-            .collect()
-    }
-
     pub(super) fn name(&self, at: BoundaryId) -> String {
         let function = &self.image.map.functions[at.function as usize];
         let offset = function.boundaries[at.index as usize].offset;
@@ -870,23 +667,5 @@ impl<'a> Lockstep<'a> {
             core.write(&mut self.subject, &self.spaces[0], self.pc)?;
         }
         Ok(())
-    }
-}
-
-/// What differs, for a part of the store.
-pub(super) fn store_kind(slot: SlotName) -> DivergenceKind {
-    match slot {
-        SlotName::Global(_) => DivergenceKind::Global,
-        SlotName::Table { .. } | SlotName::TableSize(_) => DivergenceKind::Table,
-        SlotName::InstanceData(_) => DivergenceKind::Sandbox,
-        _ => DivergenceKind::Memory,
-    }
-}
-
-/// `local3` or `stack0`.
-pub fn slot_name(slot: usize, locals: usize) -> String {
-    match slot.checked_sub(locals) {
-        None => format!("local{slot}"),
-        Some(depth) => format!("stack{depth}"),
     }
 }

@@ -477,7 +477,7 @@ impl Lockstep<'_> {
             .zip(types)
             .enumerate()
             .map(|(index, (check, ty))| {
-                let name = super::follow::slot_name(index, function.locals.len());
+                let name = super::finding::slot_name(index, function.locals.len());
                 match reader.read_whole(*check) {
                     Ok(Some(native)) => {
                         let value = space.value(*ty, native);

@@ -21,7 +21,8 @@
 //! the subject go on. Whoever calls another function first has left it out.
 
 use super::entry::enter_code;
-use super::follow::{Ending, Lockstep, store_kind};
+use super::finding::store_kind;
+use super::follow::{Ending, Lockstep};
 use super::kernel::{Kernel, Served, word};
 use super::plan::{Plan, Site};
 use super::space::Space;

@@ -36,9 +36,11 @@
 //! [`settle`].
 //!
 //! The first time it does not hold is the divergence. What AOT code asks its
-//! kernel for is served by [`kernel`], exceptions by [`throw`]; where everything lies in the subject is
-//! decided in [`space`]; [`plan`] turns the map into what the loop reads.
+//! kernel for is served by [`kernel`], exceptions by [`throw`]; where everything lies
+//! in the subject is decided in [`space`] for the instances of a [`blueprint`];
+//! [`plan`] turns the map into what the loop reads.
 
+pub mod blueprint;
 pub mod compare;
 pub mod entry;
 pub mod faults;

@@ -23,12 +23,12 @@
 //! would make of the operands, which is allowed but need not be what the code
 //! does; the NaN is counted, and its open bits are followed ([`super::open`]).
 
+use super::blueprint::Blueprint;
 use super::finding::Finding;
 use super::follow::{Ending, Lockstep};
 use super::nan;
 use super::open::Open;
 use super::plan::{BoundaryId, Plan};
-use super::space::Blueprint;
 use super::stops::{Selection, Where};
 use super::thunks::operation;
 use crate::error::CommandError;

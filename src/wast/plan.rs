@@ -10,8 +10,8 @@
 use super::drive;
 use crate::error::CommandError;
 use crate::inject::Fault;
+use crate::lockstep::blueprint::{Blueprint, Planned};
 use crate::lockstep::kernel::MEMORY_CAPACITY;
-use crate::lockstep::space::{Blueprint, Planned};
 use crate::output;
 use aot_backend::{CompileError, CompileOptions, Image, Part, combine, compile};
 use oracle_interp::script::{self, Driver, Outcome, Running};
