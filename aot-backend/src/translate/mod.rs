@@ -11,30 +11,23 @@
 //! branches go to the block after an `end`, while the `end` itself belongs to
 //! the falling-through path; see `control`.
 //!
-//! **Keeping operands alive.** Instruction selection computes a comparison or
-//! a shift within the instruction that consumes it, and then the operand is
-//! nowhere at the consumer's boundary. At opt none, such operands are stored
-//! to a scratch stack slot right after the consumer's trap. Nothing reads the
-//! slot; the store alone forces the value into a register until then.
+//! At opt none operands are kept alive up to the instruction that consumes them
+//! (`keep`); at opt speed what the specification leaves open is shown (`shown`).
 //!
 //! **Code as it ships** (`Anchors::Srcloc`) has none of this: no traps, nothing
 //! kept alive and nothing shown, only a source location on each instruction. Of
 //! locals it is written down what the live ones are.
-//!
-//! **Showing what is free.** At opt speed that would defeat the purpose. But
-//! where the specification leaves the bits of a result open, whoever follows
-//! must see the bits that the code chose before it goes on, and Cranelift may
-//! compute a float only much later. So the results of such instructions, and
-//! only those, are stored to a stack slot, where the next boundary finds them.
 
 mod atomic;
 mod call;
 mod control;
 mod exception;
 mod instantiate;
+mod keep;
 mod live;
 mod memory;
 mod numeric;
+mod shown;
 mod stable;
 mod state;
 mod table;
@@ -47,10 +40,9 @@ use crate::module::{self, Module};
 use crate::options::{Anchors, OptLevel};
 use crate::thunks::Thunks;
 use control::Frame;
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    self, Block, DebugTag, Endianness, FuncRef, Function, InstBuilder, MemFlagsData, Opcode,
-    SigRef, SourceLoc, StackSlot, StackSlotData, StackSlotKind, UserFuncName, Value, ValueDef,
+    self, Block, DebugTag, Endianness, FuncRef, Function, InstBuilder, MemFlagsData, SigRef,
+    SourceLoc, StackSlot, UserFuncName, Value,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::packed_option::PackedOption;
@@ -59,7 +51,9 @@ use dwarf_map::{InstanceLayout, StableKind, StablePoints};
 pub(crate) use exception::HandlerDraft;
 use exception::{LegacyEnds, Scope};
 pub(crate) use instantiate::{Instantiation, instantiation};
+use keep::{Scratch, keep_undecided};
 use live::{Course, Live};
+use shown::is_open;
 pub(crate) use stable::{Keep, StableDraft, StablePart, polled};
 use state::State;
 use std::collections::{HashMap, HashSet};
@@ -275,193 +269,6 @@ fn zero(builder: &mut FunctionBuilder<'_>, ty: ValType) -> Value {
     }
 }
 
-/// What defines a value, as far as keeping it alive is concerned.
-enum Definition {
-    Foldable,
-    Param(Block),
-    Other,
-}
-
-fn definition(function: &Function, value: Value) -> Definition {
-    let dfg = &function.dfg;
-    let value = dfg.resolve_aliases(value);
-    match dfg.value_def(value) {
-        // The same lanes seen otherwise: no code, so what counts is behind it.
-        ValueDef::Result(inst, _)
-            if is_vector(function, value) && dfg.insts[inst].opcode() == Opcode::Bitcast =>
-        {
-            definition(function, dfg.inst_args(inst)[0])
-        }
-        ValueDef::Result(inst, _) if is_vector(function, value) => {
-            match dfg.insts[inst].opcode() {
-                opcode if opcode.is_call() || opcode.can_load() => Definition::Other,
-                // Few vector instructions are never part of a longer pattern.
-                _ => Definition::Foldable,
-            }
-        }
-        ValueDef::Result(inst, _) if may_be_folded(dfg.insts[inst].opcode()) => {
-            Definition::Foldable
-        }
-        ValueDef::Param(block, _) => Definition::Param(block),
-        _ => Definition::Other,
-    }
-}
-
-fn is_vector(function: &Function, value: Value) -> bool {
-    function.dfg.value_type(value).is_vector()
-}
-
-/// Stack slots that are written and never read.
-#[derive(Clone, Copy)]
-struct Scratch {
-    number: StackSlot,
-    /// Made for the first vector.
-    vector: Option<StackSlot>,
-}
-
-impl Scratch {
-    fn new(builder: &mut FunctionBuilder<'_>) -> Self {
-        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3);
-        Scratch { number: builder.create_sized_stack_slot(data), vector: None }
-    }
-
-    fn of(&mut self, function: &mut Function, value: Value) -> StackSlot {
-        if !is_vector(function, value) {
-            return self.number;
-        }
-        *self.vector.get_or_insert_with(|| {
-            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4);
-            function.create_sized_stack_slot(data)
-        })
-    }
-}
-
-/// Keeps alive what turned out to need it: each value right behind the
-/// instruction that was the last one when it was consumed.
-fn keep_undecided(
-    function: &mut Function,
-    mut scratch: Scratch,
-    undecided: Vec<(ir::Inst, Value)>,
-) {
-    for (after, value) in undecided {
-        if matches!(definition(function, value), Definition::Foldable) {
-            let slot = scratch.of(function, value);
-            let location = function.srcloc(after);
-            let mut cursor = FuncCursor::new(function).after_inst(after).with_srcloc(location);
-            cursor.ins().stack_store(abi::POINTER, value, slot, 0);
-        }
-    }
-}
-
-/// Whether instruction selection for x86-64 may compute the result of such an
-/// instruction within one that uses it (fused comparisons and bit tests,
-/// addressing modes and LEA, ANDN and the BMI1 idioms, masked shift counts,
-/// free extensions), so that it never has a register of its own.
-fn may_be_folded(opcode: Opcode) -> bool {
-    matches!(
-        opcode,
-        Opcode::Icmp
-            | Opcode::Fcmp
-            | Opcode::Uextend
-            | Opcode::Sextend
-            | Opcode::Ireduce
-            | Opcode::Iadd
-            | Opcode::Isub
-            | Opcode::Ineg
-            | Opcode::Band
-            | Opcode::Bor
-            | Opcode::Bxor
-            | Opcode::Bnot
-            | Opcode::Ishl
-            | Opcode::Ushr
-            | Opcode::Sshr
-            | Opcode::Rotl
-            | Opcode::Rotr
-            | Opcode::Imul
-            | Opcode::Bitcast
-            | Opcode::Extractlane
-    )
-}
-
-/// Whether the specification leaves the bits of the instruction's result open:
-/// those of a NaN (core spec, "NaN Propagation"), or which function a relaxed
-/// vector instruction computes ("Relaxed Operations"). Sign operations and what
-/// only moves bits leave nothing open.
-fn is_open(operator: &Operator<'_>) -> bool {
-    use Operator as O;
-    matches!(
-        operator,
-        O::F32Ceil
-            | O::F32Floor
-            | O::F32Trunc
-            | O::F32Nearest
-            | O::F32Sqrt
-            | O::F32Add
-            | O::F32Sub
-            | O::F32Mul
-            | O::F32Div
-            | O::F32Min
-            | O::F32Max
-            | O::F64Ceil
-            | O::F64Floor
-            | O::F64Trunc
-            | O::F64Nearest
-            | O::F64Sqrt
-            | O::F64Add
-            | O::F64Sub
-            | O::F64Mul
-            | O::F64Div
-            | O::F64Min
-            | O::F64Max
-            | O::F32x4Ceil
-            | O::F32x4Floor
-            | O::F32x4Trunc
-            | O::F32x4Nearest
-            | O::F32x4Sqrt
-            | O::F32x4Add
-            | O::F32x4Sub
-            | O::F32x4Mul
-            | O::F32x4Div
-            | O::F32x4Min
-            | O::F32x4Max
-            | O::F64x2Ceil
-            | O::F64x2Floor
-            | O::F64x2Trunc
-            | O::F64x2Nearest
-            | O::F64x2Sqrt
-            | O::F64x2Add
-            | O::F64x2Sub
-            | O::F64x2Mul
-            | O::F64x2Div
-            | O::F64x2Min
-            | O::F64x2Max
-            | O::F32DemoteF64
-            | O::F64PromoteF32
-            | O::F32x4DemoteF64x2Zero
-            | O::F64x2PromoteLowF32x4
-            | O::I8x16RelaxedSwizzle
-            | O::I32x4RelaxedTruncF32x4S
-            | O::I32x4RelaxedTruncF32x4U
-            | O::I32x4RelaxedTruncF64x2SZero
-            | O::I32x4RelaxedTruncF64x2UZero
-            | O::F32x4RelaxedMadd
-            | O::F32x4RelaxedNmadd
-            | O::F64x2RelaxedMadd
-            | O::F64x2RelaxedNmadd
-            | O::I8x16RelaxedLaneselect
-            | O::I16x8RelaxedLaneselect
-            | O::I32x4RelaxedLaneselect
-            | O::I64x2RelaxedLaneselect
-            | O::F32x4RelaxedMin
-            | O::F32x4RelaxedMax
-            | O::F64x2RelaxedMin
-            | O::F64x2RelaxedMax
-            | O::I16x8RelaxedQ15mulrS
-            | O::I16x8RelaxedDotI8x16I7x16S
-            | O::I32x4RelaxedDotI8x16I7x16AddS
-    )
-}
-
 /// Translation of one function.
 struct Translator<'f, 'm> {
     builder: FunctionBuilder<'f>,
@@ -603,20 +410,6 @@ impl Translator<'_, '_> {
         Err(CompileError::Unsupported { offset, feature })
     }
 
-    /// Stores the topmost operand where the next boundary finds it.
-    fn show_top(&mut self) -> Outcome {
-        let slot = *self.shown.get_or_insert_with(|| {
-            // Room for a vector.
-            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4);
-            self.builder.create_sized_stack_slot(data)
-        });
-        let (ty, value) = self.pop_typed()?;
-        self.store_whole(value, slot);
-        self.push(ty, value);
-        self.top_is_shown = true;
-        Ok(())
-    }
-
     /// Places the trap of the boundary at `offset` and writes down the state.
     fn boundary(&mut self, offset: WasmOffset, is_call: bool) -> Outcome {
         let tag = u32::try_from(self.boundaries.len()).unwrap_or(STABLE_TAG);
@@ -702,39 +495,6 @@ impl Translator<'_, '_> {
     /// Pops an operand that moves on as it is (to a local, an argument, ..).
     fn pop(&mut self) -> Result<Value, CompileError> {
         Ok(self.pop_typed()?.1)
-    }
-
-    /// Pops an operand to compute with, kept alive if need be.
-    fn operand(&mut self) -> Result<Value, CompileError> {
-        let value = self.pop()?;
-        let Some(scratch) = &mut self.scratch else {
-            return Ok(value);
-        };
-        match definition(self.builder.func, value) {
-            Definition::Foldable => {
-                let slot = scratch.of(self.builder.func, value);
-                self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
-            }
-            // Perhaps only the name that it has in a loop whose end has not
-            // been seen: what it stands for shows when the loop is complete.
-            Definition::Param(block) if self.open_loops.contains(&block) => {
-                let here = self.builder.current_block();
-                let last = here.and_then(|here| self.builder.func.layout.last_inst(here));
-                self.undecided.extend(last.map(|last| (last, value)));
-            }
-            _ => {}
-        }
-        Ok(value)
-    }
-
-    /// Pops an operand that the instruction may turn out not to need.
-    fn kept_operand(&mut self) -> Result<Value, CompileError> {
-        let value = self.pop()?;
-        if let Some(scratch) = &mut self.scratch {
-            let slot = scratch.of(self.builder.func, value);
-            self.builder.ins().stack_store(abi::POINTER, value, slot, 0);
-        }
-        Ok(value)
     }
 
     /// Pops several operands, first pushed first.
