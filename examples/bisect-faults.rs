@@ -77,7 +77,7 @@ fn prepare(words: &[String]) -> Result<Prepared, CommandError> {
             Some(BoundaryId { function, index: index as u32 })
         })
         .collect();
-    let candidate = Candidate::of_path(&args.program);
+    let candidate = Candidate::of_path(&args.program, &args.world);
     // Only drawn from: nothing is judged, so nothing has to end in time.
     let patience = std::time::Duration::ZERO;
     let executed = each_once(&trace);

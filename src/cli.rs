@@ -8,7 +8,7 @@
 use aot_backend::{OptLevel, StablePoints};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Checks AOT-compiled WebAssembly against an interpreter, one Wasm
 /// instruction at a time.
@@ -196,12 +196,34 @@ pub struct WorldArgs {
     /// Set an environment variable of the program
     #[arg(long, value_name = "K=V")]
     pub env: Vec<String>,
-    /// Standard input of the program (default: inherited)
+    /// Standard input of the program (default: inherited; in a self-test empty)
     #[arg(long, value_name = "FILE")]
     pub stdin: Option<PathBuf>,
     /// argv[1..] of the program, or the parameters with --invoke
     #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+impl WorldArgs {
+    /// The command line of a program that is given this.
+    pub fn command_line(&self, program: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec![program.into()];
+        let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
+        self.invoke.iter().for_each(|func| option("--invoke", func.into()));
+        self.dir.iter().for_each(|dir| option("--dir", dir.into()));
+        self.env.iter().for_each(|pair| option("--env", pair.into()));
+        self.stdin.iter().for_each(|file| option("--stdin", file.into()));
+        if !self.args.is_empty() {
+            words.push("--".into());
+            words.extend(self.args.iter().map(OsString::from));
+        }
+        words
+    }
+
+    /// Whether nothing of it was given.
+    pub fn is_empty(&self) -> bool {
+        self.command_line(Path::new("")).len() == 1
+    }
 }
 
 /// Options of a run in lockstep.
@@ -562,7 +584,7 @@ pub struct ResumeArgs {
     /// Give the program a host directory under a guest path; one for each that it had
     #[arg(long, value_name = "HOST::GUEST")]
     pub dir: Vec<String>,
-    /// Standard input of the program (default: inherited)
+    /// Standard input of the program (default: inherited; in a self-test empty)
     #[arg(long, value_name = "FILE")]
     pub stdin: Option<PathBuf>,
     /// End, inconclusive, after this many seconds
@@ -591,6 +613,9 @@ pub struct SelftestArgs {
     /// Programs to put faults into: .wasm, .wat, or names of the corpus (default: its quick ones)
     #[arg(value_name = "PROG")]
     pub programs: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub world: WorldArgs,
     /// What the faults are drawn by
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

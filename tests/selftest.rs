@@ -169,10 +169,33 @@ fn what_cannot_be_tried_is_refused() {
         (&["--fault", "every:i32.add:swap", "fib"], 3, "no judge"),
         (&["--fault", "every:i32.add:swap"], 2, "PROG"),
         (&["traps/active-data-out-of-bounds"], 3, "without any fault"),
+        (&["fib", "--invoke", "fib", "--", "3"], 2, "the corpus says"),
+        (&["--stdin", "/dev/null"], 2, "beside a PROG"),
     ] {
         let output = common::wdiff().arg("selftest").args(args).output().expect("wdiff starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
         assert!(text.contains(says), "{args:?}: {text}");
     }
+}
+
+/// A program from a file is run as `wdiff run` would run it, with what follows.
+#[test]
+fn a_program_is_given_what_is_said() {
+    let scratch = common::scratch();
+    let program = corpus::program("ackermann").expect("a program of the corpus").wasm_path();
+    let program = program.to_str().expect("a path in UTF-8");
+    let call = [program, "--invoke", "ackermann", "--", "2", "3"];
+    let (code, report) = selftest(&[&["--count", "4"], &call[..]].concat(), scratch.path());
+    let drawn = section(&report);
+    assert_eq!((code, drawn.injected, drawn.seed), (Some(0), 8, Some(1)), "{drawn:#?}");
+    assert_eq!(drawn.caught, drawn.effective);
+    for fault in &drawn.faults {
+        assert!(fault.rerun.ends_with(&call.map(str::to_owned)), "{:?}", fault.rerun);
+    }
+    // The same of one that is named: nothing was drawn.
+    let named = ["--fault", &drawn.faults[0].fault];
+    let (_, report) = selftest(&[&named[..], &call[..]].concat(), scratch.path());
+    assert_eq!(section(&report).faults[0].outcome, drawn.faults[0].outcome);
+    assert_eq!(section(&report).seed, None);
 }

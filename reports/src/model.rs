@@ -647,8 +647,8 @@ pub struct Selftest {
     pub masked: u64,
     /// Most boundaries between a first change of state and its report.
     pub delay: u64,
-    /// What the faults were drawn by.
-    pub seed: u64,
+    /// What the faults were drawn by; `None` if they were named.
+    pub seed: Option<u64>,
     /// The same counts, per kind of fault; the kinds sum up to the totals.
     pub kinds: Vec<SelftestKind>,
     /// The faults, in the order in which they were tried.

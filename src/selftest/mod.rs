@@ -23,7 +23,7 @@ pub mod stepper;
 pub mod verdict;
 pub mod watchdog;
 
-use crate::cli::{BackendArgs, SelftestArgs};
+use crate::cli::{BackendArgs, SelftestArgs, WorldArgs};
 use crate::error::CommandError;
 use crate::inject::Fault;
 use crate::lockstep::follow::Requests;
@@ -90,7 +90,7 @@ fn given(
 ) -> Result<(Vec<Prepared>, Vec<SelftestFault>), CommandError> {
     let (mut used, mut faults) = (Vec::new(), Vec::new());
     for program in &args.programs {
-        let prepared = prepare(&candidate(program)?, &args.backend, all)?;
+        let prepared = prepare(&candidate(program, &args.world)?, &args.backend, all)?;
         for text in named {
             let fault = Fault::parse(text, &prepared.program.module, &prepared.image)?;
             let drawn = Drawn::given(&prepared, fault)?;
@@ -168,7 +168,12 @@ fn drawn(
 /// The programs, in an order of chance.
 fn candidates(args: &SelftestArgs, draw: &mut Draw) -> Result<Vec<Candidate>, CommandError> {
     if !args.programs.is_empty() {
-        return args.programs.iter().map(|program| candidate(program)).collect();
+        return args.programs.iter().map(|program| candidate(program, &args.world)).collect();
+    }
+    if !args.world.is_empty() {
+        return Err(CommandError::input(
+            "what programs are given is said beside a PROG; the corpus says it of its own",
+        ));
     }
     let usable = corpus::quick().into_iter().filter(|program| program.dirs.is_empty());
     let (mut traps, mut others): (Vec<_>, Vec<_>) =
@@ -187,11 +192,15 @@ fn candidates(args: &SelftestArgs, draw: &mut Draw) -> Result<Vec<Candidate>, Co
     Ok(chosen)
 }
 
-/// A file, or the name of a program of the corpus.
-fn candidate(program: &Path) -> Result<Candidate, CommandError> {
+/// A file and what it is given, or the name of a program of the corpus.
+fn candidate(program: &Path, world: &WorldArgs) -> Result<Candidate, CommandError> {
     match program.to_str().filter(|_| !program.exists()).map(corpus::program) {
-        Some(Ok(known)) => Candidate::of_corpus(&known),
-        _ => Ok(Candidate::of_path(program)),
+        Some(Ok(known)) if world.is_empty() => Candidate::of_corpus(&known),
+        Some(Ok(known)) => Err(CommandError::input(format_args!(
+            "{}: the corpus says what its programs are given",
+            known.name
+        ))),
+        _ => Ok(Candidate::of_path(program, world)),
     }
 }
 
@@ -347,6 +356,6 @@ fn report(
     };
     let mut report = Report::new(tool, program, subject, reports::Outcome::Match);
     report.time = reports::Time::new(began.elapsed(), 0, 0);
-    report.set_selftest(tally(args.seed, faults));
+    report.set_selftest(tally(args.fault.is_empty().then_some(args.seed), faults));
     report
 }

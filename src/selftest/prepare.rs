@@ -7,7 +7,7 @@
 
 use super::machine::{End, Machine, Seen};
 use super::watchdog::Watchdog;
-use crate::cli::{BackendArgs, Cli, Command, RunArgs};
+use crate::cli::{BackendArgs, Cli, Command, RunArgs, WorldArgs};
 use crate::error::CommandError;
 use crate::invoke::{self, Calls};
 use crate::lockstep::follow::Requests;
@@ -79,10 +79,10 @@ impl Candidate {
         Ok(Candidate { name: program.name.clone(), arguments })
     }
 
-    /// A program from a file, run without arguments.
-    pub fn of_path(path: &Path) -> Candidate {
-        let name = path.display().to_string();
-        Candidate { name, arguments: vec![path.into()] }
+    /// A program from a file, and what it is given. What it does to directories it
+    /// does once: later executions are answered from the log of the first.
+    pub fn of_path(path: &Path, world: &WorldArgs) -> Candidate {
+        Candidate { name: path.display().to_string(), arguments: world.command_line(path) }
     }
 
     /// The command line that runs it with a fault.

@@ -75,7 +75,7 @@ pub fn decide(effect: &Effect, due: Due, said: &Said) -> (SelftestOutcome, Optio
 }
 
 /// Counts faults by kind.
-pub fn tally(seed: u64, faults: Vec<SelftestFault>) -> Selftest {
+pub fn tally(seed: Option<u64>, faults: Vec<SelftestFault>) -> Selftest {
     let mut kinds: BTreeMap<String, SelftestKind> = BTreeMap::new();
     for fault in &faults {
         let kind = kinds.entry(fault.kind.clone()).or_insert_with(|| SelftestKind {
@@ -168,15 +168,15 @@ mod tests {
         let caught = decide(&effective(), BY_5, &at(5)).0;
         let blind = decide(&effective(), BY_5, &Said::Nothing).0;
         let slow = decide(&effective(), BY_5, &at(9)).0;
-        assert_eq!(tally(1, vec![fault(caught); 3]).exit_code(), 0);
+        assert_eq!(tally(Some(1), vec![fault(caught); 3]).exit_code(), 0);
         for weak in [blind, slow] {
-            let counted = tally(1, vec![fault(caught), fault(weak), fault(caught)]);
+            let counted = tally(Some(1), vec![fault(caught), fault(weak), fault(caught)]);
             assert_eq!((counted.effective, counted.caught), (3, 2));
             assert_eq!(counted.exit_code(), 1);
         }
-        let open = tally(1, vec![fault(caught), fault(Is::Unknown)]);
+        let open = tally(Some(1), vec![fault(caught), fault(Is::Unknown)]);
         assert_eq!(open.exit_code(), 3);
-        let both = tally(1, vec![fault(Is::Unknown), fault(blind)]);
+        let both = tally(Some(1), vec![fault(Is::Unknown), fault(blind)]);
         assert_eq!(both.exit_code(), 1);
     }
 }

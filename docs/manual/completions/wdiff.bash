@@ -1189,12 +1189,28 @@ _wdiff() {
             return 0
             ;;
         wdiff__subcmd__selftest)
-            opts="-h -V --seed --count --fault --backend --opt --stable --anchors --target --cpu --format --output --help --version"
+            opts="-h -V --invoke --dir --env --stdin --seed --count --fault --backend --opt --stable --anchors --target --cpu --format --output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --invoke)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --seed)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

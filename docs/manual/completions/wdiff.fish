@@ -56,7 +56,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l from-boundary -d 'Be
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l dir -d 'Give the program a host directory under a guest path' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l env -d 'Set an environment variable of the program' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l stdin -d 'Standard input of the program (default: inherited; in a self-test empty)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l record -d 'Write the operation log of all host calls' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l replay -d 'Answer host calls from an operation log' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand run" -l max-stops -d 'End, inconclusive, after this many stops' -r
@@ -131,6 +131,10 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l restore -d 'At each
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l functions -d 'Add to the report what is available function by function (always in HTML)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s V -l version -d 'Print version'
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l dir -d 'Give the program a host directory under a guest path' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l env -d 'Set an environment variable of the program' -r
+complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l stdin -d 'Standard input of the program (default: inherited; in a self-test empty)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l seed -d 'What the faults are drawn by' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l count -d 'How many faults of the code, and how many of the map' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand selftest" -l fault -d 'Put this one in, as `wdiff run --inject` takes it, instead of any that are drawn' -r
@@ -243,7 +247,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l cpu -d 'CPU feat
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l dir -d 'Give the program a host directory under a guest path' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l env -d 'Set an environment variable of the program' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l stdin -d 'Standard input of the program (default: inherited; in a self-test empty)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand migrate" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'
@@ -271,7 +275,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l from-boundary -d 
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l invoke -d 'Call this export instead of `_start`; ARGS are its parameters' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l dir -d 'Give the program a host directory under a guest path' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l env -d 'Set an environment variable of the program' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l stdin -d 'Standard input of the program (default: inherited; in a self-test empty)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l record -d 'Write the operation log of all host calls' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l replay -d 'Answer host calls from an operation log' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand bisect" -l max-stops -d 'End, inconclusive, after this many stops' -r
@@ -322,7 +326,7 @@ complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_su
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l target -d 'Instruction set: x86_64, aarch64, riscv64, s390x' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l cpu -d 'CPU features: baseline, native, or a list of +feature and -feature' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l dir -d 'Give the program a host directory under a guest path; one for each that it had' -r
-complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l stdin -d 'Standard input of the program (default: inherited)' -r -F
+complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l stdin -d 'Standard input of the program (default: inherited; in a self-test empty)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l timeout -d 'End, inconclusive, after this many seconds' -r
 complete -c wdiff -n "__fish_wdiff_using_subcommand snapshot; and __fish_seen_subcommand_from resume" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'Schema wdiff-report/1'

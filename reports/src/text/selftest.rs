@@ -34,7 +34,9 @@ pub(super) fn in_short(s: &Selftest) -> String {
 
 /// Writes the section of a self-test.
 pub(super) fn write(s: &Selftest, page: &mut Page) {
-    page.row("seed", &s.seed.to_string());
+    if let Some(seed) = s.seed {
+        page.row("seed", &seed.to_string());
+    }
     page.title("Faults put in");
     let titles = ["", "injected", "reached", "effective", "caught", "", "masked", "delay"];
     let mut rows = vec![titles.map(|t| TableCell::right(t).role(Role::Faint)).into()];

@@ -674,7 +674,7 @@ fn wast() -> Report {
 fn selftest() -> Report {
     use SelftestOutcome as Is;
     let mut report = matching();
-    let mut section = Selftest { seed: 1, ..Selftest::default() };
+    let mut section = Selftest { seed: Some(1), ..Selftest::default() };
     for (kind, outcomes) in [
         ("code:operand", &[Is::Caught, Is::Caught, Is::NotReached, Is::NoEffect, Is::Masked][..]),
         ("map:frame", &[Is::Caught, Is::Late, Is::Missed, Is::Caught]),
