@@ -107,8 +107,6 @@ struct Bench {
     program: Program,
     calls: Calls,
     log: OperationLog,
-    /// Without stable points, with them, and restorable, in each of [`SHIFTS`].
-    images: Vec<[Image; 3]>,
 }
 
 /// Where the code lies: bytes behind where it would.
@@ -141,12 +139,12 @@ fn run(measures: bool, rounds: usize, more: &[String]) -> Result<(), String> {
         let parameter = if measures { long } else { short }.to_string();
         let path = path.display().to_string();
         let words = [&path, "--invoke", "run", "--", &parameter].map(str::to_owned);
-        benches.push(Bench::new(name.to_owned(), &words, rounds)?);
+        benches.push(Bench::new(name.to_owned(), &words)?);
     }
     for line in more {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let name = words.first().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
-        benches.push(Bench::new(name.unwrap_or_default(), &words, rounds)?);
+        benches.push(Bench::new(name.unwrap_or_default(), &words)?);
     }
     println!(
         "{:<16} {:>9}   {:>7} {:>7} {:>10}   {:>9} {:>6} {:>10}",
@@ -196,11 +194,17 @@ fn percent(ratio: f64) -> f64 {
 
 impl Bench {
     /// `words` are those of a command line of `wdiff run`.
-    fn new(name: String, words: &[String], rounds: usize) -> Result<Bench, String> {
+    fn new(name: String, words: &[String]) -> Result<Bench, String> {
         let args = options(words)?;
         let program = program::load(&args.program).map_err(text)?;
         let calls = invoke::calls(&args.world, &program).map_err(text)?;
-        let image = |stable, restorable, shift| {
+        let log = record(&args, &program, &calls)?;
+        Ok(Bench { name, program, calls, log })
+    }
+
+    /// Without stable points, with them, and restorable, all at one place.
+    fn images(&self, shift: u32) -> Result<[Image; 3], String> {
+        let image = |stable, restorable| {
             let options = CompileOptions {
                 opt: OptLevel::Speed,
                 anchors: Anchors::Srcloc,
@@ -209,30 +213,30 @@ impl Bench {
                 shift,
                 ..CompileOptions::default()
             };
-            aot_backend::compile(&program.wasm, &options).map_err(text)
+            aot_backend::compile(&self.program.wasm, &options).map_err(text)
         };
-        let images = SHIFTS[..rounds.min(SHIFTS.len())]
-            .iter()
-            .map(|&shift| {
-                Ok([
-                    image(StablePoints::Off, Restorable::None, shift)?,
-                    image(StablePoints::Calls, Restorable::None, shift)?,
-                    image(StablePoints::Calls, Restorable::All, shift)?,
-                ])
-            })
-            .collect::<Result<_, String>>()?;
-        let log = record(&args, &program, &calls)?;
-        Ok(Bench { name, program, calls, log, images })
+        Ok([
+            image(StablePoints::Off, Restorable::None)?,
+            image(StablePoints::Calls, Restorable::None)?,
+            image(StablePoints::Calls, Restorable::All)?,
+        ])
     }
 
     /// Measures, prints a line, and answers what the versions with stable points
     /// take in terms of the one without, by round.
     fn measure(&self, rounds: usize) -> Result<[Vec<f64>; 3], String> {
         let mut times: [Vec<f64>; 4] = Default::default();
-        for round in 0..rounds {
-            for turn in 0..VERSIONS.len() {
-                let version = (round + turn) % VERSIONS.len();
-                times[version].push(self.time(version, round)?);
+        let mut sizes = [0.0; 3];
+        // The rounds of one place follow each other: an image of a large program
+        // has a map of hundreds of megabytes.
+        for (place, shift) in SHIFTS.iter().enumerate().take(rounds) {
+            let images = self.images(*shift)?;
+            sizes = images.each_ref().map(|image| code_size(image) as f64);
+            for round in (place..rounds).step_by(SHIFTS.len()) {
+                for turn in 0..VERSIONS.len() {
+                    let version = (round + turn) % VERSIONS.len();
+                    times[version].push(self.time(version, &images)?);
+                }
             }
         }
         let ratios = [1, 2, 3].map(|version| {
@@ -242,7 +246,6 @@ impl Bench {
         let off = 1e3 * median(times[0].clone());
         let [silent, armed, restorable] =
             ratios.each_ref().map(|ratios| percent(median(ratios.clone())));
-        let sizes = self.images[0].each_ref().map(|image| code_size(image) as f64);
         println!(
             "{:<16} {off:>9.2}   {silent:>+6.1}% {armed:>+6.1}% {restorable:>+9.1}%   {:>9} {:>6.2} {:>10.2}",
             self.name,
@@ -255,8 +258,8 @@ impl Bench {
 
     /// Seconds of the processor that one run of a version takes, from its first
     /// instruction on.
-    fn time(&self, version: usize, round: usize) -> Result<f64, String> {
-        let image = &self.images[round % self.images.len()][IMAGES[version]];
+    fn time(&self, version: usize, images: &[Image; 3]) -> Result<f64, String> {
+        let image = &images[IMAGES[version]];
         let session = Session { program: &self.program, image, calls: &self.calls };
         let control = Control::new();
         let plan = Plan::new(image).map_err(text)?;
