@@ -11,7 +11,7 @@ use crate::error::CompileError;
 use crate::image::{FRAME_SECTION, Image};
 use dwarf_map::unwind::endian;
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, EntryMap, FunctionMap, Handler, ImageMap,
+    Anchor, BoundaryMap, CallSite, CodeOffset, Detour, EntryMap, FunctionMap, Handler, ImageMap,
     InstanceLayout, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::RunTimeEndian;
@@ -194,11 +194,15 @@ fn move_trap(site: &TrapSite, by: u32) -> TrapSite {
 }
 
 fn move_stable(point: &StablePoint, by: u32) -> StablePoint {
-    let StablePoint { offset, poll, armed, cold, trap, restore, stores, slots } = point;
+    let StablePoint { offset, poll, armed, detour, cold, trap, restore, stores, slots } = point;
     StablePoint {
         offset: *offset,
         poll: moved(*poll, by),
         armed: armed.clone(),
+        detour: Detour {
+            idle: detour.idle,
+            ways: detour.ways.iter().map(|way| moved(*way, by)).collect(),
+        },
         cold: moved(*cold, by),
         trap: moved(*trap, by),
         restore: *restore,

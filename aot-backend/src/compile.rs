@@ -11,7 +11,7 @@ use crate::locations::Locator;
 use crate::lower::{Lowered, Lowerer, Target};
 use crate::module::{self, Module};
 use crate::options::{self, Anchors, CRANELIFT_VERSION, CompileOptions, OptLevel};
-use crate::polls::Poll;
+use crate::polls::{Poll, find_ways};
 use crate::thunks::{self, Thunks};
 use crate::translate::{
     self, BodyError, CallDraft, Environment, HandlerDraft, Instantiation, Keep, Translated,
@@ -22,7 +22,7 @@ use cranelift_codegen::packed_option::PackedOption;
 use cranelift_frontend::FunctionBuilderContext;
 use dwarf_map::dwarf::{self, DwarfInput};
 use dwarf_map::{
-    Anchor, BoundaryMap, COPY_BYTES, CallSite, CodeOffset, EntryMap, FunctionMap, Handler,
+    Anchor, BoundaryMap, COPY_BYTES, CallSite, CodeOffset, Detour, EntryMap, FunctionMap, Handler,
     ImageMap, InstanceLayout, Isa, Location, Producer, Reason, StablePoint, ThunkMap, TrapSite,
 };
 use gimli::write::{DebugFrame, EndianVec, FrameTable};
@@ -357,7 +357,10 @@ impl<'a> Compiler<'a> {
         let find = |marks: &_| Poll::find(self.options.isa, code.buffer.data(), *marks);
         let polls: Result<Vec<Option<Poll>>, _> = tags.stable.iter().map(find).collect();
         let (polls, lost) = match polls {
-            Ok(polls) => {
+            Ok(mut polls) => {
+                if self.options.isa == Isa::X86_64 {
+                    find_ways(code.buffer.data(), &lowered.sources(), &mut polls);
+                }
                 let lost = self.lost(func, &lowered, &translated, (&tags, &polls), keep);
                 (polls, lost)
             }
@@ -506,6 +509,10 @@ impl<'a> Compiler<'a> {
                     offset: boundaries.get(draft.boundary as usize)?.offset,
                     poll: at(poll.start),
                     armed: poll.armed,
+                    detour: Detour {
+                        idle: poll.detour.idle,
+                        ways: poll.detour.ways.iter().map(|way| at(way.get())).collect(),
+                    },
                     cold: at(poll.cold),
                     trap: at(poll.trap),
                     restore: restore.and_then(NonZeroU32::new),

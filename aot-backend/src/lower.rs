@@ -26,6 +26,7 @@ use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
 use dwarf_map::Isa;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use wasm_view::{Trap, WasmOffset};
 
 /// Reusable storage for compiling one function after the other.
@@ -292,6 +293,13 @@ impl Lowered {
                 }),
             _ => Err(unknown()),
         }
+    }
+
+    /// The pieces of the code that have a source location. Each begins with an
+    /// instruction.
+    pub fn sources(&self) -> Vec<Range<u32>> {
+        let ranges = self.code.buffer.get_srclocs_sorted().iter();
+        ranges.map(|range| range.start..range.end).filter(|range| !range.is_empty()).collect()
     }
 
     /// The trap table: PC, trap, Wasm instruction if known, in PC order.

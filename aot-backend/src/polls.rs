@@ -16,8 +16,11 @@
 use crate::anchors::{next_ahead, trap_after};
 use crate::error::CompileError;
 use crate::translate::StablePart;
-use dwarf_map::{InstanceLayout, Isa};
+use dwarf_map::detour::DISPLACEMENT;
+use dwarf_map::{CodeOffset, Detour, InstanceLayout, Isa};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// A stable point in the code of a function; offsets count from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(crate) struct Poll {
     pub armed: Vec<u8>,
     /// As many, that do nothing.
     pub silent: Vec<u8>,
+    /// How to get past it while it is silent.
+    pub detour: Detour,
     /// Its first instruction that looks at the flag, behind what the register
     /// allocator put before it.
     pub looks: u32,
@@ -96,10 +101,12 @@ impl Poll {
                     let armed = code.get(start as usize..end as usize).unwrap_or_default().to_vec();
                     let looks = looks.ok_or_else(|| bug("that does not look at the flag"))?;
                     let branch = at as u32;
+                    let (silent, idle) = silent.finish();
                     return Ok(Some(Poll {
                         start,
                         armed,
-                        silent: silent.finish(),
+                        silent,
+                        detour: Detour { idle, ways: Vec::new() },
                         looks,
                         branch,
                         next,
@@ -121,6 +128,42 @@ impl Poll {
             .ok_or_else(|| CompileError::bug("a poll outside of the code"))?
             .copy_from_slice(&self.silent);
         Ok(())
+    }
+}
+
+/// Finds the branches that lead to silent polls, in the code as it was compiled.
+///
+/// `sources` are the pieces of the code that have a source location. Each begins
+/// with an instruction; behind a jump through a table the rest of a piece is the
+/// table. A way that is not found is none the worse: it leads through the NOPs.
+pub(crate) fn find_ways(code: &[u8], sources: &[Range<u32>], polls: &mut [Option<Poll>]) {
+    let mut by_start: HashMap<u64, &mut Detour> = polls
+        .iter_mut()
+        .flatten()
+        .filter(|poll| poll.detour.idle > 0)
+        .map(|poll| (u64::from(poll.start), &mut poll.detour))
+        .collect();
+    for piece in sources {
+        let bytes = code.get(..piece.end as usize).unwrap_or_default();
+        for instruction in decode(bytes, piece.start) {
+            let long = match instruction.flow_control() {
+                FlowControl::ConditionalBranch => instruction.len() == 2 + DISPLACEMENT,
+                FlowControl::UnconditionalBranch => instruction.len() == 1 + DISPLACEMENT,
+                FlowControl::IndirectBranch => break,
+                _ => false,
+            };
+            if long && let Some(detour) = by_start.get_mut(&instruction.near_branch_target()) {
+                let way = instruction.next_ip() as u32 - DISPLACEMENT as u32;
+                detour.ways.push(CodeOffset::new(way));
+            }
+        }
+    }
+    for poll in polls.iter_mut().flatten() {
+        poll.detour.ways.sort_unstable();
+        poll.detour.ways.dedup();
+        if poll.detour.ways.is_empty() {
+            poll.detour.idle = 0;
+        }
     }
 }
 
@@ -159,7 +202,8 @@ fn foreign(
         return Err("that does not lead to its path");
     };
     let armed = code.get(start as usize..end as usize).unwrap_or_default().to_vec();
-    Ok(Poll { start, silent: armed.clone(), armed, looks: start, branch, next, cold, trap })
+    let (silent, detour) = (armed.clone(), Detour::default());
+    Ok(Poll { start, silent, armed, detour, looks: start, branch, next, cold, trap })
 }
 
 /// Most instructions from a branch to the mark of a cold path: jumps over islands of
@@ -261,6 +305,8 @@ struct Silent {
     bytes: Vec<u8>,
     /// Bytes behind them that are to do nothing.
     nothing: usize,
+    /// Bytes before the first that does something, once there is one.
+    idle: Option<usize>,
 }
 
 impl Silent {
@@ -269,13 +315,15 @@ impl Silent {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        self.idle.get_or_insert(self.nothing);
         self.bytes.extend(nops(std::mem::take(&mut self.nothing)));
         self.bytes.extend(bytes);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// The bytes, and how many of the first do nothing.
+    fn finish(mut self) -> (Vec<u8>, u32) {
         self.keep(&[]);
-        self.bytes
+        (self.bytes, self.idle.unwrap_or(0) as u32)
     }
 }
 
@@ -375,6 +423,30 @@ mod tests {
             let code = self::code(branch, distance, &behind);
             assert!(Poll::find(Isa::X86_64, &code, lone).is_err());
         }
+    }
+
+    #[test]
+    fn branches_lead_past_what_does_nothing() {
+        // The poll; jb to it; jmp to it; a short one; jmp rax, and bytes like a jump to it.
+        let mut bytes = code(0x85, 33, &[]);
+        bytes.extend([0x0f, 0x82]);
+        bytes.extend((-16_i32).to_le_bytes());
+        bytes.push(0xe9);
+        bytes.extend((-21_i32).to_le_bytes());
+        bytes.extend([0xeb, (-23_i8).cast_unsigned(), 0xff, 0xe0, 0xe9]);
+        bytes.extend((-30_i32).to_le_bytes());
+        bytes.resize(43, 0xcc);
+        bytes.extend(Isa::UD2);
+        let find = |sources: &[Range<u32>]| {
+            let lone = [Some(0), None, None];
+            let mut polls = [Poll::find(Isa::X86_64, &bytes, lone).expect("found"), None];
+            find_ways(&bytes, sources, &mut polls);
+            let [Some(poll), None] = polls else { panic!("no poll") };
+            (poll.detour.idle, poll.detour.ways.iter().map(|way| way.get()).collect::<Vec<_>>())
+        };
+        assert_eq!(find(&[0..10, 10..16, 16..30]), (10, vec![12, 17]));
+        assert_eq!(find(&[0..10, 16..21, 16..30]), (10, vec![17]));
+        assert_eq!(find(&[0..10, 21..30]), (0, vec![]));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | version | what it pays for |
 //! |---|---|
 //! | off | nothing: the time the others are divided by |
-//! | silent | values that are kept, NOPs where polls are |
+//! | silent | values that are kept, NOPs where polls are, unless a branch leads past them |
 //! | armed | the same and a look at the flag at each stable point |
 //! | restorable | as silent, and a way in at each stable point with a state from elsewhere |
 //!
@@ -31,6 +31,7 @@
 use aot_backend::{Anchors, CompileOptions, Image, OptLevel, Restorable, StablePoints};
 use clap::Parser;
 use corpus::SplitMix64;
+use dwarf_map::detour;
 use std::process::ExitCode;
 use wasi_host::{OperationLog, Output, Stdin, World};
 use wdiff::cli::{Cli, Command, RunArgs};
@@ -268,6 +269,10 @@ impl Bench {
         if VERSIONS[version] == "armed" {
             for point in image.map.functions.iter().flat_map(|function| &function.stable_points) {
                 machine.subject.text().write_code(point.poll, &point.armed).map_err(text)?;
+            }
+        } else {
+            for (way, displacement) in detour::past(&image.map, &image.text) {
+                machine.subject.text().write_code(way, &displacement).map_err(text)?;
             }
         }
         let pid = machine.subject.pid();

@@ -35,6 +35,7 @@
 
 pub mod addr;
 pub mod check;
+pub mod detour;
 pub mod dwarf;
 pub mod expression;
 pub mod isa;
@@ -45,6 +46,7 @@ pub mod section;
 pub mod unwind;
 
 pub use addr::{CodeOffset, SubjectAddr};
+pub use detour::Detour;
 pub use expression::{Expression, ExpressionIdx, Input, Step};
 pub use isa::Isa;
 pub use layout::{InstanceCounts, InstanceLayout};

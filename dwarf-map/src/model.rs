@@ -10,6 +10,7 @@
 
 use crate::Isa;
 use crate::addr::CodeOffset;
+use crate::detour::Detour;
 use crate::expression::{Expression, ExpressionIdx};
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -244,6 +245,8 @@ pub struct StablePoint {
     /// The poll's bytes when it is armed; they end with the branch. Elsewhere than on
     /// x86-64 they are those of the code.
     pub armed: Vec<u8>,
+    /// How code that nobody watches gets by without it.
+    pub detour: Detour,
     /// First byte of the cold path.
     pub cold: CodeOffset,
     /// The trap instruction that the cold path ends with.

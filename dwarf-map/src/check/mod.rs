@@ -74,6 +74,7 @@ rules! {
     StableEntry, "stable-entry", "Where a function has stable points, its first boundary is one of kind entry, and no other is.";
     StablePresent, "stable-present", "Where stable points are compiled in, each boundary with code that is one is anchored and has its poll, and no other boundary has one; each live slot of it has a location.";
     StablePoll, "stable-poll", "A poll lies behind its boundary's trap, or, in code without traps, the anchor is in the poll; armed, it ends with a conditional branch one way of which is the cold path, and in the code it is not armed (elsewhere than on x86-64 it is).";
+    StableDetour, "stable-detour", "What a branch may be led past is NOPs that the silent poll begins with, and each way to it is the 32-bit displacement of a branch in the function's code that leads there (on x86-64; elsewhere there is none).";
     StableTrap, "stable-trap", "A cold path lies in the function's code and ends with a trap instruction (0xcc on x86-64; 0x0f 0x0b where it is that alone) of its own.";
     StableLayout, "stable-layout", "The live slots of a stable point are slots of its boundary; in the state buffer they lie behind the header, aligned, and do not overlap.";
     LocationCount, "location-count", "A boundary has a location for each local and operand; a call site for each local and for some of the operands, from the bottom.";

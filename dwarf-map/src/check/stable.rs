@@ -1,8 +1,9 @@
 //! The rules about what is compiled in at stable points.
 
 use super::{Findings, Rule, byte_at};
+use crate::detour::{DISPLACEMENT, nop};
 use crate::{
-    Anchor, BoundaryMap, CodeOffset, FunctionMap, Isa, Location, StablePoint, buffer_bytes,
+    Anchor, BoundaryMap, CodeOffset, Detour, FunctionMap, Isa, Location, StablePoint, buffer_bytes,
 };
 use std::collections::HashSet;
 use wasm_view::ValType;
@@ -46,6 +47,9 @@ pub(super) fn check(
         };
         if let Err(message) = poll(function, isa, point, boundary.anchor, text) {
             broken(Rule::StablePoll, message);
+        }
+        if let Err(message) = detour(function, isa, point, text) {
+            broken(Rule::StableDetour, message);
         }
         let own = function.code.contains(&point.cold)
             && function.code.contains(&point.trap)
@@ -139,6 +143,49 @@ fn poll(
         }
         _ => Ok(()),
     }
+}
+
+fn detour(
+    function: &FunctionMap,
+    isa: Isa,
+    point: &StablePoint,
+    text: &[u8],
+) -> Result<(), String> {
+    let Detour { idle, ways } = &point.detour;
+    if ways.is_empty() && *idle == 0 {
+        return Ok(());
+    }
+    if isa != Isa::X86_64 || ways.is_empty() {
+        return Err(format!("{idle} bytes, and no way there"));
+    }
+    let bytes = |from: usize, length: usize| text.get(from..from.checked_add(length)?);
+    let poll = point.poll.get() as usize;
+    let mut rest = bytes(poll, (*idle as usize).min(point.armed.len())).unwrap_or_default();
+    if rest.is_empty() || rest.len() != *idle as usize {
+        return Err(format!("{idle} bytes of a poll of {}", point.armed.len()));
+    }
+    while !rest.is_empty() {
+        let length = nop(rest).ok_or_else(|| format!("{rest:02x?} is no NOP"))?;
+        rest = &rest[length..];
+    }
+    let mut before = 0;
+    for way in ways {
+        let at = way.get() as usize;
+        let is_branch = at
+            .checked_sub(2)
+            .and_then(|from| bytes(from, 2))
+            .is_some_and(|code| code[1] == 0xe9 || code[0] == 0x0f && code[1] & 0xf0 == 0x80);
+        let target = bytes(at, DISPLACEMENT)
+            .and_then(|bytes| bytes.first_chunk())
+            .map(|bytes| (at + DISPLACEMENT) as i64 + i64::from(i32::from_le_bytes(*bytes)));
+        let own =
+            *way >= function.code.start && at + DISPLACEMENT <= function.code.end.get() as usize;
+        if !own || !is_branch || target != Some(poll as i64) || at <= before {
+            return Err(format!("at {way} is no branch to the poll"));
+        }
+        before = at;
+    }
+    Ok(())
 }
 
 fn layout(

@@ -36,7 +36,7 @@ const MAGIC: [u8; 8] = *b"wasm_map";
 
 /// The version of the format that this module writes and reads, a little-endian
 /// u32 after the magic.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// A boundary's first byte.
 mod flags {

@@ -10,9 +10,9 @@ use super::{GONE, MAGIC, STABLE_KINDS, VALUE_TYPES, VERSION, flags, step, tag, t
 use crate::Isa;
 use crate::expression::{BinaryOp, MAX_STEPS, UnaryOp};
 use crate::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
-    FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
-    Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, Detour, DwarfReg, EntryMap, Expression,
+    ExpressionIdx, FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location,
+    Producer, Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
 };
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -600,6 +600,14 @@ impl<'a> Reader<'a> {
             pc = reader.either_way(pc, "a poll")?;
             let length = reader.count("a poll")?;
             let armed = reader.take(length, "a poll")?.to_vec();
+            let mut way = code.get();
+            let mut first_way = true;
+            let ways = reader.list("ways to a poll", |reader| {
+                way = reader.ascending(way, first_way, "a way to a poll")?;
+                first_way = false;
+                Ok(CodeOffset::new(way))
+            })?;
+            let idle = if ways.is_empty() { 0 } else { reader.u32("the idle bytes of a poll")? };
             let cold = reader.either_way(pc, "a cold path")?;
             let trap = reader.forward(cold, "the trap of a cold path")?;
             let restore = NonZeroU32::new(reader.u32("a restore edge")?);
@@ -620,6 +628,7 @@ impl<'a> Reader<'a> {
                 offset: WasmOffset::new(offset),
                 poll: CodeOffset::new(pc),
                 armed,
+                detour: Detour { idle, ways },
                 cold: CodeOffset::new(cold),
                 trap: CodeOffset::new(trap),
                 restore,

@@ -382,13 +382,22 @@ impl Writer {
         self.count(function.stable_points.len());
         let mut offset = function.body.start.get();
         let mut pc = function.code.start.get();
-        for StablePoint { offset: at, poll, armed, cold, trap, restore, stores, slots } in
+        for StablePoint { offset: at, poll, armed, detour, cold, trap, restore, stores, slots } in
             &function.stable_points
         {
             self.forward(offset, at.get());
             self.either_way(pc, poll.get());
             self.count(armed.len());
             self.bytes.extend_from_slice(armed);
+            self.count(detour.ways.len());
+            let mut way = function.code.start.get();
+            for next in &detour.ways {
+                self.forward(way, next.get());
+                way = next.get();
+            }
+            if !detour.ways.is_empty() {
+                self.unsigned(u64::from(detour.idle));
+            }
             self.either_way(poll.get(), cold.get());
             self.forward(cold.get(), trap.get());
             self.unsigned(u64::from(restore.map_or(0, NonZeroU32::get)));

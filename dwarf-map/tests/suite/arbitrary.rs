@@ -2,9 +2,9 @@
 
 use dwarf_map::Isa;
 use dwarf_map::{
-    Anchor, BoundaryMap, CallSite, CodeOffset, DwarfReg, EntryMap, Expression, ExpressionIdx,
-    FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location, Producer,
-    Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
+    Anchor, BoundaryMap, CallSite, CodeOffset, Detour, DwarfReg, EntryMap, Expression,
+    ExpressionIdx, FunctionMap, Handler, ImageMap, Input, InstanceCounts, InstanceLayout, Location,
+    Producer, Reason, StableKind, StablePoint, Step, ThunkKind, ThunkMap, TrapSite,
     expression::{BinaryOp, UnaryOp},
 };
 use std::num::NonZeroU32;
@@ -125,6 +125,17 @@ fn code(random: &mut Random) -> Range<CodeOffset> {
     CodeOffset::new(start)..CodeOffset::new(start + random.u32(1 << 20))
 }
 
+fn detour(random: &mut Random, code: CodeOffset) -> Detour {
+    let mut way = code.get();
+    let ways = random.list(4, |random| {
+        way += random.u32(1 << 16);
+        let found = CodeOffset::new(way);
+        way += 1;
+        found
+    });
+    Detour { idle: if ways.is_empty() { 0 } else { random.u32(u32::MAX) }, ways }
+}
+
 fn function(random: &mut Random, func: u32) -> FunctionMap {
     let code = code(random);
     let body_start = random.u32(1 << 30);
@@ -211,6 +222,7 @@ fn function(random: &mut Random, func: u32) -> FunctionMap {
             offset,
             poll: CodeOffset::new(poll),
             armed: random.list(15, |random| random.next() as u8),
+            detour: detour(random, code.start),
             cold: CodeOffset::new(cold),
             trap: CodeOffset::new(cold + random.u32(1 << 16)),
             restore: NonZeroU32::new(random.u32(3)),

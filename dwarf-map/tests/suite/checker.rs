@@ -6,7 +6,7 @@ use dwarf_map::check::{Rule, Violation, check, check_dwarf};
 use dwarf_map::dwarf::{self, DwarfInput, SourceLines};
 use dwarf_map::unwind::Unwinder;
 use dwarf_map::{
-    Anchor, CodeOffset, DwarfReg, Expression, ExpressionIdx, FunctionMap, ImageMap, Input,
+    Anchor, CodeOffset, Detour, DwarfReg, Expression, ExpressionIdx, FunctionMap, ImageMap, Input,
     InstanceCounts, InstanceLayout, Location, Reason, StableKind, StablePoint, Step,
 };
 use wasm_view::{Cell, FuncIdx, SlotIdx, ValType, WasmOffset};
@@ -323,8 +323,13 @@ fn changed_prologues_are_found() {
     }
 }
 
-const ABOUT_POINTS: [Rule; 4] =
-    [Rule::StablePresent, Rule::StablePoll, Rule::StableTrap, Rule::StableLayout];
+const ABOUT_POINTS: [Rule; 5] = [
+    Rule::StablePresent,
+    Rule::StablePoll,
+    Rule::StableDetour,
+    Rule::StableTrap,
+    Rule::StableLayout,
+];
 
 /// The fixture with a poll behind the trap of its function's entry.
 fn with_stable_point() -> Image {
@@ -338,6 +343,7 @@ fn with_stable_point() -> Image {
         poll: CodeOffset::new(24),
         // cmp dword ptr [rdi + 8], 0; jne 32
         armed: vec![0x83, 0x7f, 8, 0, 0x75, 2],
+        detour: Detour { idle: 3, ways: vec![CodeOffset::new(42)] },
         cold: CodeOffset::new(32),
         trap: CodeOffset::new(40),
         restore: None,
@@ -346,6 +352,9 @@ fn with_stable_point() -> Image {
     }];
     image.text[24..46].fill(0x90);
     image.text[40] = 0xcc;
+    // jmp to the poll
+    image.text[41] = 0xe9;
+    image.text[42..46].copy_from_slice(&(24_i32 - 46).to_le_bytes());
     image
 }
 
@@ -373,6 +382,19 @@ fn what_is_compiled_in_at_stable_points_is_checked() {
         (Rule::StablePoll, "armed", &|image| {
             let armed = point(image).armed.clone();
             image.text[24..30].copy_from_slice(&armed);
+        }),
+        (Rule::StableDetour, "past more than NOPs", &|image| image.text[26] = 0xcc),
+        (Rule::StableDetour, "into a NOP", &|image| image.text[26] = 0x66),
+        (Rule::StableDetour, "out of the poll", &|image| point(image).detour.idle = 7),
+        (Rule::StableDetour, "past nothing", &|image| point(image).detour.idle = 0),
+        (Rule::StableDetour, "from nowhere", &|image| point(image).detour.ways.clear()),
+        (Rule::StableDetour, "by no branch", &|image| image.text[41] = 0xe8),
+        (Rule::StableDetour, "from elsewhere", &|image| image.text[42] -= 1),
+        (Rule::StableDetour, "twice", &|image| {
+            point(image).detour.ways.push(CodeOffset::new(42));
+        }),
+        (Rule::StableDetour, "beyond the code", &|image| {
+            point(image).detour.ways[0] = CodeOffset::new(69);
         }),
         (Rule::StableTrap, "no trap", &|image| image.text[40] = 0x90),
         (Rule::StableTrap, "a boundary's trap", &|image| point(image).trap = CodeOffset::new(23)),
