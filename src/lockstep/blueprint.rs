@@ -54,7 +54,7 @@ impl Planned {
     }
 }
 
-/// The instances that a subject will have, by [`InstanceId`].
+/// The instances that a subject will have, by [`InstanceId`](wasm_view::InstanceId).
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// Each of them.
