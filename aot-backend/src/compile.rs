@@ -358,7 +358,7 @@ impl<'a> Compiler<'a> {
         let polls: Result<Vec<Option<Poll>>, _> = tags.stable.iter().map(find).collect();
         let (polls, lost) = match polls {
             Ok(mut polls) => {
-                if self.options.isa == Isa::X86_64 {
+                if polls.iter().any(Option::is_some) && self.options.isa == Isa::X86_64 {
                     find_ways(code.buffer.data(), &lowered.sources(), &mut polls);
                 }
                 let lost = self.lost(func, &lowered, &translated, (&tags, &polls), keep);
