@@ -7,6 +7,10 @@
 //! that trap, and the poll is marked by its source location. The bytes as they were go into the map: whoever
 //! wants the poll to look at the flag writes them back.
 //!
+//! Branches that lead to a poll may lead past the NOPs that it begins with; which
+//! they are is found as well, and written down for whoever loads the code
+//! (`dwarf_map::detour`).
+//!
 //! Where the cold path follows the branch, which then skips it, the silent
 //! branch is one that always does.
 //!

@@ -13,8 +13,8 @@
 //!   '----- jb poll                        '--------- jb idle
 //! ```
 //!
-//! Nothing but displacements changes, so the map holds either way, but for what is
-//! halted at within the NOPs. The code of an image is the one on the left. Whoever
+//! Nothing but displacements changes, so the map holds either way, but nobody who goes
+//! round comes to what lies within the NOPs: not to an anchor there. The code of an image is the one on the left. Whoever
 //! runs it unwatched writes [`past`] over it, and [`back`] before any poll is armed.
 
 use crate::{CodeOffset, ImageMap};
