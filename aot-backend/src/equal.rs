@@ -49,18 +49,18 @@ impl Classes {
                 sets.unite(resolved, y);
             }
         }
+        let operations = function.dfg.values();
+        let operations = operations.filter_map(|value| Some((value, operation(function, value)?)));
+        let operations: Vec<(Value, Operation)> = operations.collect();
         for _ in 0..MAX_ROUNDS {
             let mut changed = false;
-            let mut first: HashMap<Key, Value, FxBuildHasher> = HashMap::default();
-            for value in function.dfg.values() {
-                if let Some(key) = key(function, &mut sets, value) {
-                    match first.entry(key) {
-                        Entry::Occupied(twin) => {
-                            changed |= sets.unite(value, *twin.get());
-                        }
-                        Entry::Vacant(slot) => {
-                            slot.insert(value);
-                        }
+            let mut first: HashMap<Operation, Value, FxBuildHasher> = HashMap::default();
+            first.reserve(operations.len());
+            for (value, operation) in &operations {
+                match first.entry(operation.on_roots(&mut sets)) {
+                    Entry::Occupied(twin) => changed |= sets.unite(*value, *twin.get()),
+                    Entry::Vacant(slot) => {
+                        slot.insert(*value);
                     }
                 }
             }
@@ -167,18 +167,34 @@ impl Sets {
 
 /// An operation whose result its arguments determine, up to their equality. It
 /// may trap: where two have a result, neither did.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Operation {
     opcode: Opcode,
     immediate: i64,
     ty: Type,
-    /// The roots of the arguments' classes.
     arguments: [Option<Value>; 3],
 }
 
-/// The key of a value; `None` if another instruction like it may yield
-/// something else.
-fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
+impl Operation {
+    /// The same on the roots of the arguments' classes: equal to another one if its
+    /// result is.
+    fn on_roots(mut self, sets: &mut Sets) -> Self {
+        for argument in self.arguments.iter_mut().flatten() {
+            *argument = sets.root(*argument);
+        }
+        if matches!(
+            self.opcode,
+            Opcode::Iadd | Opcode::Imul | Opcode::Band | Opcode::Bor | Opcode::Bxor
+        ) {
+            self.arguments.sort();
+        }
+        self
+    }
+}
+
+/// The operation whose result a value is; `None` if another instruction like it may
+/// yield something else.
+fn operation(function: &Function, value: Value) -> Option<Operation> {
     let value = function.dfg.resolve_aliases(value);
     let ValueDef::Result(inst, 0) = function.dfg.value_def(value) else {
         return None;
@@ -214,13 +230,10 @@ fn key(function: &Function, sets: &mut Sets, value: Value) -> Option<Key> {
         InstructionData::UnaryIeee64 { imm, .. } => (imm.bits().cast_signed(), &[]),
         _ => return None,
     };
-    let mut roots = [None; 3];
-    for (root, &argument) in roots.iter_mut().zip(arguments) {
-        *root = Some(sets.root(argument));
-    }
-    if matches!(opcode, Opcode::Iadd | Opcode::Imul | Opcode::Band | Opcode::Bor | Opcode::Bxor) {
-        roots.sort();
+    let mut all = [None; 3];
+    for (argument, value) in all.iter_mut().zip(arguments) {
+        *argument = Some(*value);
     }
     let ty = function.dfg.value_type(value);
-    Some(Key { opcode, immediate, ty, arguments: roots })
+    Some(Operation { opcode, immediate, ty, arguments: all })
 }

@@ -14,11 +14,11 @@
 use crate::derive::Deriver;
 use crate::lower::Lowered;
 use crate::options::Anchors;
+use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value, ValueDef, types};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{LabelValueLoc, ValueLocRange};
 use dwarf_map::{DwarfReg, Expression, Isa, Location, Reason};
-use std::collections::HashSet;
 use wasm_view::Cell;
 
 /// Which registers a location may be in.
@@ -197,7 +197,8 @@ impl<'a> Locator<'a> {
 fn forget_unused_params(function: &Function, ranges: &mut [Ranges]) {
     let used = used(function);
     for block in function.layout.blocks() {
-        for param in function.dfg.block_params(block).iter().filter(|param| !used.contains(param)) {
+        for param in function.dfg.block_params(block).iter().filter(|param| !used.contains(**param))
+        {
             if let Some(ranges) = ranges.get_mut(param.as_u32() as usize) {
                 *ranges = Ranges::default();
             }
@@ -207,7 +208,7 @@ fn forget_unused_params(function: &Function, ranges: &mut [Ranges]) {
 
 /// Values that the instructions need which are lowered: those that do something,
 /// and those whose results are needed.
-fn used(function: &Function) -> HashSet<Value> {
+fn used(function: &Function) -> EntitySet<Value> {
     let dfg = &function.dfg;
     let mut work: Vec<Inst> = Vec::new();
     for block in function.layout.blocks() {
@@ -221,7 +222,7 @@ fn used(function: &Function) -> HashSet<Value> {
                 || opcode.other_side_effects()
         }));
     }
-    let mut used: HashSet<Value> = HashSet::new();
+    let mut used: EntitySet<Value> = EntitySet::with_capacity(dfg.num_values());
     while let Some(inst) = work.pop() {
         let lanes = match dfg.insts[inst] {
             // Of a shuffle perhaps the lanes of one operand only.

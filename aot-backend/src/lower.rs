@@ -25,7 +25,7 @@ use cranelift_codegen::packed_option::PackedOption;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenError, CompiledCode, FinalizedRelocTarget};
 use dwarf_map::Isa;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use wasm_view::{Trap, WasmOffset};
 
@@ -168,17 +168,16 @@ fn control(_seed: u64) -> ControlPlane {
 
 /// Labels values with their own numbers.
 fn label(function: &mut Function, values: impl IntoIterator<Item = Value>) {
-    let mut labels = BTreeMap::new();
-    for value in values {
-        if !labels.contains_key(&value) && is_placed(function, value) {
-            let start = ValueLabelStart {
-                from: RelSourceLoc::default(),
-                label: ValueLabel::from_u32(value.as_u32()),
-            };
-            labels.insert(value, ValueLabelAssignments::Starts(vec![start]));
-        }
-    }
-    function.dfg.values_labels = Some(labels);
+    let mut values: Vec<Value> =
+        values.into_iter().filter(|value| is_placed(function, *value)).collect();
+    values.sort_unstable();
+    values.dedup();
+    let labels = values.into_iter().map(|value| {
+        let label = ValueLabel::from_u32(value.as_u32());
+        let start = ValueLabelStart { from: RelSourceLoc::default(), label };
+        (value, ValueLabelAssignments::Starts(vec![start]))
+    });
+    function.dfg.values_labels = Some(labels.collect());
 }
 
 /// Whether a value is defined by the code that will be lowered.

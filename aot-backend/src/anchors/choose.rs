@@ -1,8 +1,10 @@
-//! Choosing anchors, by the rule of the module above.
+//! Choosing anchors, by the rules 1 and 2 of the module above.
 
-use super::native::{Flow, Known, Native};
+use super::check::{Anchors, Check, Proof};
+use super::native::{Flow, Inst, Known, Native};
 use super::wasm::{Class, Graph};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// Rounds of giving up anchors. Each gives up one at least; a function that
 /// needs more has none.
@@ -12,26 +14,26 @@ const MOST_ROUNDS: usize = 64;
 pub(crate) struct CodeFacts<'a> {
     pub code: &'a [u8],
     /// Fields to be filled in by the linker.
-    pub relocated: HashSet<u32>,
+    pub relocated: FxHashSet<u32>,
     /// Ranges of code with the Wasm instruction that they belong to.
     pub locations: Vec<(u32, u32, u32)>,
     /// PCs that may fault, with the Wasm instruction.
-    pub traps: HashMap<u32, u32>,
+    pub traps: FxHashMap<u32, u32>,
     /// Return addresses of calls, with the Wasm instruction.
-    pub calls: HashMap<u32, u32>,
+    pub calls: FxHashMap<u32, u32>,
     /// Handlers of the calls out of which an exception may come, by return
     /// address.
-    pub handlers: HashMap<u32, Vec<u32>>,
+    pub handlers: FxHashMap<u32, Vec<u32>>,
     /// Polls: what looks at the flag, with the Wasm instruction.
     pub polls: Vec<(u32, u32)>,
     /// Their branches, and where those go on if they are not taken.
-    pub poll_branches: HashMap<u32, u32>,
+    pub poll_branches: FxHashMap<u32, u32>,
     /// The first PC at which the parameters have locations.
     pub parameters: Option<u32>,
-    /// PCs at which an instruction of the compiler's begins, so that what it says
+    /// Where an instruction of the compiler's begins, so that what it says
     /// about locations is exact there: before and behind it, but not among the
-    /// moves of the register allocator in between.
-    pub starts: BTreeSet<u32>,
+    /// moves of the register allocator in between. By PC.
+    pub starts: Vec<bool>,
 }
 
 /// What was found for a boundary.
@@ -49,58 +51,47 @@ pub(crate) enum Found {
 
 /// Finds what can be said of the boundaries at these offsets.
 pub(crate) fn choose(graph: &Graph, facts: &CodeFacts<'_>, boundaries: &[u32]) -> Vec<Found> {
-    let mut anchors = Chooser::new(graph, facts).map(Chooser::run).unwrap_or_default();
-    let listed: HashSet<u32> = boundaries.iter().copied().collect();
-    anchors.retain(|at, _| listed.contains(&graph.offsets[*at]));
+    let none = || Anchors::none(graph.offsets.len());
+    let mut anchors = Chooser::new(graph, facts).map_or_else(none, Chooser::run);
+    let mut listed = vec![false; graph.offsets.len()];
+    for at in boundaries.iter().filter_map(|offset| graph.at(*offset)) {
+        listed[at] = true;
+    }
+    anchors.retain(|at, _| listed[at]);
+    // The last place of each chain that has an anchor.
+    let mut last: FxHashMap<usize, usize> = FxHashMap::default();
+    for (at, ..) in anchors.iter() {
+        let (chain, place) = graph.chains[at];
+        let known = last.entry(chain).or_insert(place);
+        *known = place.max(*known);
+    }
     let find = |offset: &u32| {
         let Some(at) = graph.at(*offset) else { return Found::Threaded };
-        if let Some(&(pc, _)) = anchors.get(&at) {
+        if let Some((pc, _)) = anchors.get(at) {
             return Found::At(pc);
         }
         if !graph.live[at] {
             return Found::Eliminated;
         }
-        let mut here = at;
-        while let [next] = graph.next[here].nodes.as_slice()
-            && graph.precedes(here, *next)
-        {
-            if anchors.contains_key(next) {
-                return Found::Merged;
-            }
-            here = *next;
+        let (chain, place) = graph.chains[at];
+        match last.get(&chain) {
+            Some(last) if place < *last => Found::Merged,
+            _ => Found::Threaded,
         }
-        Found::Threaded
     };
     boundaries.iter().map(find).collect()
 }
-
-/// How an anchor was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Proof {
-    /// By its place between marks.
-    Place,
-    /// By a mark.
-    Mark,
-    /// The function's entry.
-    Entry,
-    /// The poll of a stable point, which is never given up.
-    Poll,
-}
-
-/// PC and proof, by position in the graph.
-type Anchors = BTreeMap<usize, (u32, Proof)>;
-
-/// From which anchors, or the entry, each anchor was met.
-type Met = HashMap<usize, BTreeSet<Option<usize>>>;
 
 struct Chooser<'a> {
     graph: &'a Graph,
     facts: &'a CodeFacts<'a>,
     native: Native,
+    /// The boundary that each instruction marks, by number.
+    marked_by: Vec<Option<usize>>,
     /// Marks of each run: place and position in the graph, in order.
     marks: Vec<Vec<(usize, usize)>>,
     /// The boundaries that have some.
-    marked: HashSet<usize>,
+    marked: Vec<bool>,
 }
 
 impl<'a> Chooser<'a> {
@@ -116,97 +107,78 @@ impl<'a> Chooser<'a> {
             polls: &facts.poll_branches,
         };
         let native = Native::of(&known, table)?;
-        let marks = vec![Vec::new(); native.runs.len()];
-        Some(Chooser { graph, facts, native, marks, marked: HashSet::new() })
+        let marked_by: Vec<Option<usize>> =
+            native.insts.iter().map(|inst| mark(graph, facts, inst)).collect();
+        let mut marked = vec![false; graph.offsets.len()];
+        let marks_of = |run: &Vec<u32>| {
+            let marks = run.iter().enumerate().filter_map(|(place, pc)| {
+                let at = marked_by[native.number(*pc)?].filter(|at| graph.live[*at])?;
+                Some((place, at))
+            });
+            marks.inspect(|(_, at)| marked[*at] = true).collect()
+        };
+        let marks = native.runs.iter().map(marks_of).collect();
+        Some(Chooser { graph, facts, native, marked_by, marks, marked })
     }
 
-    fn run(mut self) -> Anchors {
-        self.find_marks();
+    fn run(self) -> Anchors {
         let polls = self.polls();
         let mut anchors = polls.clone();
         self.marked(&mut anchors);
         self.enter(&mut anchors);
         self.fill(&mut anchors);
-        // From an anchor something else is seen only when one that was met from
-        // there, or accused, is given up.
-        let mut met = Met::new();
-        let mut from: BTreeSet<Option<usize>> =
-            std::iter::once(None).chain(anchors.keys().copied().map(Some)).collect();
+        let mut check = Check::new(self.graph, &self.native, self.done());
+        let mut from: Vec<Option<usize>> =
+            std::iter::once(None).chain(anchors.iter().map(|(at, ..)| Some(at))).collect();
         for _ in 0..MOST_ROUNDS {
-            let wrong = self.contradictions(&anchors, &from, &mut met);
+            let wrong = check.contradictions(&anchors, &from);
             if wrong.is_empty() {
                 return anchors;
             }
-            anchors.retain(|at, (_, proof)| !wrong.contains(at) || *proof == Proof::Poll);
-            from = wrong.iter().filter_map(|at| met.remove(at)).flatten().collect();
-            from.retain(|at| at.is_none_or(|at| anchors.contains_key(&at)));
+            anchors.retain(|at, proof| !wrong.contains(&at) || proof == Proof::Poll);
+            from = check.concerned(&wrong, &anchors);
         }
         polls
+    }
+
+    /// The boundary whose trap or mark each instruction is.
+    fn done(&self) -> Vec<Option<usize>> {
+        let done = self.native.insts.iter().zip(&self.marked_by).map(|(inst, mark)| {
+            let trap = self.facts.traps.get(&inst.pc).and_then(|offset| self.graph.at(*offset));
+            trap.or(*mark)
+        });
+        done.collect()
     }
 
     fn polls(&self) -> Anchors {
-        let polls = self.facts.polls.iter();
+        let mut polls = Anchors::none(self.graph.offsets.len());
+        for &(pc, offset) in &self.facts.polls {
+            if let Some(at) = self.graph.at(offset) {
+                polls.insert(at, pc, Proof::Poll);
+            }
+        }
         polls
-            .filter_map(|&(pc, offset)| Some((self.graph.at(offset)?, (pc, Proof::Poll))))
-            .collect()
-    }
-
-    /// The boundary that an instruction marks.
-    fn mark(&self, pc: u32) -> Option<usize> {
-        let inst = self.native.insts.get(&pc)?;
-        if let Some(&offset) = self.facts.traps.get(&pc) {
-            let at = self.graph.at(offset)?;
-            // A trap of another instruction is a way out of it.
-            let is_own = self.graph.classes[at] == Class::Unreachable;
-            return (inst.flow != Flow::Trap || is_own).then_some(at);
-        }
-        if let Some(offset) = self.facts.calls.get(&inst.next) {
-            return self.graph.at(*offset);
-        }
-        let at = self.graph.at(location(self.facts, pc)?.2)?;
-        let marks = match self.graph.classes[at] {
-            Class::Branch => matches!(inst.flow, Flow::Branch(_)),
-            Class::Table(_) => matches!(inst.flow, Flow::Table(_)),
-            Class::Writes => inst.writes,
-            Class::End => inst.is_return && self.graph.returns_at_end_only(),
-            Class::Plain | Class::Unreachable | Class::TailCall => false,
-        };
-        marks.then_some(at)
-    }
-
-    fn find_marks(&mut self) {
-        for number in 0..self.native.runs.len() {
-            let run = &self.native.runs[number];
-            let marks = run.iter().enumerate().filter_map(|(place, pc)| {
-                let at = self.mark(*pc).filter(|at| self.graph.live[*at])?;
-                Some((place, at))
-            });
-            self.marks[number] = marks.collect();
-            self.marked.extend(self.marks[number].iter().map(|(_, at)| *at));
-        }
     }
 
     /// The first mark of each boundary, and from there back to where its own
     /// code begins.
     fn marked(&self, anchors: &mut Anchors) {
-        let mut first: BTreeMap<usize, (u32, usize, usize)> = BTreeMap::new();
+        let mut first: Vec<Option<(u32, usize, usize)>> = vec![None; self.graph.offsets.len()];
         for (number, marks) in self.marks.iter().enumerate() {
             for &(place, at) in marks {
                 let pc = self.native.runs[number][place];
-                let known = first.entry(at).or_insert((pc, number, place));
+                let known = first[at].get_or_insert((pc, number, place));
                 if pc < known.0 {
                     *known = (pc, number, place);
                 }
             }
         }
-        let mut taken: HashSet<u32> = anchors.values().map(|(pc, _)| *pc).collect();
-        for (at, (pc, number, place)) in first {
-            if anchors.contains_key(&at) {
-                continue;
-            }
+        let mut taken: FxHashSet<u32> = anchors.iter().map(|(_, pc, _)| pc).collect();
+        for (at, first) in first.into_iter().enumerate() {
+            let Some((pc, number, place)) = first.filter(|_| !anchors.has(at)) else { continue };
             let Some((begin, ..)) = location(self.facts, pc) else { continue };
-            let start = match self.native.place.get(&begin) {
-                Some(&(run, from)) if run == number && from <= place => {
+            let start = match self.native.place(begin) {
+                Some((run, from)) if run == number && from <= place => {
                     let run = &self.native.runs[number][from..place];
                     let between = |mark: &&(usize, usize)| (from..place).contains(&mark.0);
                     let marked = self.marks[number].iter().find(between).is_some()
@@ -217,7 +189,7 @@ impl<'a> Chooser<'a> {
             };
             // Elsewhere the ranges of locations are not exact.
             if let Some(pc) = start.filter(|pc| taken.insert(*pc)) {
-                anchors.insert(at, (pc, Proof::Mark));
+                anchors.insert(at, pc, Proof::Mark);
             }
         }
     }
@@ -226,28 +198,28 @@ impl<'a> Chooser<'a> {
     /// first run will do; best is where the parameters have locations, surest
     /// the very first instruction.
     fn enter(&self, anchors: &mut Anchors) {
-        if anchors.contains_key(&0) {
+        if anchors.has(0) {
             return;
         }
-        let Some(&(run, _)) = self.native.place.get(&0) else { return };
-        let others = anchors.values().filter_map(|(pc, _)| self.native.place.get(pc));
-        let others = others.filter(|(number, _)| *number == run).map(|(_, place)| *place);
+        let Some((run, _)) = self.native.place(0) else { return };
+        let others = anchors.iter().filter_map(|(_, pc, _)| self.native.place(pc));
+        let others = others.filter(|(number, _)| *number == run).map(|(_, place)| place);
         let marks = self.marks[run].iter().map(|(place, _)| *place);
         let limit = others.chain(marks).min().unwrap_or(usize::MAX);
         let named = self.facts.locations.iter().find(|(.., offset)| *offset != u32::MAX);
         let wanted = [self.facts.parameters, named.map(|(begin, ..)| *begin), Some(0)];
         let fits = |pc: &u32| {
-            self.native.place.get(pc).is_some_and(|(number, at)| *number == run && *at < limit)
+            self.native.place(*pc).is_some_and(|(number, at)| number == run && at < limit)
         };
         if let Some(pc) = wanted.into_iter().flatten().find(fits) {
-            anchors.insert(0, (pc, Proof::Entry));
+            anchors.insert(0, pc, Proof::Entry);
         }
     }
 
     /// Rule 2.
     fn fill(&self, anchors: &mut Anchors) {
-        let mut taken: HashMap<u32, usize> =
-            anchors.iter().map(|(at, (pc, _))| (*pc, *at)).collect();
+        let mut taken: FxHashMap<u32, usize> = anchors.iter().map(|(at, pc, _)| (pc, at)).collect();
+        let jumps = |number: usize| matches!(self.native.insts[number].flow, Flow::Jump(_));
         for (number, run) in self.native.runs.iter().enumerate() {
             let mut marks = self.marks[number].clone();
             for (place, pc) in run.iter().enumerate() {
@@ -265,8 +237,8 @@ impl<'a> Chooser<'a> {
                 .iter()
                 .enumerate()
                 .filter(|(_, pc)| {
-                    let jumps = matches!(self.native.insts[pc].flow, Flow::Jump(_));
-                    !jumps && self.facts.starts.contains(pc) && !taken.contains_key(pc)
+                    let starts = self.facts.starts[**pc as usize] && !taken.contains_key(pc);
+                    starts && !self.native.number(**pc).is_some_and(jumps)
                 })
                 .map(|(place, _)| place)
                 .collect();
@@ -275,15 +247,15 @@ impl<'a> Chooser<'a> {
                 .filter_map(|&place| {
                     let (begin, _, offset) = location(self.facts, run[place])?;
                     let at = self.graph.at(offset)?;
-                    (begin == run[place] && self.graph.live[at] && !anchors.contains_key(&at))
+                    (begin == run[place] && self.graph.live[at] && !anchors.has(at))
                         .then_some((place, at))
                 })
                 .collect();
             for (place, at) in self.in_order(&marks, &named) {
-                if anchors.contains_key(&at) {
+                if anchors.has(at) {
                     continue;
                 }
-                anchors.insert(at, (run[place], Proof::Place));
+                anchors.insert(at, run[place], Proof::Place);
                 taken.insert(run[place], at);
                 marks.push((place, at));
             }
@@ -291,11 +263,10 @@ impl<'a> Chooser<'a> {
             // A poll or the entry is only where its boundary begins. If what the
             // boundary does lies in another run, nothing behind it is here.
             let own = &self.marks[number];
-            let is_pending = |at: usize| {
-                self.marked.contains(&at) && !own.iter().any(|(_, marked)| *marked == at)
-            };
+            let is_pending =
+                |at: usize| self.marked[at] && !own.iter().any(|(_, marked)| *marked == at);
             for (place, at) in self.between(&marks, &free, anchors, is_pending) {
-                anchors.insert(at, (run[place], Proof::Place));
+                anchors.insert(at, run[place], Proof::Place);
                 taken.insert(run[place], at);
             }
         }
@@ -317,7 +288,7 @@ impl<'a> Chooser<'a> {
             let first = before.map_or(0, |mark| free.partition_point(|place| *place <= mark.0));
             let end = after.map_or(free.len(), |mark| free.partition_point(|at| *at < mark.0));
             let places = free.get(first..end).unwrap_or_default();
-            let unplaced = |at: &usize| !anchors.contains_key(at);
+            let unplaced = |at: &usize| !anchors.has(*at);
             match (before, after) {
                 (before, Some((_, next))) => {
                     let (chain, end) = self.graph.chains[next];
@@ -392,116 +363,28 @@ impl<'a> Chooser<'a> {
         }
         chosen
     }
-
-    /// Rule 3: the boundaries whose anchors contradict the native control flow, as
-    /// seen from these, or the entry. Notes from where which anchor was met, or
-    /// accused.
-    fn contradictions(
-        &self,
-        anchors: &Anchors,
-        from: &BTreeSet<Option<usize>>,
-        met: &mut Met,
-    ) -> BTreeSet<usize> {
-        let by_pc: HashMap<u32, usize> = anchors.iter().map(|(at, (pc, _))| (*pc, *at)).collect();
-        let mut wrong = BTreeSet::new();
-        if by_pc.len() != anchors.len() {
-            return anchors.keys().copied().collect();
-        }
-        for &from in from {
-            let pc = match from {
-                None => Some(0),
-                Some(at) => anchors.get(&at).map(|(pc, _)| *pc),
-            };
-            let expected = self.frontier(from, anchors);
-            let found = self.reach(from, pc, &by_pc);
-            for at in found.nodes.union(&expected.nodes) {
-                met.entry(*at).or_default().insert(from);
-            }
-            let mut unexpected: Vec<usize> =
-                found.nodes.iter().copied().filter(|at| !expected.nodes.contains(at)).collect();
-            let done =
-                found.done.iter().filter(|at| Some(**at) != from && !expected.between.contains(at));
-            unexpected.extend(done);
-            if unexpected.is_empty() && (expected.returns || !found.returns) {
-                continue;
-            }
-            let concerned = from.into_iter().chain(unexpected).chain(expected.nodes);
-            let concerned: BTreeSet<usize> =
-                concerned.filter(|at| anchors.contains_key(at)).collect();
-            for at in &concerned {
-                met.entry(*at).or_default().insert(from);
-            }
-            // The weakest of those concerned.
-            let weakest = concerned.iter().map(|at| anchors[at].1).min();
-            wrong.extend(concerned.into_iter().filter(|at| Some(anchors[at].1) == weakest));
-        }
-        wrong
-    }
-
-    /// What the Wasm reaches from a boundary, or from the entry.
-    fn frontier(&self, from: Option<usize>, anchors: &Anchors) -> Frontier {
-        let mut frontier = Frontier::default();
-        let mut work = match from {
-            None => vec![0],
-            Some(at) => {
-                frontier.returns = self.graph.next[at].returns;
-                self.graph.next[at].nodes.clone()
-            }
-        };
-        while let Some(at) = work.pop() {
-            if anchors.contains_key(&at) {
-                frontier.nodes.insert(at);
-            } else if frontier.between.insert(at) {
-                frontier.returns |= self.graph.next[at].returns;
-                work.extend_from_slice(&self.graph.next[at].nodes);
-            }
-        }
-        frontier
-    }
-
-    /// What the native code reaches from an anchor, or from the entry.
-    fn reach(&self, from: Option<usize>, pc: Option<u32>, by_pc: &HashMap<u32, usize>) -> Reached {
-        let mut reached = Reached::default();
-        let mut seen = HashSet::new();
-        let mut work: Vec<(u32, bool)> = pc.map(|pc| (pc, from.is_some())).into_iter().collect();
-        while let Some((pc, is_start)) = work.pop() {
-            if !is_start {
-                if let Some(&at) = by_pc.get(&pc) {
-                    reached.nodes.insert(at);
-                    continue;
-                }
-                if !seen.insert(pc) {
-                    continue;
-                }
-            }
-            let trap = self.facts.traps.get(&pc).and_then(|offset| self.graph.at(*offset));
-            reached.done.extend(trap.or_else(|| self.mark(pc)));
-            if self.native.insts.get(&pc).is_some_and(|inst| inst.flow == Flow::Leave) {
-                reached.returns = true;
-            }
-            work.extend(self.native.after(pc).into_iter().map(|next| (next, false)));
-        }
-        reached
-    }
 }
 
-/// What the Wasm reaches.
-#[derive(Default)]
-struct Frontier {
-    /// The next anchored boundaries.
-    nodes: BTreeSet<usize>,
-    /// Those without anchor on the way.
-    between: BTreeSet<usize>,
-    returns: bool,
-}
-
-/// What the native code reaches.
-#[derive(Default)]
-struct Reached {
-    nodes: BTreeSet<usize>,
-    /// Whose traps and marks lie on the way.
-    done: BTreeSet<usize>,
-    returns: bool,
+/// The boundary that an instruction marks.
+fn mark(graph: &Graph, facts: &CodeFacts<'_>, inst: &Inst) -> Option<usize> {
+    if let Some(&offset) = facts.traps.get(&inst.pc) {
+        let at = graph.at(offset)?;
+        // A trap of another instruction is a way out of it.
+        let is_own = graph.classes[at] == Class::Unreachable;
+        return (inst.flow != Flow::Trap || is_own).then_some(at);
+    }
+    if let Some(offset) = facts.calls.get(&inst.next) {
+        return graph.at(*offset);
+    }
+    let at = graph.at(location(facts, inst.pc)?.2)?;
+    let marks = match graph.classes[at] {
+        Class::Branch => matches!(inst.flow, Flow::Branch(_)),
+        Class::Table(_) => matches!(inst.flow, Flow::Table(_)),
+        Class::Writes => inst.writes,
+        Class::End => inst.is_return && graph.returns_at_end_only,
+        Class::Plain | Class::Unreachable | Class::TailCall => false,
+    };
+    marks.then_some(at)
 }
 
 /// The range of code with one source location that holds a PC.

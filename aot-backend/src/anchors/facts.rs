@@ -7,7 +7,7 @@ use super::wasm::Graph;
 use crate::lower::Lowered;
 use crate::polls::Poll;
 use crate::translate::{BoundaryDraft, CallDraft, StableDraft, polled};
-use std::collections::{BTreeSet, HashMap};
+use rustc_hash::FxHashMap;
 use wasm_view::{Trap, WasmOffset};
 
 /// A trap site: PC, trap and Wasm instruction, if known.
@@ -54,11 +54,8 @@ pub(crate) fn find(
                 facts.polls.push((poll.looks, offset));
                 facts.poll_branches.insert(poll.branch, poll.next);
                 // One place of it is enough, and its bytes change when it is armed.
-                let rest: Vec<u32> =
-                    facts.starts.range(poll.start..=poll.branch).copied().collect();
-                for place in rest {
-                    facts.starts.remove(&place);
-                }
+                let within = poll.start as usize..=poll.branch as usize;
+                facts.starts.get_mut(within).unwrap_or_default().fill(false);
             }
             choose(graph, &facts, &offsets)
         }
@@ -96,7 +93,7 @@ fn facts<'a>(
         })
         .collect();
     locations.sort_unstable();
-    let returns: HashMap<u32, u32> = calls
+    let returns: FxHashMap<u32, u32> = calls
         .iter()
         .zip(&tags.calls)
         .filter_map(|(draft, address)| Some(((*address)?, draft.offset.get())))
@@ -114,18 +111,27 @@ fn facts<'a>(
         })
         .collect();
     let ranges = lowered.code.value_labels_ranges.values().flatten();
-    let mut starts = BTreeSet::new();
+    // Some lie behind the last instruction.
+    let mut starts = vec![false; buffer.data().len() + 1];
+    let mut start = |pc: u32, is_one: bool| {
+        if let Some(place) = starts.get_mut(pc as usize) {
+            *place = is_one;
+        }
+    };
     let mut parameters: Option<u32> = None;
     for range in ranges {
-        starts.extend([range.start, range.end]);
+        start(range.start, true);
+        start(range.end, true);
         parameters = Some(parameters.map_or(range.start, |least| least.min(range.start)));
     }
     // A jump to the next instruction is left out, but the moves in front of it
     // are not.
     for begin in &lowered.code.bb_starts {
-        starts.remove(begin);
+        start(*begin, false);
     }
-    starts.extend(locations.iter().map(|(begin, ..)| *begin));
+    for (begin, ..) in &locations {
+        start(*begin, true);
+    }
     CodeFacts {
         code: buffer.data(),
         relocated: buffer.relocs().iter().map(|reloc| reloc.offset).collect(),
@@ -134,7 +140,7 @@ fn facts<'a>(
         calls: returns,
         handlers,
         polls: Vec::new(),
-        poll_branches: HashMap::new(),
+        poll_branches: FxHashMap::default(),
         parameters,
         starts,
     }

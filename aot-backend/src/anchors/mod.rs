@@ -29,6 +29,7 @@
 //! An anchor is always the first instruction with a source location, where the
 //! register allocator's ranges are exact.
 
+mod check;
 mod choose;
 mod facts;
 mod native;

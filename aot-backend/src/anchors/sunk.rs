@@ -7,8 +7,11 @@
 //! went into the same one.
 
 use crate::abi::trap_of;
+use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Inst};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use wasm_view::Trap;
 
 /// Gives instructions that the mid-end made, and that have no source location, the
@@ -60,23 +63,23 @@ struct Claim {
 /// of what it is emitted for.
 pub(crate) fn attribute(function: &Function, sites: &mut [(u32, u32)]) -> bool {
     let accesses = Accesses::of(function);
-    let mut located: HashMap<u32, Vec<usize>> = HashMap::new();
+    let mut located: FxHashMap<u32, SmallVec<[usize; 2]>> = FxHashMap::default();
     for (number, (_, offset)) in sites.iter().enumerate() {
         located.entry(*offset).or_default().push(number);
     }
-    let mut claims: BTreeMap<u32, Vec<Claim>> = BTreeMap::new();
+    let mut claims: BTreeMap<u32, SmallVec<[Claim; 1]>> = BTreeMap::new();
     for &access in &accesses.all {
         let claim = Claim { access, part_of: access, steps: 0 };
         claims.entry(accesses.location(access)).or_default().push(claim);
     }
     let mut crowded: Vec<u32> = claims.keys().copied().collect();
     while let Some(offset) = crowded.pop() {
-        let room = located.get(&offset).map_or(0, Vec::len);
+        let room = located.get(&offset).map_or(0, SmallVec::len);
         let Some(here) = claims.get_mut(&offset).filter(|here| here.len() > room) else { continue };
         // Rather what has not moved yet, the last of it.
         let movable = here.iter().enumerate().filter_map(|(at, claim)| {
             let next = accesses.next(*claim, |offset| located.contains_key(&offset))?;
-            Some(((claim.steps, std::cmp::Reverse(accesses.places[&claim.part_of])), at, next))
+            Some(((claim.steps, std::cmp::Reverse(accesses.places[claim.part_of])), at, next))
         });
         let Some((_, at, next)) = movable.min_by_key(|(order, ..)| *order) else { continue };
         here.remove(at);
@@ -86,12 +89,14 @@ pub(crate) fn attribute(function: &Function, sites: &mut [(u32, u32)]) -> bool {
     }
     let mut complete = true;
     for (offset, mut claims) in claims {
-        // An access whose operand was read from the same place is one with that.
-        let taken_up: HashSet<Inst> =
-            claims.iter().filter(|claim| claim.steps > 0).map(|claim| claim.part_of).collect();
-        claims.retain(|claim| claim.steps > 0 || !taken_up.contains(&claim.access));
-        claims.sort_by_key(|claim| accesses.order(claim));
-        let own = located.get(&offset).map_or(&[][..], Vec::as_slice);
+        if claims.len() > 1 {
+            // An access whose operand was read from the same place is one with that.
+            let taken_up: FxHashSet<Inst> =
+                claims.iter().filter(|claim| claim.steps > 0).map(|claim| claim.part_of).collect();
+            claims.retain(|claim| claim.steps > 0 || !taken_up.contains(&claim.access));
+            claims.sort_by_key(|claim| accesses.order(claim));
+        }
+        let own = located.get(&offset).map_or(&[][..], SmallVec::as_slice);
         match claims.as_slice() {
             [] => {}
             [claim] => {
@@ -114,22 +119,41 @@ pub(crate) fn attribute(function: &Function, sites: &mut [(u32, u32)]) -> bool {
 struct Accesses<'a> {
     function: &'a Function,
     all: Vec<Inst>,
-    places: HashMap<Inst, usize>,
-    users: HashMap<Inst, Vec<Inst>>,
+    places: SecondaryMap<Inst, usize>,
+    users: SecondaryMap<Inst, Users>,
+}
+
+/// How often what an instruction computes is used.
+#[derive(Clone, Copy, Default)]
+enum Users {
+    #[default]
+    None,
+    /// Once, by this one.
+    One(Inst),
+    More,
 }
 
 impl<'a> Accesses<'a> {
     fn of(function: &'a Function) -> Accesses<'a> {
-        let mut found =
-            Accesses { function, all: Vec::new(), places: HashMap::new(), users: HashMap::new() };
+        let insts = function.dfg.num_insts();
+        let mut found = Accesses {
+            function,
+            all: Vec::new(),
+            places: SecondaryMap::with_capacity(insts),
+            users: SecondaryMap::with_capacity(insts),
+        };
         let blocks = function.layout.blocks();
         for (place, inst) in blocks.flat_map(|block| function.layout.block_insts(block)).enumerate()
         {
-            found.places.insert(inst, place);
+            found.places[inst] = place;
             for value in function.dfg.inst_values(inst) {
                 let value = function.dfg.resolve_aliases(value);
                 if let Some(definition) = function.dfg.value_def(value).inst() {
-                    found.users.entry(definition).or_default().push(inst);
+                    let users = &mut found.users[definition];
+                    *users = match users {
+                        Users::None => Users::One(inst),
+                        Users::One(_) | Users::More => Users::More,
+                    };
                 }
             }
             let code = match found.is_access(inst) {
@@ -155,7 +179,7 @@ impl<'a> Accesses<'a> {
 
     /// The order of the sites: those of checks lie behind the function's code.
     fn order(&self, claim: &Claim) -> (bool, usize) {
-        (!self.is_access(claim.access), self.places[&claim.part_of])
+        (!self.is_access(claim.access), self.places[claim.part_of])
     }
 
     /// A load as part of the next instruction that uses it and has another location,
@@ -173,10 +197,8 @@ impl<'a> Accesses<'a> {
             if part_of != access && self.is_access(part_of) {
                 return None;
             }
-            part_of = match self.users.get(&part_of).map(Vec::as_slice) {
-                Some([user]) => *user,
-                _ => return None,
-            };
+            let Users::One(user) = self.users[part_of] else { return None };
+            part_of = user;
             steps += 1;
             let location = self.location(part_of);
             if location != from && has_sites(location) {

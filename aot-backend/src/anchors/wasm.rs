@@ -13,7 +13,7 @@
 //! unknown: then nothing is claimed about the function.
 
 use super::scopes::{Scopes, may_throw};
-use std::collections::HashMap;
+use smallvec::SmallVec;
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
 /// What of an instruction marks its place in native code.
@@ -39,7 +39,7 @@ pub(crate) enum Class {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Next {
     /// Positions of instructions, each once.
-    pub nodes: Vec<usize>,
+    pub nodes: SmallVec<[usize; 2]>,
     /// Whether the function may return.
     pub returns: bool,
 }
@@ -54,13 +54,17 @@ pub(crate) struct Graph {
     pub caught: Vec<bool>,
     /// Whether any path leads there.
     pub live: Vec<bool>,
+    /// Whether the only way out of the function is its `end`.
+    pub returns_at_end_only: bool,
     /// Chain of each live instruction and its place there: a chain is a longest
     /// sequence in which each instruction is always followed by the next one
     /// and never reached otherwise.
     pub chains: Vec<(usize, usize)>,
-    /// Members of each chain, by its first one.
-    members: HashMap<usize, Vec<usize>>,
-    position: HashMap<u32, usize>,
+    /// Members of each chain.
+    members: Vec<Vec<usize>>,
+    /// By the offset from the first instruction's, one more than the instruction's
+    /// position; 0 for none.
+    positions: Vec<u32>,
 }
 
 /// An open construct.
@@ -104,9 +108,10 @@ impl Graph {
             next: Vec::with_capacity(operators.len()),
             caught: Vec::with_capacity(operators.len()),
             live: vec![false; operators.len()],
+            returns_at_end_only: false,
             chains: vec![(0, 0); operators.len()],
-            members: HashMap::new(),
-            position: operators.iter().enumerate().map(|(at, (_, o))| (*o, at)).collect(),
+            members: Vec::new(),
+            positions: positions(operators),
         };
         // Headers of the open constructs; `None` is the function.
         let mut open: Vec<Option<usize>> = vec![None];
@@ -202,6 +207,8 @@ impl Graph {
         }
         graph.find_live();
         graph.find_chains();
+        let last = graph.next.len() - 1;
+        graph.returns_at_end_only = (0..last).all(|at| !graph.live[at] || !graph.next[at].returns);
         Some(graph)
     }
 
@@ -241,31 +248,26 @@ impl Graph {
             let mut at = head;
             let mut members = Vec::new();
             loop {
-                self.chains[at] = (head, members.len());
+                self.chains[at] = (self.members.len(), members.len());
                 members.push(at);
                 match follows(at) {
                     Some(after) if !heads[after] => at = after,
                     _ => break,
                 }
             }
-            self.members.insert(head, members);
+            self.members.push(members);
         }
     }
 
-    /// The instructions of a chain, named by its first one.
+    /// The instructions of a chain.
     pub fn members(&self, chain: usize) -> &[usize] {
-        self.members.get(&chain).map(Vec::as_slice).unwrap_or_default()
+        self.members.get(chain).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The instruction at an offset.
     pub fn at(&self, offset: u32) -> Option<usize> {
-        self.position.get(&offset).copied()
-    }
-
-    /// Whether the only way out of the function is its `end`.
-    pub fn returns_at_end_only(&self) -> bool {
-        let last = self.next.len() - 1;
-        (0..last).all(|at| !self.live[at] || !self.next[at].returns)
+        let place = offset.checked_sub(*self.offsets.first()?)?;
+        self.positions.get(place as usize)?.checked_sub(1).map(|at| at as usize)
     }
 
     /// Whether one instruction is always followed by the other, later one, and
@@ -287,6 +289,16 @@ fn class(operator: &Operator<'_>) -> Class {
         }
         _ => Class::Plain,
     }
+}
+
+/// Positions by offset, as [`Graph`] has them.
+fn positions(operators: &[(Operator<'_>, u32)]) -> Vec<u32> {
+    let [(_, first), .., (_, last)] = operators else { return vec![1; operators.len()] };
+    let mut positions = vec![0; (last - first) as usize + 1];
+    for (position, (_, offset)) in (1..).zip(operators) {
+        positions[(offset - first) as usize] = position;
+    }
+    positions
 }
 
 /// Matches each construct with its other parts.
