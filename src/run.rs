@@ -175,7 +175,9 @@ pub fn compile_with(program: &Program, options: &CompileOptions) -> Result<Image
         let path = program.path.display();
         match error {
             CompileError::Unsupported { offset, feature } => {
+                // It may have more to say of what is there.
                 let named = program.module.first_beyond(aot_backend::features());
+                let named = named.filter(|(at, _)| *at == offset);
                 let (offset, feature) = named.unwrap_or((offset, feature));
                 CommandError::unsupported(format_args!(
                     "{path}: not supported yet, at byte offset {offset}: {feature}"

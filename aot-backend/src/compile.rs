@@ -3,6 +3,7 @@
 use crate::abi::{self, Symbol};
 use crate::anchors::{self, Found, Graph, Tags};
 use crate::error::CompileError;
+use crate::features;
 use crate::image::{self, FRAME_SECTION, Image, Label};
 use crate::libcalls;
 use crate::link::Text;
@@ -31,7 +32,7 @@ use std::ops::Range;
 use wasm_view::{FuncIdx, WasmOffset};
 use wasmparser::{
     FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, ValidPayload, Validator,
-    ValidatorResources, WasmFeatures,
+    ValidatorResources,
 };
 
 /// Compiles a module.
@@ -80,53 +81,6 @@ fn check(wasm: &[u8], options: &CompileOptions) -> Result<(), CompileError> {
         }
     }
     Ok(())
-}
-
-/// What a module may use. Whatever else a valid one uses is refused by name.
-pub fn features() -> WasmFeatures {
-    WasmFeatures::WASM2
-        | WasmFeatures::RELAXED_SIMD
-        | WasmFeatures::EXTENDED_CONST
-        | WasmFeatures::FUNCTION_REFERENCES
-        | WasmFeatures::MULTI_MEMORY
-        | WasmFeatures::WIDE_ARITHMETIC
-        | WasmFeatures::CUSTOM_PAGE_SIZES
-        | WasmFeatures::MEMORY64
-        | WasmFeatures::THREADS
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::EXCEPTIONS
-        | WasmFeatures::LEGACY_EXCEPTIONS
-}
-
-/// What a module may use that is compiled for an instruction set.
-fn features_of(isa: Isa) -> WasmFeatures {
-    match isa {
-        Isa::X86_64 => features(),
-        // The translation uses instructions of x86-64.
-        Isa::Aarch64 | Isa::S390x => features() - WasmFeatures::RELAXED_SIMD,
-        // Vectors are an extension there.
-        Isa::Riscv64 => features() - WasmFeatures::RELAXED_SIMD - WasmFeatures::SIMD,
-    }
-}
-
-/// Says whether a module that does not pass with our features is invalid or
-/// only ahead of us.
-fn classify(wasm: &[u8], isa: Isa, error: &wasmparser::Error) -> CompileError {
-    let offset = module::offset(error.offset());
-    match Validator::new_with_features(WasmFeatures::all()).validate_all(wasm) {
-        Ok(_) => {
-            let message = error.message();
-            let name = [" support is not enabled", " is not enabled", " not supported"]
-                .iter()
-                .find_map(|end| message.strip_suffix(end));
-            let feature = match isa {
-                Isa::X86_64 => name.unwrap_or(message).to_owned(),
-                isa => format!("{} on {}", name.unwrap_or(message), isa.name()),
-            };
-            CompileError::Unsupported { offset, feature }
-        }
-        Err(_) => CompileError::Invalid { offset, message: error.message().to_owned() },
-    }
 }
 
 /// Times that a function is compiled at most, each keeping what the one before
@@ -223,14 +177,15 @@ impl<'a> Compiler<'a> {
         };
         compiler.functions(wasm).map_err(|error| match error {
             BodyError::Compile(error) => error,
-            BodyError::Wasm(error) => classify(wasm, options.isa, &error),
+            BodyError::Wasm(error) => features::classify(wasm, options.isa, &error),
         })?;
         Ok(compiler)
     }
 
     /// Validates the module and compiles its functions as they pass.
     fn functions(&mut self, wasm: &[u8]) -> Result<(), BodyError> {
-        let mut validator = Validator::new_with_features(features_of(self.options.isa));
+        let isa = self.options.isa;
+        let mut validator = Validator::new_with_features(features::of_sections(isa));
         let mut allocations = FuncValidatorAllocations::default();
         let mut prepared = false;
         for payload in Parser::new(0).parse_all(wasm) {
@@ -240,9 +195,14 @@ impl<'a> Compiler<'a> {
                     if !std::mem::replace(&mut prepared, true) {
                         self.prepare()?;
                     }
+                    let function =
+                        FuncToValidate { features: features::of_bodies(isa), ..function };
                     allocations = self.function(function, &body, allocations)?;
                 }
-                ValidPayload::Ok | ValidPayload::End(_) => self.module.add(&payload)?,
+                ValidPayload::Ok | ValidPayload::End(_) => {
+                    features::refuse(&payload, wasm)?;
+                    self.module.add(&payload)?;
+                }
                 // A component, which these features do not admit.
                 ValidPayload::Parser(_) => {
                     return Err(CompileError::bug("a module within the module").into());

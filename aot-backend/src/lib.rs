@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Wasm bytes
-//!     | wasmparser: validate, function by function        compile, module
+//!     | wasmparser: validate, function by function        compile, features, module
 //!     v
 //!  CLIF with a trap per boundary,                          translate/
 //!  the SSA values of locals and operands written down
@@ -36,6 +36,7 @@ mod compressed;
 mod derive;
 mod equal;
 mod error;
+mod features;
 mod image;
 mod libcalls;
 mod link;
@@ -51,9 +52,10 @@ mod translate;
 
 pub use abi::instance_register;
 pub use combine::{Part, combine};
-pub use compile::{code, compile, features};
+pub use compile::{code, compile};
 pub use dwarf_map::{Isa, StablePoints};
 pub use error::{CompileError, ImageError};
+pub use features::features;
 pub use image::Image;
 pub use listing::Listing;
 pub use options::{

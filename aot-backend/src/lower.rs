@@ -13,6 +13,7 @@ use crate::error::CompileError;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
     Block, ExternalName, Function, InstructionData, LibCall, Opcode, RelSourceLoc, StackSlot,
@@ -168,10 +169,11 @@ fn control(_seed: u64) -> ControlPlane {
 
 /// Labels values with their own numbers.
 fn label(function: &mut Function, values: impl IntoIterator<Item = Value>) {
-    let mut values: Vec<Value> =
-        values.into_iter().filter(|value| is_placed(function, *value)).collect();
+    // Most slots hold what they held at the boundary before.
+    let mut seen = EntitySet::with_capacity(function.dfg.num_values());
+    let new = values.into_iter().filter(|value| seen.insert(*value));
+    let mut values: Vec<Value> = new.filter(|value| is_placed(function, *value)).collect();
     values.sort_unstable();
-    values.dedup();
     let labels = values.into_iter().map(|value| {
         let label = ValueLabel::from_u32(value.as_u32());
         let start = ValueLabelStart { from: RelSourceLoc::default(), label };
