@@ -42,6 +42,30 @@ fn halts_at_each_int3() {
     assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(3));
 }
 
+/// What stands for a silent trap does nothing, and the next turn halts again.
+#[test]
+fn a_trap_can_be_silenced_and_set_again() {
+    let mut subject = Bare::spawn();
+    let at = Program::Loop.offset();
+    let mut regs = *subject.regs();
+    regs.set_dwarf(2, 5);
+    subject.set_regs(&regs);
+    assert_eq!(subject.run(Program::Loop, DATA, 0), trap(Program::Loop, 0));
+    subject.set_trap(at, false).unwrap();
+    assert_eq!(subject.resume().unwrap(), trap(Program::Loop, 9));
+    assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(5));
+    subject.set_trap(at, true).unwrap();
+    let mut regs = *subject.regs();
+    regs.set_dwarf(2, 2);
+    subject.set_regs(&regs);
+    assert_eq!(subject.run(Program::Loop, DATA, 0), trap(Program::Loop, 0));
+    assert_eq!(subject.resume().unwrap(), trap(Program::Loop, 0));
+    assert_eq!(subject.resume().unwrap(), trap(Program::Loop, 9));
+    assert_eq!(subject.read_u64(SubjectAddr::new(DATA)), Some(7));
+    let beyond = CodeOffset::new(u32::MAX);
+    assert!(subject.set_trap(beyond, true).is_err());
+}
+
 /// Traps with nothing between them are stops like any others, though the subject
 /// does not execute all of them.
 #[test]
