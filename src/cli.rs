@@ -94,8 +94,8 @@ pub struct WastArgs {
     /// Run the cold paths of stable points too, and compare what they store
     #[arg(long)]
     pub paranoid: bool,
-    /// At each stable point capture the program's state, destroy it, restore it from a snapshot, and
-    /// compare (needs --stable)
+    /// At each stable point capture the program's state, destroy it, restore it from a snapshot,
+    /// and compare (needs --stable); a point executed over 512 times only at every so many
     #[arg(long, conflicts_with_all = ["oracle_only", "paranoid"])]
     pub restore: bool,
     /// Inject a fault into an instance: INSTANCE@ and what `wdiff run --inject` takes

@@ -76,7 +76,7 @@ pub(crate) fn refuse(payload: &Payload<'_>, wasm: &[u8]) -> Result<(), CompileEr
     let Some((at, construct)) = collected(payload) else { return Ok(()) };
     Err(match Validator::new_with_features(WasmFeatures::all()).validate_all(wasm) {
         Ok(_) => {
-            let feature = format!("garbage collection ({construct})");
+            let feature = format!("GC ({construct})");
             CompileError::Unsupported { offset: module::offset(at), feature }
         }
         Err(error) => CompileError::Invalid {
@@ -244,7 +244,7 @@ mod tests {
             else {
                 panic!("{field} is not refused");
             };
-            assert_eq!(feature, format!("garbage collection ({construct})"), "{field}");
+            assert_eq!(feature, format!("GC ({construct})"), "{field}");
         }
         // Nothing of it is new to bodies.
         for body in ["(local anyref)", "(drop (ref.i31 (i32.const 1)))", "(drop (ref.null any))"] {

@@ -4,6 +4,7 @@ use super::blueprint::{Blueprint, Planned};
 use super::entry::enter;
 use super::finding::{Finding, Watch};
 use super::frames::{CallPlan, NativeFrame};
+use super::handover::cycle::Cycles;
 use super::handover::{Progress, RestoreFault};
 use super::kernel::Kernel;
 use super::plan::{BoundaryId, Plan, Site};
@@ -148,6 +149,7 @@ pub struct Lockstep<'a> {
     pub(super) began: u64,
     /// Stable points to go before the run pauses.
     pub pause: Option<u64>,
+    pub(super) cycles: Cycles,
     /// What to do wrong when a frame is restored, and what was done.
     pub fault: Option<RestoreFault>,
     /// Likewise.
@@ -259,6 +261,7 @@ impl<'a> Lockstep<'a> {
             points,
             began: 0,
             pause: None,
+            cycles: Cycles::default(),
             fault: None,
             spoilt: None,
             last: None,

@@ -127,7 +127,7 @@ markdown\t'A summary, for a pull request'"
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l output -d 'Where the report goes (default: standard error)' -r -F
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l oracle-only -d 'Run them on the oracle alone'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l paranoid -d 'Run the cold paths of stable points too, and compare what they store'
-complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l restore -d 'At each stable point capture the program\'s state, destroy it, restore it from a snapshot, and compare (needs --stable)'
+complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l restore -d 'At each stable point capture the program\'s state, destroy it, restore it from a snapshot, and compare (needs --stable); a point executed over 512 times only at every so many'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -l functions -d 'Add to the report what is available function by function (always in HTML)'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wdiff -n "__fish_wdiff_using_subcommand wast" -s V -l version -d 'Print version'

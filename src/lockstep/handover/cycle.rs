@@ -6,22 +6,32 @@
 //! stack, memories, tables, globals), and what was read back is restored and
 //! captured once more. The oracle that goes on is loaded from it, too.
 //!
-//! That takes as long as the stack is deep, so each stable point pays for
-//! `FRAMES_PER_POINT` frames, as for [walks](crate::lockstep::stable): at every one of
-//! them as long as the stack is not deeper than that, else at every so many.
+//! Each stable point is restored when it is executed first. But a loop of a million turns
+//! is not restored a million times: of each point the first `FIRST` executions count,
+//! then every second one until there are twice as many, then every fourth, and so on. And
+//! as it takes as long as the stack is deep and memories are large, each that counts pays
+//! for `FRAMES_PER_POINT` frames, as for [walks](crate::lockstep::stable), or as many
+//! times `BYTES_PER_FRAME`: all of them are restored as long as there is not more than
+//! that, else every so many. How many it was is in the report.
 
 use super::Progress;
 use crate::error::CommandError;
 use crate::lockstep::follow::{Ending, Lockstep};
+use crate::lockstep::plan::BoundaryId;
 use dwarf_map::SubjectAddr;
 use oracle_interp::{Limits, Oracle};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tracer::{RegionId, Subject};
 use wasm_view::snapshot::{self, Snapshot};
 use wasm_view::{FuncAddr, Value};
 
-/// Frames that each stable point pays for.
-const FRAMES_PER_POINT: usize = 32;
+/// The first executions of a stable point, all of which count.
+const FIRST: u64 = 512;
+/// Frames that each one that counts pays for.
+const FRAMES_PER_POINT: u64 = 32;
+/// Bytes of memories that take as long as a frame.
+const BYTES_PER_FRAME: u64 = 1 << 19;
 /// What a register holds that nobody has set.
 const LOST: u64 = 0xbad0_bad0_bad0_bad0;
 /// Bytes at the beginning and the end of a memory that are destroyed; what lies
@@ -32,9 +42,36 @@ const ELEMENTS: u64 = 4096;
 /// DWARF number of the stack pointer.
 const RSP: u16 = 7;
 
+/// When the next stable point is restored.
+#[derive(Default)]
+pub struct Cycles {
+    /// How often each was executed.
+    executions: HashMap<BoundaryId, u64>,
+    /// Frames paid for since the last time.
+    paid: u64,
+}
+
+impl Cycles {
+    /// Whether it is one that is executed now, where that takes as long as so many
+    /// frames.
+    fn is_due(&mut self, at: BoundaryId, frames: u64) -> bool {
+        let executions = self.executions.entry(at).or_default();
+        let is_first = *executions == 0;
+        let apart = (2 * *executions / FIRST).checked_ilog2().unwrap_or(0);
+        let counts = executions.is_multiple_of(1 << apart);
+        *executions += 1;
+        self.paid += if counts { FRAMES_PER_POINT } else { 0 };
+        let is_due = is_first || counts && self.paid >= frames;
+        if is_due {
+            self.paid = 0;
+        }
+        is_due
+    }
+}
+
 impl Lockstep<'_> {
     /// As [`Lockstep::call`], with the program's state captured, destroyed and
-    /// restored at each stable point on the way. `limits` are the oracle's.
+    /// restored at stable points on the way, see above. `limits` are the oracle's.
     ///
     /// # Errors
     /// As [`Lockstep::call`].
@@ -45,7 +82,6 @@ impl Lockstep<'_> {
         limits: &Limits,
     ) -> Result<Ending, CommandError> {
         let mut progress = self.call_until(func, args, 1)?;
-        let mut paid = 0;
         loop {
             match progress {
                 Progress::Ended(ending) => {
@@ -53,18 +89,27 @@ impl Lockstep<'_> {
                     return Ok(ending);
                 }
                 Progress::Paused => {
-                    paid += FRAMES_PER_POINT;
-                    if paid >= self.oracle.depth() {
-                        paid = 0;
-                        if let Some(ending) = self.cycle(limits)? {
-                            self.pause = None;
-                            return Ok(ending);
-                        }
+                    let frames = self.oracle.depth() as u64 + self.bytes() / BYTES_PER_FRAME;
+                    let here = self.here.map(|(here, _)| here);
+                    if here.is_none_or(|here| self.cycles.is_due(here, frames))
+                        && let Some(ending) = self.cycle(limits)?
+                    {
+                        self.pause = None;
+                        return Ok(ending);
                     }
                     progress = self.proceed(1)?;
                 }
             }
         }
+    }
+
+    /// How large all memories are.
+    fn bytes(&self) -> u64 {
+        let memories = self.owners.memories.iter().take(self.oracle.num_memories());
+        let sizes = memories.map(|(owner, index)| {
+            self.subject.region(self.spaces[owner.index()].memories[index.index()]).len()
+        });
+        sizes.sum()
     }
 
     /// Takes the program's state from the subject, and gives it back.
@@ -147,4 +192,25 @@ fn fill(
         at += count;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(executions: u64, frames: u64) -> u64 {
+        let at = BoundaryId { function: 0, index: 0 };
+        let mut cycles = Cycles::default();
+        (0..executions).filter(|_| cycles.is_due(at, frames)).count() as u64
+    }
+
+    #[test]
+    fn what_is_executed_often_is_restored_at_every_so_many() {
+        assert_eq!(times(1, 1 << 40), 1);
+        assert_eq!(times(FIRST, FRAMES_PER_POINT), FIRST);
+        assert_eq!(times(2 * FIRST, 1), FIRST + FIRST / 2);
+        assert_eq!(times(FIRST << 11, 1), FIRST + 11 * FIRST / 2);
+        // The first one has not been paid for.
+        assert_eq!(times(FIRST, 4 * FRAMES_PER_POINT), 1 + (FIRST - 1) / 4);
+    }
 }
