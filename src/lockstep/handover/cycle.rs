@@ -31,7 +31,7 @@ const FIRST: u64 = 512;
 /// Frames that each one that counts pays for.
 const FRAMES_PER_POINT: u64 = 32;
 /// Bytes of memories that take as long as a frame.
-const BYTES_PER_FRAME: u64 = 1 << 19;
+const BYTES_PER_FRAME: u64 = 1 << 15;
 /// What a register holds that nobody has set.
 const LOST: u64 = 0xbad0_bad0_bad0_bad0;
 /// Bytes at the beginning and the end of a memory that are destroyed; what lies
