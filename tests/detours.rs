@@ -53,6 +53,29 @@ const PROGRAMS: [&str; 14] = [
     "gemm-kernel-small",
 ];
 
+/// The jump of a tail call leads to what lies behind it until it is linked, and that may
+/// be a poll.
+#[test]
+fn the_jump_of_a_tail_call_is_no_way_to_a_poll() {
+    let text = r#"(module
+      (func $one (param i32) (result i32) local.get 0)
+      (func $two (param i32) (result i32) local.get 0)
+      (func (export "hops") (param $x i32) (result i32)
+        (if (i32.and (local.get $x) (i32.const 1))
+          (then (return_call $two (local.get $x))))
+        (return_call $one (local.get $x))))"#;
+    let wasm = wat::parse_str(text).expect("a module");
+    for opt in [OptLevel::None, OptLevel::Speed] {
+        let (stable, anchors) = (StablePoints::Calls, Anchors::Srcloc);
+        let debug_info = true;
+        let options =
+            CompileOptions { opt, stable, anchors, debug_info, ..CompileOptions::default() };
+        let image = aot_backend::compile(&wasm, &options).expect("compiled");
+        let wrong = wdiff::map::violations(&image, true).expect("an image");
+        assert!(wrong.is_empty(), "{opt:?}: {wrong:?}");
+    }
+}
+
 #[test]
 fn programs_do_what_they_did() {
     let all = Arc::new(Control::default());

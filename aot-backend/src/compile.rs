@@ -319,7 +319,9 @@ impl<'a> Compiler<'a> {
         let (polls, lost) = match polls {
             Ok(mut polls) => {
                 if polls.iter().any(Option::is_some) && self.options.isa == Isa::X86_64 {
-                    find_ways(code.buffer.data(), &lowered.sources(), &mut polls);
+                    let relocated = code.buffer.relocs().iter().map(|reloc| reloc.offset);
+                    let (bytes, sources) = (code.buffer.data(), lowered.sources());
+                    find_ways(bytes, &sources, &relocated.collect(), &mut polls);
                 }
                 let lost = self.lost(func, &lowered, &translated, (&tags, &polls), keep);
                 (polls, lost)

@@ -23,7 +23,7 @@ use crate::translate::StablePart;
 use dwarf_map::detour::DISPLACEMENT;
 use dwarf_map::{CodeOffset, Detour, InstanceLayout, Isa};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// A stable point in the code of a function; offsets count from its start.
@@ -140,7 +140,14 @@ impl Poll {
 /// `sources` are the pieces of the code that have a source location. Each begins
 /// with an instruction; behind a jump through a table the rest of a piece is the
 /// table. A way that is not found is none the worse: it leads through the NOPs.
-pub(crate) fn find_ways(code: &[u8], sources: &[Range<u32>], polls: &mut [Option<Poll>]) {
+/// `relocated` are the fields that the linker fills in: the jump of a tail call goes to
+/// the next instruction until then.
+pub(crate) fn find_ways(
+    code: &[u8],
+    sources: &[Range<u32>],
+    relocated: &HashSet<u32>,
+    polls: &mut [Option<Poll>],
+) {
     let mut by_start: HashMap<u64, &mut Detour> = polls
         .iter_mut()
         .flatten()
@@ -156,8 +163,9 @@ pub(crate) fn find_ways(code: &[u8], sources: &[Range<u32>], polls: &mut [Option
                 FlowControl::IndirectBranch => break,
                 _ => false,
             };
+            let way = (instruction.next_ip() as u32).saturating_sub(DISPLACEMENT as u32);
+            let long = long && !relocated.contains(&way);
             if long && let Some(detour) = by_start.get_mut(&instruction.near_branch_target()) {
-                let way = instruction.next_ip() as u32 - DISPLACEMENT as u32;
                 detour.ways.push(CodeOffset::new(way));
             }
         }
