@@ -4,8 +4,9 @@
 //!
 //! A file whose modules are all within the backend's features must run whole:
 //! every assertion, no value wrong. Whether it is within them is decided here,
-//! by validating its modules, and not by what `wdiff` says. Any other file must
-//! be inconclusive, what it could not run named, and what it did run right.
+//! by validating its modules and reading their text, and not by what `wdiff` says.
+//! Any other file must be inconclusive, what it could not run named, and what it did
+//! run right.
 //!
 //! A plain run takes each file the first two ways and one of the others, in turn;
 //! with `WDIFF_WHOLE=1` every file is taken every way.
