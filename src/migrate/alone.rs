@@ -13,8 +13,16 @@ use wasm_view::FuncAddr;
 /// Instructions that the oracle executes before it looks up.
 const FUEL: u64 = 10_000_000;
 
+/// A run from the beginning to the end.
+pub struct Whole {
+    /// How it ended.
+    pub ending: Ending,
+    /// Instructions executed.
+    pub instructions: u64,
+}
+
 /// Runs a program from its beginning to its end, on an oracle that nobody stops
-/// for long: `at_stop` sees it at each of `stops`.
+/// for long: `at_stop` sees it, and the world, at each of `stops`.
 ///
 /// # Errors
 /// What has no verdict; what `at_stop` answers.
@@ -23,9 +31,12 @@ pub fn whole(
     world: &mut World,
     stops: &StopSet,
     control: &Control,
-    mut at_stop: impl FnMut(&mut World) -> Result<(), CommandError>,
-) -> Result<Ending, CommandError> {
+    mut at_stop: impl FnMut(&Oracle, &mut World) -> Result<(), CommandError>,
+) -> Result<Whole, CommandError> {
     let Instantiated { mut oracle, instance, trap } = session.instantiate()?;
+    let whole = |ending, oracle: &Oracle| {
+        Ok(Whole { ending, instructions: oracle.instructions_executed() })
+    };
     let mut calls = session.calls.list.iter();
     let mut event = match trap {
         Some(trap) => Event::Trapped(trap),
@@ -35,12 +46,12 @@ pub fn whole(
         event = match event {
             Event::Boundary | Event::OutOfFuel if control.request().is_none() => {
                 if oracle.is_at(stops) {
-                    at_stop(world)?;
+                    at_stop(&oracle, world)?;
                 }
                 oracle.run(stops, FUEL)
             }
             Event::Finished(values) => match calls.next() {
-                None => return Ok(Ending::Returned(values)),
+                None => return whole(Ending::Returned(values), &oracle),
                 Some(call) => {
                     let func = FuncAddr { instance, func: call.func };
                     oracle.begin_call(func, &call.args).map_err(CommandError::input)?
@@ -48,9 +59,9 @@ pub fn whole(
             },
             Event::HostCall(_) => match serve(&mut oracle, world)? {
                 Ok(event) => event,
-                Err(ending) => return Ok(ending),
+                Err(ending) => return whole(ending, &oracle),
             },
-            other => return Ok(ended(other)),
+            other => return whole(ended(other), &oracle),
         };
     }
 }
@@ -67,7 +78,7 @@ pub fn again(
 ) -> Result<(Ending, u64), CommandError> {
     let mut world = World::replaying(log, false);
     let never = StopSet::new(&session.program.module);
-    let ending = whole(session, &mut world, &never, control, |_| Ok(()))?;
+    let Whole { ending, .. } = whole(session, &mut world, &never, control, |_, _| Ok(()))?;
     Ok((ending, world.remaining()))
 }
 

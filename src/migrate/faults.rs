@@ -75,9 +75,9 @@ pub fn run<'a>(
     let kinds = RestoreFaultKind::ALL;
     let of_files = count / kinds.len() as u64;
     let mut files = 0;
-    let ending = {
+    let alone::Whole { ending, .. } = {
         let mut world = world.borrow_mut();
-        alone::whole(session, &mut world, &setup.stops, control, |world| {
+        alone::whole(session, &mut world, &setup.stops, control, |_, world| {
             points += 1;
             if files < of_files && xorshift(&mut random).is_multiple_of(8) {
                 let seed = xorshift(&mut random) >> 40;

@@ -263,7 +263,10 @@ pub fn compile(
 }
 
 /// The program's stable points, for the oracle.
-fn stops(program: &Program, stable: StablePoints) -> Result<StopSet, CommandError> {
+///
+/// # Errors
+/// A module that is not valid.
+pub fn stops(program: &Program, stable: StablePoints) -> Result<StopSet, CommandError> {
     let mut stops = StopSet::new(&program.module);
     for (func, offset) in
         stable_kinds(&program.wasm, stable).map_err(CommandError::input)?.into_keys()
