@@ -407,17 +407,22 @@ pub fn tool(producer: &Producer) -> reports::Tool {
     }
 }
 
+/// What halts the subject: code of another instruction set implies the emulator, whatever
+/// the option says by default.
+pub fn engine_for(target: Isa, asked: &str) -> &str {
+    if target == Isa::X86_64 { asked } else { "rsp" }
+}
+
 /// What was verified, as reports name it.
 pub fn subject(producer: &Producer, engine: &str) -> reports::Subject {
-    // What another instruction set's code is run by.
     let foreign = producer.target != Isa::X86_64;
-    let (engine, sandbox) = if foreign { ("rsp", "none") } else { (engine, "seccomp") };
+    let sandbox = if foreign { "none" } else { "seccomp" };
     reports::Subject {
         backend: producer.backend.clone(),
         opt: producer.opt.clone(),
         stable: producer.stable.clone(),
         target: producer.target.name().to_owned(),
-        engine: engine.to_string(),
+        engine: engine_for(producer.target, engine).to_string(),
         anchors: producer.anchors.clone(),
         sandbox: sandbox.to_string(),
     }

@@ -132,6 +132,34 @@ fn a_patched_lowering_fails_everywhere() {
     }
 }
 
+/// Another instruction set implies the emulator. The one script is not for it, by name.
+#[test]
+fn another_instruction_set_has_its_engine() {
+    let place = Place::new();
+    let fib = common::corpus_file("programs/fib/fib.wasm").display().to_string();
+    let invoke = serde_json::json!({"function": "fib", "params": ["i32:8"]});
+    let manifest = serde_json::json!([
+        {"name": "fib", "wasm": fib, "invoke": invoke, "expected": {"results": ["i64:21"]}},
+        {"wast": "small.wast", "name": "script"},
+    ]);
+    std::fs::write(place.path("manifest.json"), manifest.to_string()).expect("a manifest");
+    let (code, report) = place.report(&["--opt", "none", "--target", "x86_64,aarch64"]);
+    let jobs = report.gate.iter().flat_map(|gate| &gate.jobs);
+    let seen: Vec<_> = jobs
+        .map(|job| (job.program.as_str(), &*job.config.target, &*job.config.engine, job.outcome))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("fib", "x86_64", "int3", JobOutcome::Match),
+            ("fib", "aarch64", "rsp", JobOutcome::Match),
+            ("script", "x86_64", "int3", JobOutcome::Match),
+            ("script", "aarch64", "rsp", JobOutcome::Inconclusive),
+        ]
+    );
+    assert_eq!(code, Some(3));
+}
+
 /// A value whose label the compiler lost: nothing diverges, and the gate fails.
 #[test]
 fn a_dropped_label_fails() {

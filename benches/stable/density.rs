@@ -32,7 +32,7 @@ const KINDS: [StablePoints; 4] =
 struct Stretches {
     /// Stable points executed.
     points: u64,
-    /// Instructions, of which the last stretch has none at its end.
+    /// Instructions up to the end of the last stretch.
     instructions: u64,
     /// The longest one.
     longest: u64,

@@ -7,7 +7,10 @@
 
 use crate::cli::GateArgs;
 use crate::error::CommandError;
+use crate::run::engine_for;
+use aot_backend::Isa;
 use corpus::{Expected, Program};
+use itertools::{Itertools, iproduct};
 use reports::{Config, GateJob, JobOutcome};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -167,35 +170,23 @@ pub fn paths(args: &GateArgs) -> Vec<PathBuf> {
     vec![manifest.strip_prefix(here).map(Path::to_path_buf).unwrap_or(manifest)]
 }
 
+/// Every combination of what the options list.
 fn configs(args: &GateArgs) -> Vec<Config> {
-    let mut all: Vec<Config> = Vec::new();
-    for backend in &args.backend {
-        for target in &args.target {
-            for engine in &args.engine {
-                for cpu in &args.cpu {
-                    for anchors in &args.anchors {
-                        for opt in &args.opt {
-                            for stable in &args.stable {
-                                let config = Config {
-                                    backend: backend.clone(),
-                                    opt: opt.as_str().to_string(),
-                                    stable: stable.name().to_string(),
-                                    anchors: anchors.clone(),
-                                    target: target.clone(),
-                                    engine: engine.clone(),
-                                    cpu: cpu.clone(),
-                                };
-                                if !all.contains(&config) {
-                                    all.push(config);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-    all
+    let GateArgs { backend, target, engine, cpu, anchors, opt, stable, .. } = args;
+    iproduct!(backend, target, engine, cpu, anchors, opt, stable)
+        .map(|(backend, target, engine, cpu, anchors, opt, stable)| Config {
+            backend: backend.clone(),
+            opt: opt.as_str().to_string(),
+            stable: stable.name().to_string(),
+            anchors: anchors.clone(),
+            engine: Isa::from_name(target)
+                .map_or(engine.as_str(), |isa| engine_for(isa, engine))
+                .to_string(),
+            target: target.clone(),
+            cpu: cpu.clone(),
+        })
+        .unique()
+        .collect()
 }
 
 fn collect(path: &Path, args: &GateArgs, tasks: &mut Vec<Task>) -> Result<(), CommandError> {
