@@ -193,7 +193,7 @@ const fn emulated(isa: Isa) -> Option<&'static [&'static str]> {
     match isa {
         Isa::X86_64 | Isa::Aarch64 => None,
         Isa::Riscv64 => {
-            Some(&["m", "a", "f", "d", "zicsr", "zifencei", "zba", "zbb", "zbc", "zbs"])
+            Some(&["m", "a", "f", "d", "zicsr", "zifencei", "zba", "zbb", "zbc", "zbs", "v"])
         }
         Isa::S390x => Some(&["mie2", "vxrs_ext2"]),
     }

@@ -185,7 +185,8 @@ impl<'a> Compiler<'a> {
     /// Validates the module and compiles its functions as they pass.
     fn functions(&mut self, wasm: &[u8]) -> Result<(), BodyError> {
         let isa = self.options.isa;
-        let mut validator = Validator::new_with_features(features::of_sections(isa));
+        let vectors = options::has_vectors(isa, self.lowerer.isa);
+        let mut validator = Validator::new_with_features(features::of_sections(isa, vectors));
         let mut allocations = FuncValidatorAllocations::default();
         let mut prepared = false;
         for payload in Parser::new(0).parse_all(wasm) {
@@ -196,7 +197,7 @@ impl<'a> Compiler<'a> {
                         self.prepare()?;
                     }
                     let function =
-                        FuncToValidate { features: features::of_bodies(isa), ..function };
+                        FuncToValidate { features: features::of_bodies(isa, vectors), ..function };
                     allocations = self.function(function, &body, allocations)?;
                 }
                 ValidPayload::Ok | ValidPayload::End(_) => {

@@ -32,20 +32,20 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::LEGACY_EXCEPTIONS
 }
 
-/// What a function may use that is compiled for an instruction set.
-pub(crate) fn of_bodies(isa: Isa) -> WasmFeatures {
+/// What a function may use that is compiled for an instruction set; `vectors` says
+/// whether the CPU has any.
+pub(crate) fn of_bodies(isa: Isa, vectors: bool) -> WasmFeatures {
     match isa {
         Isa::X86_64 => features(),
         // The translation uses instructions of x86-64.
-        Isa::Aarch64 | Isa::S390x => features() - WasmFeatures::RELAXED_SIMD,
-        // Vectors are an extension there.
-        Isa::Riscv64 => features() - WasmFeatures::RELAXED_SIMD - WasmFeatures::SIMD,
+        _ if vectors => features() - WasmFeatures::RELAXED_SIMD,
+        _ => features() - WasmFeatures::RELAXED_SIMD - WasmFeatures::SIMD,
     }
 }
 
 /// What sections are validated with; see [`refuse`].
-pub(crate) fn of_sections(isa: Isa) -> WasmFeatures {
-    of_bodies(isa) | WasmFeatures::GC
+pub(crate) fn of_sections(isa: Isa, vectors: bool) -> WasmFeatures {
+    of_bodies(isa, vectors) | WasmFeatures::GC
 }
 
 /// What to say of a module that does not pass with our features: whether it is invalid
@@ -58,6 +58,8 @@ pub(crate) fn classify(wasm: &[u8], isa: Isa, error: &wasmparser::Error) -> Comp
         .unwrap_or(message);
     let feature = match isa {
         Isa::X86_64 => name.to_owned(),
+        // Vectors are an extension there.
+        Isa::Riscv64 if name == "SIMD" => "SIMD on riscv64 without the CPU feature v".to_owned(),
         isa => format!("{name} on {}", isa.name()),
     };
     let ahead = CompileError::Unsupported { offset: module::offset(error.offset()), feature };

@@ -127,13 +127,7 @@ impl Text {
             };
             let address = Address::Constant(start.at(text).get());
             let entry = unwind.to_fde(address);
-            // The other instruction sets count from where the frame has moved.
-            let entry = if *moved == 0 || self.isa != Isa::X86_64 {
-                entry
-            } else {
-                cfi::moved(entry, address, &plain, *moved)?
-            };
-            table.add_fde(cie, entry);
+            table.add_fde(cie, cfi::corrected(entry, address, &plain, (self.isa, *moved))?);
         }
         Ok(table)
     }

@@ -306,6 +306,11 @@ impl Places<'_> {
         match place {
             LabelValueLoc::Reg(register) => {
                 let number = self.isa.map_regalloc_reg_to_dwarf(register).ok()?;
+                // Cranelift numbers the vectors of riscv64 from 64; the psABI, from 96.
+                let number = match self.lowered.isa {
+                    Isa::Riscv64 if number >= 64 => number + 32,
+                    _ => number,
+                };
                 Some(Location::Register(DwarfReg(number)))
             }
             // Relative to the caller's stack pointer at the call, which was the

@@ -230,6 +230,11 @@ pub(crate) fn enabled_features(isa: &dyn isa::TargetIsa) -> Vec<String> {
     features
 }
 
+/// Whether there are registers for 128-bit vectors; on riscv64 they are an extension.
+pub(crate) fn has_vectors(isa: Isa, target: &dyn isa::TargetIsa) -> bool {
+    isa != Isa::Riscv64 || enabled_features(target).iter().any(|name| name == "v")
+}
+
 /// The Cranelift target for these options.
 pub(crate) fn target(
     isa: Isa,
@@ -251,6 +256,10 @@ pub(crate) fn target(
     let mut builder = isa::lookup_by_name(triple).map_err(CompileError::bug)?;
     if native && isa == Isa::X86_64 {
         cranelift_native::infer_native_flags(&mut builder).map_err(CompileError::bug)?;
+    }
+    // What its emulator has, as far as code depends on it.
+    if native && isa == Isa::Riscv64 {
+        builder.set("has_v", "true").map_err(CompileError::bug)?;
     }
     for CpuEdit { feature, enable } in edits {
         let known = || {

@@ -11,7 +11,7 @@
 //! |---|---|---|---|---|---|
 //! | x86_64 | 7 | on the stack | 17-32 | `CC` | behind it |
 //! | aarch64 | 31 | 30 | 64-95 | `brk #0xf000` | at it |
-//! | riscv64 | 2 | 1 | 32-63 (floats) | `ebreak` | at it |
+//! | riscv64 | 2 | 1 | 32-63 (floats), 96-127 | `ebreak` | at it |
 //! | s390x | 15 | 14 | 16-31, 68-83 | `00 01` | behind it |
 
 use crate::{CodeOffset, DwarfReg};
@@ -139,8 +139,9 @@ impl Isa {
         self.general_registers().contains(&register.0) && register != self.stack_pointer()
     }
 
-    /// The number that the instruction set gives a register for floats and
-    /// vectors, 0-31; `None` for other DWARF numbers.
+    /// The number of a register for floats or vectors, 0-31, that the instruction set
+    /// gives it; `None` for other DWARF numbers. On riscv64, which has both apart,
+    /// vectors follow the floats: 32-63.
     pub const fn vector_register(self, register: DwarfReg) -> Option<u16> {
         /// DWARF numbers of f0 to f15: even ones first (s390x ELF ABI supplement).
         const FLOATS: [u16; 16] = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15];
@@ -148,6 +149,7 @@ impl Isa {
             (Isa::X86_64, number @ 17..=32) => Some(number - 17),
             (Isa::Aarch64, number @ 64..=95) => Some(number - 64),
             (Isa::Riscv64, number @ 32..=63) => Some(number - 32),
+            (Isa::Riscv64, number @ 96..=127) => Some(number - 64),
             (Isa::S390x, number @ 16..=31) => Some(FLOATS[number as usize - 16]),
             (Isa::S390x, number @ 68..=83) => Some(FLOATS[number as usize - 68] + 16),
             _ => None,
@@ -441,7 +443,8 @@ impl Isa {
                 NAMES[usize::from(number)].to_owned()
             }
             (Isa::S390x, number @ 0..=15, _) => format!("r{number}"),
-            (Isa::Riscv64, _, Some(number)) => format!("f{number}"),
+            (Isa::Riscv64, _, Some(number @ 0..=31)) => format!("f{number}"),
+            (Isa::Riscv64, _, Some(number)) => format!("v{}", number - 32),
             (_, _, Some(number)) => format!("v{number}"),
             _ => return None,
         })
@@ -483,7 +486,7 @@ mod tests {
     #[test]
     fn each_vector_register_has_one_number() {
         for (isa, count) in
-            [(Isa::X86_64, 16), (Isa::Aarch64, 32), (Isa::Riscv64, 32), (Isa::S390x, 32)]
+            [(Isa::X86_64, 16), (Isa::Aarch64, 32), (Isa::Riscv64, 64), (Isa::S390x, 32)]
         {
             let mut found: Vec<u16> =
                 (0..200).filter_map(|number| isa.vector_register(DwarfReg(number))).collect();

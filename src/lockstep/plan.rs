@@ -111,7 +111,7 @@ pub struct FunctionPlan {
     /// Start in `checks` per boundary, and one past the last.
     starts: Vec<u32>,
     cfa: Vec<CfaRule>,
-    vectors: Vec<u32>,
+    vectors: Vec<u64>,
     /// Cells that the oracle has for the slots, per boundary.
     cells: Vec<u32>,
     /// Values of [`Check::Constant`].
@@ -138,7 +138,7 @@ impl FunctionPlan {
         self.cells[index as usize] as usize
     }
     /// The vector registers that slots there are in, a bit for each.
-    pub fn vectors(&self, index: u32) -> u32 {
+    pub fn vectors(&self, index: u32) -> u64 {
         self.vectors[index as usize]
     }
 }

@@ -76,7 +76,7 @@ pub enum TracerError {
         found: String,
     },
 
-    /// The emulator of another instruction set's code cannot be used.
+    /// The emulator of another instruction set's code cannot be used, or not any more.
     #[error("{program}: {problem}")]
     Emulator {
         /// The emulator.

@@ -255,6 +255,10 @@ pub struct VectorRegs {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them, and a box would be made at each stop"
+)]
 enum VectorContent {
     Native(user_fpregs_struct),
     Foreign(ForeignVectors),
@@ -264,11 +268,11 @@ enum VectorContent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForeignVectors {
     pub isa: Isa,
-    /// By the instruction set's number, zero-extended. On s390x a whole register,
-    /// whose leftmost bytes are the float.
-    pub registers: [u128; 32],
+    /// By [`Isa::vector_register`], zero-extended. On s390x a whole register, whose
+    /// leftmost bytes are the float.
+    pub registers: [u128; 64],
     /// A bit for each that was fetched.
-    pub known: u32,
+    pub known: u64,
 }
 
 impl VectorRegs {
@@ -282,7 +286,7 @@ impl VectorRegs {
     }
 
     /// Whether all of these registers are among them, a bit for each.
-    pub(crate) fn have(&self, wanted: u32) -> bool {
+    pub(crate) fn have(&self, wanted: u64) -> bool {
         match &self.content {
             VectorContent::Native(_) => true,
             VectorContent::Foreign(foreign) => wanted & !foreign.known == 0,
@@ -313,7 +317,7 @@ impl VectorRegs {
         let raw = match &self.content {
             VectorContent::Native(raw) => raw,
             VectorContent::Foreign(foreign) => {
-                let known = number < 32 && foreign.known >> number & 1 == 1;
+                let known = number < 64 && foreign.known >> number & 1 == 1;
                 return known.then(|| foreign.registers[usize::from(number)]);
             }
         };

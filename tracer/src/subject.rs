@@ -318,6 +318,7 @@ impl Subject {
             let (signal, mut regs) = match remote.resume(self.regs.rip())? {
                 RemoteStop::Signal(signal, regs) => (signal, regs),
                 RemoteStop::Gone => {
+                    remote.failed_assertion()?;
                     self.process.kill();
                     return Ok(Stop::Killed { signal: libc::SIGKILL });
                 }
@@ -346,6 +347,9 @@ impl Subject {
                 // Of somebody else's: dropped.
                 _ => None,
             };
+            if matches!(stop, Some(Stop::Fault { .. })) {
+                remote.failed_assertion()?;
+            }
             self.regs = regs;
             if let Some(stop) = stop {
                 return Ok(stop);
@@ -525,12 +529,12 @@ impl Subject {
 
     /// The vector registers, fetched at the first call after a stop.
     pub fn vectors(&self) -> Result<&VectorRegs, TracerError> {
-        self.vectors_among(u32::MAX)
+        self.vectors_among(u64::MAX)
     }
 
     /// These vector registers, a bit for each, and perhaps others; fetched when
     /// first asked for after a stop.
-    pub fn vectors_among(&self, wanted: u32) -> Result<&VectorRegs, TracerError> {
+    pub fn vectors_among(&self, wanted: u64) -> Result<&VectorRegs, TracerError> {
         if let Some(engine) = &self.engine {
             if self.process.ended() {
                 return Err(TracerError::Ended);
@@ -542,7 +546,7 @@ impl Subject {
             }
             let first = self.vectors.get().is_none();
             let (place, wanted) =
-                if first { (&self.vectors, wanted) } else { (&engine.vectors, u32::MAX) };
+                if first { (&self.vectors, wanted) } else { (&engine.vectors, u64::MAX) };
             let vectors = engine.remote.borrow_mut().vectors(wanted)?;
             return Ok(place.get_or_init(|| VectorRegs::of_foreign(vectors)));
         }

@@ -95,11 +95,22 @@ pub fn vector_names(isa: Isa, number: u8) -> Vec<String> {
             8 | 9 => format!("fs{}", number - 8),
             10..=17 => format!("fa{}", number - 10),
             18..=27 => format!("fs{}", number - 16),
-            _ => format!("ft{}", number - 20),
+            28..=31 => format!("ft{}", number - 20),
+            _ => format!("v{}", number - 32),
         }],
         // The float is the left half.
         Isa::S390x if number < 16 => vec![format!("f{number}"), format!("v{number}l")],
         Isa::S390x => vec![format!("v{number}")],
+    }
+}
+
+/// How many registers for floats and vectors there are.
+pub const fn vector_count(isa: Isa) -> u8 {
+    match isa {
+        Isa::X86_64 => 16,
+        Isa::Aarch64 | Isa::S390x => 32,
+        // Floats have registers of their own.
+        Isa::Riscv64 => 64,
     }
 }
 
@@ -153,6 +164,7 @@ mod tests {
         assert_eq!(vector(Isa::Aarch64, &[1, 2]), 0x0201);
         assert_eq!(vector(Isa::S390x, &[1, 2]), 0x0102);
         assert_eq!(vector_names(Isa::Riscv64, 31), ["ft11"]);
+        assert_eq!(vector_names(Isa::Riscv64, 63), ["v31"]);
         assert_eq!(vector_names(Isa::S390x, 3), ["f3", "v3l"]);
     }
 }
