@@ -332,9 +332,12 @@ fn connect(path: &Path, process: &mut Process) -> Result<UnixStream, String> {
 }
 
 impl Remote {
-    /// Where a fault may be the emulator's own: the assertion of its that has failed, if
-    /// one has. qemu hands the signal of such an end on to the subject. (7.2 for riscv64 ends
-    /// so when it meets a `vfcvt.rtz` before another float operation of the same block.)
+    /// Whether a fault is the emulator's own: an assertion of qemu's has failed, and the signal
+    /// that ends it went to the subject. (7.2 for riscv64 ends so when it meets a
+    /// `vfcvt.rtz` before any other float operation of a block.)
+    ///
+    /// # Errors
+    /// It is, with what the emulator said.
     pub fn failed_assertion(&mut self) -> Result<(), TracerError> {
         fcntl(&self.errors, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|errno| TracerError::Host { call: "fcntl", errno, hint: "" })?;
