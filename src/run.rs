@@ -407,10 +407,10 @@ pub fn tool(producer: &Producer) -> reports::Tool {
     }
 }
 
-/// What halts the subject: code of another instruction set implies the emulator, whatever
-/// the option says by default.
+/// What halts the subject: code of another instruction set implies the emulator where nobody
+/// asked for another engine. One that is asked for stays, to be refused by name.
 pub fn engine_for(target: Isa, asked: &str) -> &str {
-    if target == Isa::X86_64 { asked } else { "rsp" }
+    if target != Isa::X86_64 && asked == "int3" { "rsp" } else { asked }
 }
 
 /// What was verified, as reports name it.

@@ -158,6 +158,11 @@ fn another_instruction_set_has_its_engine() {
         ]
     );
     assert_eq!(code, Some(3));
+    // An engine that is asked for is not replaced.
+    let (code, report) =
+        place.report(&["--opt", "none", "--target", "aarch64", "--engine", "probe"]);
+    assert_eq!(outcomes(&report), [JobOutcome::Inconclusive; 2]);
+    assert_eq!(code, Some(3));
 }
 
 /// A value whose label the compiler lost: nothing diverges, and the gate fails.
